@@ -1,0 +1,1 @@
+"""The pipeline: plain functions from typed parameters and input paths to files in one output directory."""

@@ -1,0 +1,92 @@
+"""`tunegate`: noun-verb commands, loaded only when called, so that --help is instant."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tasks.core.errors import TunegateError
+from tasks.core.logs import setup_logging
+from tasks.core.project import TELEMETRY_OFF
+
+#: command -> (module, attribute, one line for --help). Order is the order a newcomer needs them in.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "doctor": ("tasks.cli.doctor", "doctor", "Check this machine against the active profile."),
+    "profile": ("tasks.cli.profile", "profile", "List profiles, or write one to params.yaml."),
+    "run": ("flows.cli", "run", "Run the pipeline: prepare to gate, register, promote."),
+    "stage": ("tasks.cli.stage", "stage", "Run one stage (what dvc.yaml calls)."),
+    "status": ("tasks.cli.release", "status", "Show champion, serving and whether they agree."),
+    "approve": ("tasks.cli.release", "approve", "Approve a registered version by name."),
+    "promote": ("tasks.cli.release", "promote", "Make a version champion and serve it."),
+    "rollback": ("tasks.cli.release", "rollback", "Serve the champion before this one again."),
+    "reconcile": ("tasks.cli.release", "reconcile", "Make serving match the champion alias."),
+    "lineage": ("tasks.cli.release", "lineage", "Trace a version or lineage id to its data."),
+    "serve": ("tasks.cli.serve", "serve", "Bring the champion and the gateway up and stay."),
+    "stop": ("tasks.cli.serve", "stop", "Stop the gateway and its slots."),
+    "keys": ("tasks.cli.keys", "keys", "Create, list and revoke gateway API keys."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command list from the table alone, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--verbose", is_flag=True, help="Show debug lines and third parties' chatter.")
+@click.version_option(package_name="tunegate")
+def cli(verbose: bool) -> None:
+    """Turn instruction data into a fine-tuned, gated, quantized model that people are allowed to talk to."""
+    os.environ.update(TELEMETRY_OFF)
+    setup_logging(verbose=verbose)
+
+
+def guarded(function: Callable[[], Any]) -> int:
+    """Run an entry point; turn our errors into one message and their exit code.
+
+    Any other exception is a bug of ours and keeps its traceback.
+    """
+    try:
+        function()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("stopped by you; what was finished is kept, run the same command to go on", err=True)
+        return 130
+    except TunegateError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    return 0
+
+
+def emit(value: dict[str, Any] | list[Any], *, as_json: bool, text: str) -> None:
+    """Print a result: one JSON value for machines, text for people."""
+    click.echo(json.dumps(value, ensure_ascii=False, sort_keys=True) if as_json else text)
+
+
+def main() -> None:
+    """Run the command line and exit with the right code."""
+    sys.exit(guarded(lambda: cli(standalone_mode=False)))

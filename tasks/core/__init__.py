@@ -1,0 +1,1 @@
+"""Stage contract, settings, manifest, errors, isolated interpreters, tracking."""

@@ -1,0 +1,50 @@
+"""The errors a user can meet: one message (what, where), one hint (the next command), one exit code."""
+
+
+class TunegateError(Exception):
+    """Base of every error Tunegate raises on purpose.
+
+    Args:
+        message: what happened and where.
+        hint: the next command or edit that helps.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  next: {self.hint}" if self.hint else self.message
+
+
+class ConfigError(TunegateError):
+    """A setting, an argument or a precondition is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class DataContractError(TunegateError):
+    """Data is not what its contract says: a broken critical expectation, a damaged or stale input."""
+
+    exit_code = 3
+
+
+class GateFailedError(TunegateError):
+    """The gate's verdict is not PASS; the evidence is kept."""
+
+    exit_code = 4
+
+
+class MissingToolError(TunegateError):
+    """A compiler, package, GPU or free port that is needed is not there."""
+
+    exit_code = 5
+
+
+class TransientError(TunegateError):
+    """Something outside may work next time: a lost server, a timeout. The only error that is retried."""
+
+    exit_code = 75

@@ -1,0 +1,295 @@
+"""params.yaml as frozen models: unknown keys forbidden, no defaults for anything tunable, all errors at once."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.core.errors import ConfigError
+
+Fraction = Field(ge=0.0, le=1.0)
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strict, closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+class BaseModelParams(Section):
+    """Which model is fine-tuned, and the digest it must have (null: not pinned yet)."""
+
+    source: Literal["packaged", "huggingface", "modelscope", "local"]
+    id: str
+    revision: str | None
+    digest: str | None
+
+
+class NearDuplicateParams(Section):
+    """MinHash over character n-grams; `jaccard` is the similarity from which two rows are one."""
+
+    ngram_characters: int = Field(ge=2)
+    permutations: int = Field(ge=16)
+    jaccard: float = Fraction
+
+
+class DecontaminateParams(Section):
+    """A row is a leak when this share of an evaluation question's character n-grams stands in it."""
+
+    ngram_characters: int = Field(ge=2)
+    containment: float = Fraction
+
+
+class PrepareParams(Section):
+    """Raw instruction rows to one chat schema; every row's fate in the ledger."""
+
+    on_bad_row: Literal["quarantine", "stop"]
+    mask: list[Literal["resident_id", "mobile", "landline", "email", "bank_card", "licence_plate", "ip"]]
+    near_duplicate: NearDuplicateParams
+    decontaminate: DecontaminateParams
+    validation_fraction: float = Fraction
+    calibration_rows: int = Field(ge=1)
+
+
+class ValidateParams(Section):
+    """Thresholds of the Great Expectations suites; `critical` ones stop the run."""
+
+    min_train_rows: int = Field(ge=1)
+    max_quarantined_fraction: float = Fraction
+    max_dropped_fraction: float = Fraction
+    min_chinese_fraction: float = Fraction
+    answer_characters: tuple[int, int]
+    max_turns: int = Field(ge=1)
+
+
+class LoraParams(Section):
+    """Low-rank adapter (Hu et al. 2021): update = B A * alpha / rank."""
+
+    rank: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    dropout: float = Fraction
+    target_modules: list[str]
+
+
+class TrainParams(Section):
+    """Supervised fine-tuning on completions only."""
+
+    mode: Literal["qlora", "lora", "full"]
+    lora: LoraParams
+    max_steps: int = Field(ge=1)
+    batch_rows: int = Field(ge=1)
+    gradient_accumulation_steps: int = Field(ge=1)
+    max_length_tokens: int = Field(ge=16)
+    learning_rate: float = Field(gt=0)
+    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    gradient_checkpointing: bool
+    checkpoint_every_steps: int = Field(ge=1)
+    seed: int
+
+
+class MergeParams(Section):
+    """Adapter into a freshly loaded base of this type."""
+
+    dtype: Literal["bfloat16", "float16"]
+
+
+class QuantizeParams(Section):
+    """AWQ (Lin et al. 2023), 4-bit weights, 16-bit activations."""
+
+    scheme: Literal["W4A16", "W4A16_ASYM"]
+    group_sizes: list[int] = Field(min_length=1, description="preferred first; the first that divides every layer")
+    calibration_rows: int = Field(ge=1)
+    max_length_tokens: int = Field(ge=16)
+    grid_points: int = Field(ge=2)
+    ignore: list[str]
+    seed: int
+
+
+class CevalParams(Section):
+    """A suite in the C-Eval schema."""
+
+    name: Literal["ceval", "ceval_mini"]
+    source: Literal["local", "modelscope", "huggingface"]
+    path: str
+    few_shot: int = Field(ge=0, le=5)
+    chat_template: bool
+    limit: int | None
+
+    @model_validator(mode="after")
+    def _stand_in_keeps_its_name(self) -> "CevalParams":
+        if self.source != "local" and self.name != "ceval":
+            raise ValueError("a hub source is C-Eval proper: name must be 'ceval'")
+        return self
+
+
+class DomainParams(Section):
+    """A domain pack: a folder with pack.json."""
+
+    path: str
+    limit: int | None
+
+
+class EvaluateParams(Section):
+    """What every hop is asked, over HTTP, through one served path."""
+
+    ceval: CevalParams
+    domain: DomainParams
+    concurrency: int = Field(ge=1)
+    parity_rows: int = Field(ge=1)
+
+
+class GateRule(Section):
+    """One paired comparison: is `metric` at hop `to` better than (or not worse by more than `margin` than) at `base`?
+
+    `expect: better` passes when the improvement is significantly above `margin`;
+    `expect: not_worse` passes when the loss is significantly below `margin`;
+    `expect: floor` compares the value at `to` with `margin` itself.
+    """
+
+    name: str
+    metric: str
+    hops: tuple[Literal["base", "merged", "awq"], Literal["base", "merged", "awq"]]
+    expect: Literal["better", "not_worse", "floor"]
+    margin: float
+    severity: Literal["block", "report"]
+
+
+class GateParams(Section):
+    """Rules, error rate, and the checks that no average buys back."""
+
+    alpha: float = Field(gt=0, lt=0.5)
+    bootstrap_samples: int = Field(ge=100)
+    seed: int
+    rules: list[GateRule] = Field(min_length=1)
+    min_merged_awq_agreement: float = Fraction
+
+
+class DossierParams(Section):
+    """What the reviewer's page is called."""
+
+    title: str
+
+
+class RegisterParams(Section):
+    """Name of the registered model in MLflow."""
+
+    model_name: str
+
+
+class PromoteParams(Section):
+    """Who must agree before a version goes live, and what it must answer first."""
+
+    environment: Literal["demo", "production"]
+    approvals_required: int = Field(ge=0)
+    smoke_prompts: list[str] = Field(min_length=1)
+    smoke_timeout_s: float = Field(gt=0)
+
+
+class VllmParams(Section):
+    """Flags of every vLLM server, in evaluation and in serving alike."""
+
+    dtype: Literal["bfloat16", "float16", "auto"]
+    max_model_length_tokens: int = Field(ge=128)
+    max_concurrent_sequences: int = Field(ge=1)
+    kv_cache_gib: int = Field(ge=1, description="CPU build: VLLM_CPU_KVCACHE_SPACE")
+    gpu_memory_utilization: float = Field(gt=0, le=1)
+    tensor_parallel: int = Field(ge=1)
+    enforce_eager: bool
+    startup_timeout_s: float = Field(gt=0)
+
+
+class GatewayParams(Section):
+    """Caps of the gateway; per-key limits can only be lower."""
+
+    max_body_bytes: int = Field(ge=1024)
+    max_completion_tokens: int = Field(ge=1)
+    max_choices: int = Field(ge=1)
+    requests_per_minute: int = Field(ge=1)
+    tokens_per_minute: int = Field(ge=1)
+    upstream_timeout_s: float = Field(gt=0)
+    drain_timeout_s: float = Field(gt=0)
+    audit_retention_days: int = Field(ge=1)
+
+
+class ServeParams(Section):
+    """The serving plane."""
+
+    vllm: VllmParams
+    gateway: GatewayParams
+    reconcile_every_s: float = Field(gt=0)
+
+
+class Hardware(Section):
+    """What the profile is meant for; `tunegate doctor` checks it."""
+
+    cpu_memory_gib: float = Field(gt=0)
+    disk_gib: float = Field(gt=0)
+    gpus: int = Field(ge=0)
+    gpu_memory_gib: float = Field(ge=0)
+    parameters_billion: float = Field(gt=0, description="size of the base model, for the memory estimate")
+
+
+class Settings(Section):
+    """The whole of params.yaml."""
+
+    profile: str
+    hardware: Hardware
+    base_model: BaseModelParams
+    prepare: PrepareParams
+    validate_: ValidateParams = Field(alias="validate")
+    train: TrainParams
+    merge: MergeParams
+    quantize: QuantizeParams
+    evaluate: EvaluateParams
+    gate: GateParams
+    dossier: DossierParams
+    register_: RegisterParams = Field(alias="register")
+    promote: PromoteParams
+    serve: ServeParams
+
+    def section(self, name: str) -> Any:
+        """Return a section by its name in params.yaml; dots go deeper (`serve.vllm`)."""
+        value: Any = self
+        for part in name.split("."):
+            value = getattr(value, {"validate": "validate_", "register": "register_"}.get(part, part))
+        return value
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a params file.
+
+    Raises:
+        ConfigError: the file is absent, is not YAML, or breaks the schema; every broken key is named.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist", "tunegate profile use laptop") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}", f"mend {path.name}, or tunegate profile use laptop") from error
+    try:
+        # JSON mode of strict validation: a YAML list is a valid tuple, a string is still not a number.
+        return Settings.model_validate_json(_as_json(values, path))
+    except ValidationError as error:
+        problems = "\n".join(f"  {_key(item['loc'])}: {item['msg']}" for item in error.errors())
+        raise ConfigError(
+            f"{path}: {error.error_count()} wrong setting(s)\n{problems}", f"edit {path.name} and run again"
+        ) from error
+
+
+def _as_json(values: Any, path: Path) -> str:
+    """Return YAML values as JSON text; YAML-only types (dates, sets) are refused."""
+    try:
+        return json.dumps(values)
+    except TypeError as error:
+        raise ConfigError(f"{path}: {error}", "quote the value: YAML read it as a date or a set") from error
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Return a pydantic location as the path of a key in the file."""
+    return ".".join(str(part) for part in location) or "(whole file)"

@@ -1,0 +1,192 @@
+"""The stages: one entry each, read by the CLI, the Prefect flow and the tests that hold dvc.yaml to it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+from tasks.core.errors import ConfigError
+
+PIPELINE_LOCK = "infra/environments/pipeline.lock"
+SERVE_LOCK = "infra/environments/serve.lock"
+HOPS = ("base", "merged", "awq")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A plain function from typed parameters and input paths to files in one output directory.
+
+    The function is called as `function(params, output=Path, **inputs, **extras)` and returns a small JSON object.
+
+    Args:
+        name: `stage`, or `stage@item` where one function serves several items (as DVC writes it).
+        function: `module:function`; imported only when the stage runs.
+        inputs: keyword -> path in the project.
+        output: the directory the stage owns.
+        code: folders and files whose bytes decide what comes out (DVC dependencies and code digest).
+        sections: further params sections the function gets, as keywords (dots become underscores).
+        base_model: whether the function gets `base`, the folder of the materialized base model.
+        extras: other keywords it gets: `scratch` (a folder that outlives a kill), `lineage_id`, `project`, `hop`.
+        judged: the input whose lineage this stage's output carries (evidence about a model, not a new model).
+        gpu: whether it belongs on the gpu work pool.
+    """
+
+    name: str
+    function: str
+    output: str
+    inputs: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    code: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    base_model: bool = False
+    extras: tuple[str, ...] = ()
+    judged: str | None = None
+    gpu: bool = False
+
+    @property
+    def key(self) -> str:
+        """The part before `@`: function, params section and MLflow tag are called this."""
+        return self.name.partition("@")[0]
+
+    @property
+    def item(self) -> str | None:
+        """The part after `@`, if any: the hop."""
+        return self.name.partition("@")[2] or None
+
+    @property
+    def param_sections(self) -> tuple[str, ...]:
+        """Every params section that can change the output."""
+        base = ("base_model",) if self.base_model else ()
+        return (self.key, *self.sections, *base)
+
+    def load(self) -> Callable[..., dict[str, Any]]:
+        """Import and return the stage function."""
+        module, _, name = self.function.partition(":")
+        function: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+        return function
+
+
+def _inputs(**paths: str) -> MappingProxyType[str, str]:
+    """Return a read-only mapping of input names to paths."""
+    return MappingProxyType(paths)
+
+
+RAW = "data/raw"
+PREPARED = "data/prepared"
+VALIDATION = "data/reports/validation"
+ADAPTER = "data/models/adapter"
+MERGED = "data/models/merged"
+AWQ = "data/models/awq"
+GATE = "data/reports/gate"
+DOSSIER = "data/reports/dossier"
+
+
+def report_of(hop: str) -> str:
+    """Return the path of a hop's evaluation report."""
+    return f"data/reports/eval/{hop}"
+
+
+def _evaluate(hop: str, model: str | None) -> Stage:
+    """Return the evaluation of one hop; the base model is no DVC output and comes as `base`."""
+    return Stage(
+        name=f"evaluate@{hop}",
+        function="tasks.evaluation.evaluate:evaluate",
+        inputs=_inputs(raw=RAW, prepared=PREPARED, **({"model": model} if model else {})),
+        output=report_of(hop),
+        code=("tasks/evaluation", "tasks/serving/vllm_server.py", "tasks/models", PIPELINE_LOCK, SERVE_LOCK),
+        sections=("serve.vllm",),
+        base_model=True,
+        extras=("scratch", "project", "hop"),
+        judged="model" if model else None,
+        gpu=True,
+    )
+
+
+_REPORTS = {f"eval_{hop}": report_of(hop) for hop in HOPS}
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        name="prepare",
+        function="tasks.data.prepare:prepare",
+        inputs=_inputs(raw=RAW),
+        output=PREPARED,
+        code=("tasks/data", PIPELINE_LOCK),
+        sections=("evaluate.ceval", "evaluate.domain"),
+    ),
+    Stage(
+        name="validate",
+        function="tasks.data.validate:validate",
+        inputs=_inputs(prepared=PREPARED),
+        output=VALIDATION,
+        code=("tasks/data", PIPELINE_LOCK),
+    ),
+    Stage(
+        name="train",
+        function="tasks.training.train:train",
+        # `validation` is read for its manifest alone: rows with a broken critical expectation are never trained on.
+        inputs=_inputs(prepared=PREPARED, validation=VALIDATION),
+        output=ADAPTER,
+        code=("tasks/training", "tasks/models", PIPELINE_LOCK),
+        base_model=True,
+        extras=("scratch", "lineage_id", "project"),
+        gpu=True,
+    ),
+    Stage(
+        name="merge",
+        function="tasks.training.merge:merge",
+        inputs=_inputs(adapter=ADAPTER),
+        output=MERGED,
+        code=("tasks/training", "tasks/models", PIPELINE_LOCK),
+        base_model=True,
+    ),
+    Stage(
+        name="quantize",
+        function="tasks.quantization.quantize:quantize",
+        inputs=_inputs(merged=MERGED, prepared=PREPARED),
+        output=AWQ,
+        code=("tasks/quantization", "tasks/models", PIPELINE_LOCK),
+        gpu=True,
+    ),
+    _evaluate("base", None),
+    _evaluate("merged", MERGED),
+    _evaluate("awq", AWQ),
+    Stage(
+        name="gate",
+        function="tasks.release.gate:gate",
+        inputs=_inputs(**_REPORTS, adapter=ADAPTER, merged=MERGED, awq=AWQ),
+        output=GATE,
+        code=("tasks/release/gate.py", "tasks/evaluation/statistics.py", PIPELINE_LOCK),
+        sections=("profile", "evaluate"),
+        judged="awq",
+    ),
+    Stage(
+        name="dossier",
+        function="tasks.release.dossier:dossier",
+        inputs=_inputs(**_REPORTS, gate=GATE, prepared=PREPARED, validation=VALIDATION, adapter=ADAPTER, awq=AWQ),
+        output=DOSSIER,
+        code=("tasks/release/dossier.py", "tasks/release/templates", PIPELINE_LOCK),
+        sections=("profile", "hardware", "base_model"),
+        judged="awq",
+    ),
+)
+
+#: Order of the stages by name, each name once.
+STAGE_KEYS: tuple[str, ...] = tuple(dict.fromkeys(stage.key for stage in STAGES))
+
+
+def find_stages(name: str) -> list[Stage]:
+    """Return the stage called `name`, or all items of it (`evaluate` -> `evaluate@base`, ...).
+
+    Raises:
+        ConfigError: no stage has that name.
+    """
+    found = [stage for stage in STAGES if name in (stage.name, stage.key)]
+    if not found:
+        raise ConfigError(f"no stage is called {name!r}", f"one of: {', '.join(stage.name for stage in STAGES)}")
+    return found
+
+
+def producer_of(path: str) -> Stage | None:
+    """Return the stage that writes `path`, or None where the path is an input of the project."""
+    return next((stage for stage in STAGES if PurePosixPath(path).is_relative_to(stage.output)), None)
