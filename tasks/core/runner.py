@@ -66,7 +66,7 @@ def _materialize_base(stage: Stage, project: Project, settings: Settings) -> Any
         return None
     from tasks.models.base import materialize
 
-    return materialize(settings.base_model, project.state / "models")
+    return materialize(settings.base_model, project)
 
 
 def _keywords(

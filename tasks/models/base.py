@@ -1,0 +1,120 @@
+"""The base model: from a hub, a folder or the packaged laptop default to one folder of safetensors with a digest."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.core.digest import file_digests, sha256_json
+from tasks.core.errors import ConfigError, MissingToolError, TransientError
+from tasks.core.files import read_json, write_json
+from tasks.core.project import Project
+from tasks.core.settings import BaseModelParams
+from tasks.models.packaged import convert, packaged_digest
+from tasks.models.safety import ALLOWED_PATTERNS, require_safe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A folder that transformers and vLLM load, and the digest of what it was made from."""
+
+    path: Path
+    digest: str
+
+
+def materialize(params: BaseModelParams, project: Project) -> BaseModel:
+    """Return the base model as a folder, fetching or converting it where that is still to do.
+
+    Args:
+        params: which model; `digest` null accepts any and logs what was found.
+        project: its state folder holds fetched and converted models; local paths are relative to its root.
+
+    Raises:
+        ConfigError: the path is absent or the digest is another than params.yaml asks for.
+        DataContractError: the folder is not safe to load.
+        TransientError: the hub did not answer.
+    """
+    cache = project.state / "models"
+    if params.source == "packaged":
+        digest = packaged_digest(params.id)
+        _require_digest(params, digest)
+        return BaseModel(convert(params.id, digest, cache), digest)
+    folder = _local(params, project.root) if params.source == "local" else _fetch(params, cache)
+    require_safe(folder)
+    digest = _folder_digest(folder, cache)
+    _require_digest(params, digest)
+    return BaseModel(folder, digest)
+
+
+def _require_digest(params: BaseModelParams, found: str) -> None:
+    """Refuse a base model that is not the one params.yaml names."""
+    if params.digest is None:
+        log.info("base model %s has digest %s; pin it as base_model.digest in params.yaml", params.id, found)
+    elif params.digest != found:
+        raise ConfigError(
+            f"base model {params.id} has digest {found}, params.yaml asks for {params.digest}",
+            "check where the model came from; if the change is meant, set base_model.digest to the new value",
+        )
+
+
+def _local(params: BaseModelParams, root: Path) -> Path:
+    """Return the folder of a local model, relative paths from the project root."""
+    folder = root / params.id
+    if not folder.is_dir():
+        raise ConfigError(f"base_model.id: folder {folder} does not exist", "edit base_model in params.yaml")
+    return folder
+
+
+def _fetch(params: BaseModelParams, cache: Path) -> Path:
+    """Download the safe files of a hub model into the cache and return the folder. A second call downloads nothing."""
+    folder = cache / params.source / params.id.replace("/", "--") / (params.revision or "main")
+    log.info("base model %s: fetching from %s into %s", params.id, params.source, folder)
+    fetch = _from_huggingface if params.source == "huggingface" else _from_modelscope
+    fetch(params, folder)
+    return folder
+
+
+def _from_huggingface(params: BaseModelParams, folder: Path) -> None:
+    """Download from the Hugging Face Hub."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(params.id, revision=params.revision, local_dir=folder, allow_patterns=ALLOWED_PATTERNS)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise _hub_error(params, error) from error
+
+
+def _from_modelscope(params: BaseModelParams, folder: Path) -> None:
+    """Download from ModelScope."""
+    try:
+        from modelscope import snapshot_download
+    except ImportError as error:
+        raise MissingToolError("modelscope is not installed", "make setup") from error
+    try:
+        snapshot_download(params.id, revision=params.revision, local_dir=str(folder), allow_patterns=ALLOWED_PATTERNS)
+    except (OSError, ValueError) as error:
+        raise _hub_error(params, error) from error
+
+
+def _hub_error(params: BaseModelParams, error: Exception) -> TransientError:
+    """Return one clear message for a hub that cannot be reached or does not have the model."""
+    return TransientError(
+        f"could not fetch {params.id} from {params.source}: {type(error).__name__}: {error}",
+        "check the id and the network (HTTPS_PROXY, HF_ENDPOINT), or use base_model.source: local",
+    )
+
+
+def _folder_digest(folder: Path, cache: Path) -> str:
+    """Return the digest over the names and bytes of a model folder; large weights are hashed once per file state."""
+    loadable = {path for path in folder.rglob("*") if path.is_file() and ".cache" not in path.parts}
+    state = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in loadable)
+    remembered = cache / "digests" / f"{sha256_json(state)}.json"
+    if remembered.is_file():
+        return str(read_json(remembered)["digest"])
+    names = {path.relative_to(folder).as_posix() for path in loadable}
+    digests = {name: value for name, value in file_digests(folder).items() if name in names}
+    digest = f"sha256:{sha256_json(digests)}"
+    write_json(remembered, {"folder": str(folder), "digest": digest})
+    return digest
