@@ -11,7 +11,7 @@ import click
 
 from tasks.core.errors import TunegateError
 from tasks.core.logs import setup_logging
-from tasks.core.project import TELEMETRY_OFF
+from tasks.core.project import QUIET, TELEMETRY_OFF
 
 #: command -> (module, attribute, one line for --help). Order is the order a newcomer needs them in.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -58,6 +58,8 @@ class LazyGroup(click.Group):
 def cli(verbose: bool) -> None:
     """Turn instruction data into a fine-tuned, gated, quantized model that people are allowed to talk to."""
     os.environ.update(TELEMETRY_OFF)
+    if not verbose:
+        os.environ.update(QUIET)
     setup_logging(verbose=verbose)
 
 

@@ -10,8 +10,9 @@ from tasks.core.settings import load_settings
 from tasks.core.stage import STAGE_KEYS, STAGES, find_stages
 
 
-@click.command(epilog=f"Stages in order: {', '.join(stage.name for stage in STAGES)}. "
-                      f"A name without @item runs all its items.")
+@click.command(
+    epilog=f"Stages in order: {', '.join(stage.name for stage in STAGES)}. A name without @item runs all its items."
+)
 @click.argument("name", metavar=f"[{'|'.join(STAGE_KEYS)}]")
 def stage(name: str) -> None:
     """Run one stage in this process, without asking DVC whether it is needed.

@@ -28,7 +28,8 @@ class Parts:
         known = self.digests.setdefault(kind, {}).setdefault(name, digest)
         if known != digest:
             raise DataContractError(
-                f"{where} was made from another {kind} ({name}) than the rest of its inputs", "dvc repro, or tunegate run"
+                f"{where} was made from another {kind} ({name}) than the rest of its inputs",
+                "dvc repro, or tunegate run",
             )
 
     def add_all(self, parts: dict[str, dict[str, str]], where: str) -> None:

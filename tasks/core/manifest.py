@@ -25,7 +25,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         DataContractError: there is none: the output is absent or incomplete.
     """
     if not (folder / MANIFEST).is_file():
-        raise DataContractError(f"{folder} has no {MANIFEST}: absent or incomplete", "tunegate run makes what is missing")
+        raise DataContractError(
+            f"{folder} has no {MANIFEST}: absent or incomplete", "tunegate run makes what is missing"
+        )
     manifest: dict[str, Any] = read_json(folder / MANIFEST)
     return manifest
 

@@ -34,8 +34,16 @@ class Progress:
         rate = (self.done - self.resumed_at) / elapsed
         left = duration((self.total - self.done) / rate) if rate else "unknown time"
         ending = f"done in {duration(elapsed)}" if self.done >= self.total else f"{left} left"
-        self.log.info("%s: %d/%d %s, %.2f/s, %s%s", self.what, self.done, self.total, self.unit, rate, ending,
-                      f", {note}" if note else "")
+        self.log.info(
+            "%s: %d/%d %s, %.2f/s, %s%s",
+            self.what,
+            self.done,
+            self.total,
+            self.unit,
+            rate,
+            ending,
+            f", {note}" if note else "",
+        )
 
 
 def duration(seconds: float) -> str:

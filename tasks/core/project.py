@@ -6,6 +6,16 @@ from pathlib import Path
 
 from tasks.core.errors import ConfigError
 
+#: Third parties' progress bars and advice off: stages log their own progress, one line every few seconds.
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "LLM_COMPRESSOR_LOG_DISABLED": "true",
+}
+
 #: Telemetry off, everywhere, for this process and all its children.
 TELEMETRY_OFF = {
     "DO_NOT_TRACK": "1",

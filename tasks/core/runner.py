@@ -57,7 +57,9 @@ def _require_raw(stage: Stage, root: Path) -> None:
     """Refuse to start without the project's own inputs."""
     for path in stage.inputs.values():
         if not (root / path).exists():
-            raise DataContractError(f"{root / path} does not exist", f"put your data into {path}, or git checkout {path}")
+            raise DataContractError(
+                f"{root / path} does not exist", f"put your data into {path}, or git checkout {path}"
+            )
 
 
 def _materialize_base(stage: Stage, project: Project, settings: Settings) -> Any:
@@ -69,9 +71,7 @@ def _materialize_base(stage: Stage, project: Project, settings: Settings) -> Any
     return materialize(settings.base_model, project)
 
 
-def _keywords(
-    stage: Stage, project: Project, settings: Settings, lineage_id: str, scratch: Path
-) -> dict[str, Any]:
+def _keywords(stage: Stage, project: Project, settings: Settings, lineage_id: str, scratch: Path) -> dict[str, Any]:
     """Return the keyword arguments of the stage function."""
     keywords: dict[str, Any] = {name: project.root / path for name, path in stage.inputs.items()}
     keywords |= {name.replace(".", "_"): settings.section(name) for name in stage.sections}

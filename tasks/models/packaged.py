@@ -76,8 +76,11 @@ def _write_model(gguf: Path, folder: Path) -> None:
     tokenizer = _tokenizer(gguf)
     del model.config.quantization_config
     model.hf_quantizer, model.is_quantized = None, False
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-           "pad_token_id": tokenizer.pad_token_id}
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     for name, value in ids.items():
         setattr(model.config, name, value)
     model.generation_config = GenerationConfig(**ids)
@@ -94,10 +97,19 @@ def _tokenizer(gguf: Path) -> Any:
     read = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     backend = read.backend_tokenizer
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token=BOS, eos_token=EOS, pad_token=PAD, unk_token=UNK,
-        chat_template=read.chat_template, model_max_length=8192, clean_up_tokenization_spaces=False,
+        tokenizer_object=backend,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        unk_token=UNK,
+        chat_template=read.chat_template,
+        model_max_length=8192,
+        clean_up_tokenization_spaces=False,
     )

@@ -8,8 +8,28 @@ from tasks.core.files import read_json
 
 #: Suffixes that run or unpickle code when a loader touches them.
 EXECUTABLE = frozenset(
-    {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".keras", ".npy", ".npz", ".msgpack",
-     ".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".sh", ".exe"}
+    {
+        ".bin",
+        ".pt",
+        ".pth",
+        ".pkl",
+        ".pickle",
+        ".ckpt",
+        ".joblib",
+        ".h5",
+        ".keras",
+        ".npy",
+        ".npz",
+        ".msgpack",
+        ".py",
+        ".pyc",
+        ".pyd",
+        ".so",
+        ".dll",
+        ".dylib",
+        ".sh",
+        ".exe",
+    }
 )
 #: Config keys that make transformers or vLLM import code from the folder or the hub.
 CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "trust_remote_code", "custom_generate"})
@@ -32,7 +52,9 @@ def require_safe(folder: Path) -> None:
     findings += [f"{path.name}: links out of the folder" for path in files if _leaves(path, folder)]
     findings += [
         f"{path.name}: asks for remote code ({key})"
-        for path in files if path.suffix == ".json" for key in sorted(_keys(read_json(path)) & CODE_KEYS)
+        for path in files
+        if path.suffix == ".json"
+        for key in sorted(_keys(read_json(path)) & CODE_KEYS)
     ]
     if not any(path.suffix == ".safetensors" for path in files):
         findings.append("no .safetensors file")

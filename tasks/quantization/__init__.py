@@ -1,0 +1,1 @@
+"""From merged bf16 weights to 4-bit ones."""
