@@ -29,7 +29,7 @@ class Parts:
         if known != digest:
             raise DataContractError(
                 f"{where} was made from another {kind} ({name}) than the rest of its inputs",
-                "dvc repro, or tunegate run",
+                "tunegate run",
             )
 
     def add_all(self, parts: dict[str, dict[str, str]], where: str) -> None:

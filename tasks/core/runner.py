@@ -57,9 +57,7 @@ def _require_raw(stage: Stage, root: Path) -> None:
     """Refuse to start without the project's own inputs."""
     for path in stage.inputs.values():
         if not (root / path).exists():
-            raise DataContractError(
-                f"{root / path} does not exist", f"put your data into {path}, or git checkout {path}"
-            )
+            raise DataContractError(f"{path} does not exist", f"put your data there, or git checkout {path}")
 
 
 def _materialize_base(stage: Stage, project: Project, settings: Settings) -> Any:

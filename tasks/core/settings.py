@@ -271,9 +271,7 @@ def load_settings(path: Path) -> Settings:
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", "tunegate profile use laptop") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not valid YAML: {error}", f"mend {path.name}, or tunegate profile use laptop"
-        ) from error
+        raise ConfigError(f"{path} is not valid YAML: {error}", "mend it, or tunegate profile use laptop") from error
     try:
         # JSON mode of strict validation: a YAML list is a valid tuple, a string is still not a number.
         return Settings.model_validate_json(_as_json(values, path))

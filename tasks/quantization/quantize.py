@@ -124,9 +124,9 @@ def _compress(model: Any, tokenizer: Any, params: QuantizeParams, group_size: in
     class ReportingAWQModifier(AWQModifier):
         """AWQ that says how far it is: the library's own bars count calls, not work left."""
 
-        def on_sequential_epoch_end(self, state: Any, event: Any, **kwargs: Any) -> None:
+        def on_sequential_epoch_end(self, state: Any, event: Any, *args: Any, **kwargs: Any) -> None:
             """Smooth one block, then count it (the pipeline's last part, the head, is no block)."""
-            super().on_sequential_epoch_end(state, event, **kwargs)
+            super().on_sequential_epoch_end(state, event, *args, **kwargs)
             if progress.done < blocks:
                 progress.advance()
 
