@@ -1,0 +1,112 @@
+"""Run a command and see to it that none of its processes outlives the process that asked for it.
+
+Run as a file by `vllm_server`, with the standard library alone: `python -I -S keeper.py GRACE_S COMMAND ...`.
+Its standard input is a pipe held open by the owner: when the owner dies, however it dies, the pipe closes and the
+command's process group gets SIGTERM, then SIGKILL. (PR_SET_PDEATHSIG alone is not enough: it follows the owner's
+*thread*, and it does not reach the grandchildren vLLM spawns.)
+"""
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+POLL_S = 0.2
+
+
+def main(grace_s: float, command: list[str]) -> int:
+    """Run `command` in its own process group until it ends or the owner goes; return its exit code."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Grandchildren whose parent died become ours, so that none is left unseen.
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # The keeper ends when the owner says so (closed pipe) or when the command ends, never before the command.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        # Should the keeper itself be killed: this process has one thread, so the signal means just that.
+        preexec_fn=lambda: _prepare_child(libc),
+    )
+    while child.poll() is None and not _owner_gone():
+        pass
+    _end_group(child.pid, grace_s)
+    return child.wait()
+
+
+def _prepare_child(libc: ctypes.CDLL) -> None:
+    """Give the command normal signals, and SIGTERM when the keeper dies."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _owner_gone() -> bool:
+    """Wait a moment and return whether the owner's end of the pipe is closed."""
+    readable, _, _ = select.select([0], [], [], POLL_S)
+    return bool(readable) and os.read(0, 1) == b""
+
+
+def _end_group(group: int, grace_s: float) -> None:
+    """End every process of the group: SIGTERM, then after the grace time SIGKILL."""
+    _signal(group, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    while _reap(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    _signal(group, signal.SIGKILL)
+    while _reap(group):
+        time.sleep(0.05)
+
+
+def _reap(group: int) -> bool:
+    """Collect the dead of the group (its leader excepted) and return whether any process of it is alive."""
+    for pid in _members(group):
+        if pid != group:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+    return any(_alive(pid) for pid in _members(group))
+
+
+def _members(group: int) -> list[int]:
+    """Return the pids of the group, zombies included."""
+    found = []
+    for name in os.listdir("/proc"):
+        fields = _stat(name) if name.isdigit() else None
+        if fields and int(fields[2]) == group:
+            found.append(int(name))
+    return found
+
+
+def _alive(pid: int) -> bool:
+    """Return whether a process runs (a zombie does not)."""
+    fields = _stat(str(pid))
+    return fields is not None and fields[0] not in "ZX"
+
+
+def _stat(pid: str) -> list[str] | None:
+    """Return state, parent, group, ... of a process, or None where it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _signal(group: int, number: int) -> None:
+    """Send a signal to a group that may be gone already."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,306 @@
+"""One vLLM server as a child process: in evaluation one at a time, in serving one a slot."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from tasks.core.errors import MissingToolError, TransientError
+from tasks.core.progress import duration
+from tasks.core.project import TELEMETRY_OFF
+from tasks.core.settings import VllmParams
+from tasks.models.safety import require_safe
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+POLL_S = 0.25
+PROGRESS_EVERY_S = 5.0
+#: How long a server may take to end by itself before it is killed.
+STOP_GRACE_S = 10.0
+LOG_LINES_QUOTED = 4
+
+#: All that the server inherits: no secrets of ours, no Python settings of the pipeline's environment.
+INHERITED = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "LOGNAME",
+    "XDG_CACHE_HOME",
+    "LD_LIBRARY_PATH",
+    "CUDA_HOME",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+)
+
+_PROBE = """
+import importlib.util, json, pathlib
+version, cuda = importlib.util.find_spec("torch"), None
+if version:
+    scope = {}
+    exec(pathlib.Path(version.origin).with_name("version.py").read_text(), scope)
+    cuda = scope.get("cuda")
+print(json.dumps({"vllm": importlib.util.find_spec("vllm") is not None, "cuda": cuda}))
+"""
+_ERROR_LINE = re.compile(r"\b\w*(Error|Exception)\b(: | \()")
+_LOG_PREFIX = re.compile(r"^(\(\S+ pid=\d+\) )?((ERROR|WARNING|INFO|CRITICAL) \d\d-\d\d [\d:]+ \[[^\]]*\] )?")
+
+
+class VllmServer:
+    """A vLLM server that dies with this process.
+
+    Use as a context manager: `with VllmServer(project.serve_python) as server: server.start(...); server.wait_ready()`.
+
+    Args:
+        python: interpreter of the serving environment.
+        on_progress: gets one line every few seconds of waiting; the log by default.
+    """
+
+    def __init__(self, python: Path, *, on_progress: Callable[[str], None] = log.info) -> None:
+        self.python, self.on_progress = python, on_progress
+        self.port = 0
+        self.log_path = Path(os.devnull)
+        self._timeout_s = 0.0
+        self._started = 0.0
+        self._keeper: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "VllmServer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Base URL of the server, without /v1."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the keeper that holds the server, or None where nothing was started."""
+        return self._keeper.pid if self._keeper else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server's process runs (it may not be ready yet)."""
+        return self._keeper is not None and self._keeper.poll() is None
+
+    def start(
+        self,
+        model: Path,
+        port: int,
+        params: VllmParams,
+        served_name: str,
+        log_path: Path,
+        *,
+        port_variable: str = "TUNEGATE_EVALUATION_PORT",
+    ) -> None:
+        """Start serving a model folder; returns at once, `wait_ready` waits.
+
+        Args:
+            model: folder of safetensors, config and tokenizer.
+            port: loopback port.
+            params: section `serve.vllm` of params.yaml.
+            served_name: the `model` of requests: the lineage id.
+            log_path: where the server's output goes; an older log is replaced.
+            port_variable: environment variable that sets the port, for the error message.
+
+        Raises:
+            DataContractError: the model folder could execute something.
+            MissingToolError: no serving environment, no C++ compiler, or the port is taken.
+        """
+        require_safe(model)
+        cuda = serving_uses_cuda(self.python)
+        require_compiler()
+        require_free_port(port, port_variable)
+        self.port, self.log_path, self._timeout_s = port, log_path, params.startup_timeout_s
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        keeper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py")), str(STOP_GRACE_S)]
+        command = server_command(self.python, model.resolve(), port, params, served_name, cuda=cuda)
+        self._started = time.monotonic()
+        with log_path.open("wb") as output:
+            self._keeper = subprocess.Popen(
+                [*keeper, *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=server_environment(self.python, params, cuda=cuda),
+                cwd=log_path.parent,
+                start_new_session=True,
+            )
+
+    def wait_ready(self) -> float:
+        """Wait until the server answers and return the seconds since its start.
+
+        Raises:
+            TransientError: the server died or did not answer within `startup_timeout_s`; the message quotes its log.
+        """
+        told = self._started
+        while not (self.alive and self.healthy()):
+            now = time.monotonic()
+            if not self.alive:
+                raise TransientError(f"vllm ended while starting: {self.log_excerpt()}", f"read {self.log_path}")
+            if now - self._started > self._timeout_s:
+                raise TransientError(
+                    f"vllm was not ready after {duration(self._timeout_s)}: {self.log_excerpt()}",
+                    f"raise serve.vllm.startup_timeout_s, or read {self.log_path}",
+                )
+            if now - told >= PROGRESS_EVERY_S:
+                told = now
+                self.on_progress(f"vllm: starting, {duration(now - self._started)}")
+            time.sleep(POLL_S)
+        seconds = time.monotonic() - self._started
+        self.on_progress(f"vllm: ready after {duration(seconds)} on {self.url}")
+        return seconds
+
+    def healthy(self) -> bool:
+        """Return whether the server says that its engine works."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def log_excerpt(self) -> str:
+        """Return the lines of the log that say what went wrong: the last errors, else the last lines."""
+        try:
+            lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            return f"no log ({error})"
+        plain = [text for line in lines if (text := _LOG_PREFIX.sub("", line).strip())]
+        errors = list(dict.fromkeys(line for line in plain if _ERROR_LINE.search(line)))
+        return " | ".join((errors or plain)[-LOG_LINES_QUOTED:]) or "its log is empty"
+
+    def stop(self) -> None:
+        """End the server and every process it started; safe to call twice."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        if keeper.stdin:
+            keeper.stdin.close()
+        try:
+            keeper.wait(STOP_GRACE_S + 10)
+        except subprocess.TimeoutExpired:
+            # The command then gets its parent-death signal.
+            keeper.kill()
+            keeper.wait()
+
+
+def server_command(
+    python: Path, model: Path, port: int, params: VllmParams, served_name: str, *, cuda: bool
+) -> list[str]:
+    """Return the command line of a server; every flag comes from `serve.vllm` or is the same everywhere."""
+    command = [
+        str(python),
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(model),
+        "--served-model-name",
+        served_name,
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--dtype",
+        params.dtype,
+        "--max-model-len",
+        str(params.max_model_length_tokens),
+        "--max-num-seqs",
+        str(params.max_concurrent_sequences),
+        "--disable-uvicorn-access-log",
+    ]
+    if params.enforce_eager:
+        command.append("--enforce-eager")
+    if cuda:
+        command += [
+            "--gpu-memory-utilization",
+            str(params.gpu_memory_utilization),
+            "--tensor-parallel-size",
+            str(params.tensor_parallel),
+        ]
+    return command
+
+
+def server_environment(python: Path, params: VllmParams, *, cuda: bool) -> dict[str, str]:
+    """Return the server's whole environment: offline, no telemetry, nothing of the caller's Python."""
+    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    search = os.pathsep.join((str(python.parent), os.environ.get("PATH", os.defpath)))
+    environment = {
+        **kept,
+        **TELEMETRY_OFF,
+        "PATH": search,
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_LOGGING_COLOR": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    return environment if cuda else environment | cpu_environment(params)
+
+
+def cpu_environment(params: VllmParams) -> dict[str, str]:
+    """Return the variables of vLLM's CPU build."""
+    return {"VLLM_CPU_KVCACHE_SPACE": str(params.kv_cache_gib)}
+
+
+def serving_uses_cuda(python: Path) -> bool:
+    """Return whether the serving environment's torch is a CUDA build.
+
+    Raises:
+        MissingToolError: there is no such interpreter, or it has no vLLM.
+    """
+    hint = "make setup creates .venv-serve; or export TUNEGATE_SERVE_PYTHON=<python that has vllm>"
+    try:
+        # Reads torch/version.py without importing torch: milliseconds instead of seconds.
+        output = subprocess.run([python, "-I", "-c", _PROBE], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise MissingToolError(f"the serving interpreter {python} does not work: {error}", hint) from error
+    found = json.loads(output)
+    if not found["vllm"]:
+        raise MissingToolError(f"{python} has no vllm", hint)
+    return found["cuda"] is not None
+
+
+def require_compiler() -> None:
+    """Refuse to start without a C++ compiler: torch and triton compile kernels at run time.
+
+    Raises:
+        MissingToolError: there is no g++ on the PATH.
+    """
+    if shutil.which("g++") is None:
+        raise MissingToolError("vllm needs the C++ compiler g++, which is not on the PATH", "apt-get install g++")
+
+
+def require_free_port(port: int, variable: str) -> None:
+    """Refuse a port another process listens on.
+
+    Raises:
+        MissingToolError: the port is taken; the message names the variable that moves it.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise MissingToolError(
+                f"port {port} is in use by another process ({error.strerror})", f"export {variable}=<a free port>"
+            ) from error
