@@ -1,0 +1,110 @@
+"""`tunegate status | approve | promote | rollback | reconcile | lineage`."""
+
+import time
+from typing import Any
+
+import click
+
+from tasks.cli.main import emit
+from tasks.core.project import Project
+from tasks.core.settings import Settings, load_settings
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+
+
+def _load() -> tuple[Project, Settings]:
+    """Return the project around the current directory and its settings."""
+    project = Project.here()
+    return project, load_settings(project.root / "params.yaml")
+
+
+def _registry(project: Project, settings: Settings) -> Any:
+    """Return the registry; imported late, MLflow takes seconds."""
+    from tasks.release.registry import Registry
+
+    return Registry(project, settings.register_.model_name)
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show the champion (what should be served), what is served, and whether they agree."""
+    from tasks.release.status import describe, serving_status
+
+    project, settings = _load()
+    state = serving_status(project, settings)
+    emit(state, as_json=as_json, text=describe(state))
+
+
+@click.command()
+@click.argument("version")
+@click.option("--by", required=True, help="Your name; an approval without a name is none.")
+@click.option("--reason", required=True, help="What you read and why it may go live.")
+@json_option
+def approve(version: str, by: str, reason: str, as_json: bool) -> None:
+    """Approve a registered VERSION by name."""
+    from tasks.release.approvals import approve as add_approval
+
+    project, settings = _load()
+    approved = add_approval(_registry(project, settings), version, by, reason)
+    needed = settings.promote.approvals_required
+    text = f"version {version}: {len(approved.approvals)} of {needed} approvals\n  next: tunegate promote {version}"
+    emit({"version": version, "approvals": approved.approvals, "required": needed}, as_json=as_json, text=text)
+
+
+@click.command()
+@click.argument("version")
+@click.option("--reason", default="promoted from the command line", show_default=True, help="Kept in the history.")
+@json_option
+def promote(version: str, reason: str, as_json: bool) -> None:
+    """Make VERSION champion: start it in the idle slot, smoke-test it, switch, drain the old one.
+
+    What it starts keeps serving; `tunegate stop` ends it.
+    """
+    from tasks.release.reconcile import promote as make_champion
+    from tasks.release.registry import requester
+
+    project, settings = _load()
+    outcome = make_champion(project, settings, version, by=requester(), reason=reason)
+    emit(outcome, as_json=as_json, text=f"version {version} is champion, served at {project.gateway_url}")
+
+
+@click.command()
+@click.option("--reason", default="rolled back from the command line", show_default=True, help="Kept in the history.")
+@json_option
+def rollback(reason: str, as_json: bool) -> None:
+    """Serve the champion before the present one again. No training, no quantization, no dropped request."""
+    from tasks.release.reconcile import rollback as go_back
+    from tasks.release.registry import requester
+
+    project, settings = _load()
+    outcome = go_back(project, settings, by=requester(), reason=reason)
+    emit(outcome, as_json=as_json, text=f"back to version {outcome['version']}, served at {project.gateway_url}")
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Compare once and exit; without it, every serve.reconcile_every_s seconds.")
+@json_option
+def reconcile(once: bool, as_json: bool) -> None:
+    """Make serving match the alias `champion`, or say on the version why not."""
+    from tasks.release.reconcile import reconcile_once
+
+    project, settings = _load()
+    while True:
+        outcome = reconcile_once(project, settings)
+        emit(outcome, as_json=as_json, text=f"{outcome['action']}: version {outcome['version']}, {outcome['reason']}")
+        if once:
+            return
+        time.sleep(settings.serve.reconcile_every_s)
+
+
+@click.command()
+@click.argument("version_or_lineage_id")
+@json_option
+def lineage(version_or_lineage_id: str, as_json: bool) -> None:
+    """Trace a registered version, or the lineage id of a chat answer, to data, base model, settings and code."""
+    from tasks.release.status import describe_lineage, trace
+
+    project, settings = _load()
+    found = trace(_registry(project, settings), version_or_lineage_id)
+    emit(found, as_json=as_json, text=describe_lineage(found))

@@ -1,0 +1,82 @@
+"""Which version was champion when, and who did it: append-only, hash-chained, kept on the registered model."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from tasks.core import tracking
+from tasks.core.digest import sha256_json
+from tasks.core.errors import DataContractError
+from tasks.release.registry import PREFIX, Registry
+
+ENTRY = f"{PREFIX}history."
+#: How a version became champion: by `tunegate promote`, by `tunegate rollback`, or by moving the alias in MLflow.
+Kind = Literal["promote", "rollback", "alias"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of champion."""
+
+    sequence: int
+    time: str
+    kind: Kind
+    version: str
+    by: str
+    reason: str
+    previous: str
+
+
+def read_history(registry: Registry) -> list[Event]:
+    """Return all changes of champion, oldest first, after checking the chain.
+
+    Raises:
+        DataContractError: an entry was changed, removed or put in by hand.
+    """
+    model = tracking.find_registered_model(registry.client, registry.name)
+    entries = sorted((name, value) for name, value in (model.tags if model else {}).items() if name.startswith(ENTRY))
+    events: list[Event] = []
+    link = ""
+    for number, (name, value) in enumerate(entries, start=1):
+        event = Event(**json.loads(value))
+        if event.sequence != number or event.previous != link:
+            raise DataContractError(
+                f"champion history of {registry.name}: entry {name} breaks the hash chain",
+                "somebody edited the tags of the registered model: compare with a backup of the MLflow store",
+            )
+        link = _link(event)
+        events.append(event)
+    return events
+
+
+def append_event(registry: Registry, kind: Kind, version: str, by: str, reason: str) -> Event:
+    """Add one change of champion to the history and return it."""
+    events = read_history(registry)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    previous = _link(events[-1]) if events else ""
+    event = Event(len(events) + 1, now, kind, version, by, reason, previous)
+    value = json.dumps(asdict(event), sort_keys=True, ensure_ascii=False)
+    registry.client.set_registered_model_tag(registry.name, f"{ENTRY}{event.sequence:06d}", value)
+    return event
+
+
+def champions_before(events: list[Event]) -> list[str]:
+    """Return the versions a rollback can go back to, oldest first, the present champion last.
+
+    A promotion is put on top; a rollback takes off what it left, so that two rollbacks in a row go back two champions
+    instead of returning to the one that was left.
+    """
+    stack: list[str] = []
+    for event in events:
+        if event.kind == "rollback":
+            while stack and stack[-1] != event.version:
+                stack.pop()
+        elif not stack or stack[-1] != event.version:
+            stack.append(event.version)
+    return stack
+
+
+def _link(event: Event) -> str:
+    """Return the hash by which the next entry refers to this one."""
+    return sha256_json(asdict(event))
