@@ -1,0 +1,199 @@
+"""Evaluation questions found in training rows, verbatim or lightly edited.
+
+A question is looked for by its hashed character n-grams, after the normalization that width, case, punctuation and
+spacing do not survive. Options play no part for a question that identifies itself, so their order cannot hide it;
+text around it cannot either. Its numbers must be there too: the same question about another dose is another question.
+
+A short question, or one that several items share word for word, says too little alone: it must stand in a user turn
+whole, and either be most of that turn or have its options in the row.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.settings import DecontaminateParams
+from tasks.data.conversation import ChatRow
+from tasks.data.eval_sets import EvalItem
+from tasks.data.ngrams import Grams, gram_sequence, grams
+from tasks.data.normalization import han_count, normalize
+
+#: From this weight (a Chinese character 1, any other character a third) a question identifies itself.
+SELF_IDENTIFYING_WEIGHT = 18
+#: Below this many characters one changed character breaks too many of the configured n-grams.
+LONG_CHARACTERS = 32
+MEDIUM_NGRAM = 5
+SHORT_NGRAM = 3
+#: The n-grams must stand together: within this many times the question's length.
+WINDOW_LENGTHS = 2
+#: A user turn is a short question with a prefix when it is at most this many times as long.
+TURN_LENGTHS = 2
+OPTION_SHARE = 0.5
+
+_NUMBERING = re.compile(r"^\s*[(（]?\d{1,3}[)）.、．]\s*(?!\d)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One evaluation item found in one row."""
+
+    row_id: str
+    eval_set: str
+    item_id: str
+    containment: float
+    rule: str
+    question: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the hit as a line of leaks.jsonl."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An evaluation item made ready: normalized texts, and how it is looked for."""
+
+    item: EvalItem
+    question: str
+    options: tuple[str, ...]
+    ngram: int
+    whole: bool
+    size: int
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The numbers a row must have as well."""
+        return frozenset(_NUMBER.findall(self.question))
+
+
+class LeakFinder:
+    """Evaluation items indexed by n-gram.
+
+    Args:
+        items: the items of every evaluation set.
+        params: n-gram length, and the share of a question's n-grams that makes a row a leak.
+
+    Attributes:
+        unsearchable: items whose question is nothing but symbols; they cannot be looked for.
+    """
+
+    def __init__(self, items: Iterable[EvalItem], params: DecontaminateParams) -> None:
+        self._params = params
+        ready = [(item, normalize(_NUMBERING.sub("", item.question))) for item in items]
+        self.unsearchable = [item for item, question in ready if not question]
+        # Two sets may hold one item; the same words with other options make a question generic.
+        uses = Counter(question for question, _ in {(question, frozenset(item.options)) for item, question in ready})
+        self._targets = [self._target(item, text, generic=uses[text] > 1) for item, text in ready if text]
+        self._indexes = [_Index(ngram, self._targets) for ngram in sorted({target.ngram for target in self._targets})]
+
+    def find(self, row: ChatRow) -> list[Leak]:
+        """Return the evaluation items that stand in `row`, best match first."""
+        turns = [normalize(text) for text in row.spoken]
+        questions = [normalize(message["content"]) for message in row.messages if message["role"] == "user"]
+        text = "\n".join(turns)
+        leaks = []
+        for index in self._indexes:
+            sequence = gram_sequence(text, index.ngram)
+            for target in index.candidates(sequence, self._params.containment):
+                containment = self._match(target, sequence, text, questions)
+                if containment is not None:
+                    leaks.append(self._leak(row, target, containment))
+        return sorted(leaks, key=lambda leak: (-leak.containment, leak.eval_set, leak.item_id))
+
+    def _target(self, item: EvalItem, question: str, *, generic: bool) -> _Target:
+        """Return an item with the way it is looked for."""
+        han = han_count(question)
+        whole = generic or han + (len(question) - han) / 3 < SELF_IDENTIFYING_WEIGHT
+        longest = MEDIUM_NGRAM if len(question) < LONG_CHARACTERS else self._params.ngram_characters
+        ngram = min(self._params.ngram_characters, SHORT_NGRAM if whole else longest)
+        options = tuple(filter(None, (normalize(option) for option in item.options)))
+        return _Target(item, question, options, ngram, whole, len(grams(question, ngram)))
+
+    def _match(self, target: _Target, sequence: Grams, text: str, questions: Sequence[str]) -> float | None:
+        """Return the containment of a candidate that is a leak, None for one that is not."""
+        if target.whole:
+            return 1.0 if _stands_whole(target, text, questions) else None
+        containment, start = _densest(target, sequence)
+        length = len(target.question)
+        around = text[max(0, start - length) : start + (WINDOW_LENGTHS + 1) * length]
+        if containment < self._params.containment or not target.numbers <= set(_NUMBER.findall(around)):
+            return None
+        return containment
+
+    def _leak(self, row: ChatRow, target: _Target, containment: float) -> Leak:
+        """Return the evidence of one hit."""
+        rule = (
+            "the whole short question stands in a user turn"
+            if target.whole
+            else f"at least {self._params.containment} of the question's character {target.ngram}-grams stand together"
+        )
+        item = target.item
+        return Leak(row.row_id, item.eval_set, item.item_id, round(containment, 4), rule, item.question[:80])
+
+
+class _Index:
+    """N-gram hash -> the items it stands in."""
+
+    def __init__(self, ngram: int, targets: Sequence[_Target]) -> None:
+        self.ngram = ngram
+        self._targets = [target for target in targets if target.ngram == ngram]
+        postings: dict[int, list[int]] = defaultdict(list)
+        for number, target in enumerate(self._targets):
+            for gram in grams(target.question, ngram).tolist():
+                postings[gram].append(number)
+        self._keys: Grams = np.array(sorted(postings), dtype=np.uint64)
+        self._postings = [np.array(postings[key], dtype=np.int64) for key in sorted(postings)]
+
+    def candidates(self, sequence: Grams, containment: float) -> list[_Target]:
+        """Return the items with at least this share of their n-grams anywhere in a row."""
+        found = self._places(np.unique(sequence))
+        if not len(found):
+            return []
+        counts = np.bincount(np.concatenate([self._postings[place] for place in found]), minlength=len(self._targets))
+        return [
+            target
+            for number in np.flatnonzero(counts).tolist()
+            if counts[number] >= (1.0 if (target := self._targets[number]).whole else containment) * target.size
+        ]
+
+    def _places(self, wanted: Grams) -> npt.NDArray[np.int64]:
+        """Return where the known ones of `wanted` stand among the keys."""
+        places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+        return places[self._keys[places] == wanted]
+
+
+def _stands_whole(target: _Target, text: str, questions: Sequence[str]) -> bool:
+    """Tell whether a short or generic question is asked in a user turn of its own, or together with its options."""
+    asked = [turn for turn in questions if target.question in turn]
+    if not asked:
+        return False
+    if target.options:
+        present = sum(option in text for option in target.options)
+        if present > OPTION_SHARE * len(target.options):
+            return True
+    return any(len(turn) <= TURN_LENGTHS * len(target.question) for turn in asked)
+
+
+def _densest(target: _Target, sequence: Grams) -> tuple[float, int]:
+    """Return the largest share of the question's n-grams within one window of the row, and where it starts."""
+    wanted = grams(target.question, target.ngram)
+    positions = np.flatnonzero(np.isin(sequence, wanted))
+    best, best_start, first = 0, 0, 0
+    inside: Counter[int] = Counter()
+    for place in positions.tolist():
+        inside[int(sequence[place])] += 1
+        while place - int(positions[first]) > WINDOW_LENGTHS * len(target.question):
+            gone = int(sequence[int(positions[first])])
+            inside[gone] -= 1
+            if not inside[gone]:
+                del inside[gone]
+            first += 1
+        if len(inside) > best:
+            best, best_start = len(inside), int(positions[first])
+    return best / max(target.size, 1), best_start

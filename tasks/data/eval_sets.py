@@ -1,0 +1,107 @@
+"""The questions of every configured evaluation set, read only to keep them out of training."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ConfigError, DataContractError
+from tasks.core.files import read_json, read_jsonl
+from tasks.core.settings import CevalParams, DomainParams
+
+#: Suites of the domain pack by kind of item, as the evaluation reports call them.
+DOMAIN_SUITES = {"choice": "domain_choice", "short": "domain_short", "safety": "safety"}
+OPTION_LETTERS = ("A", "B", "C", "D")
+
+
+@dataclass(frozen=True)
+class EvalItem:
+    """One question of an evaluation set and, where it is multiple choice, its options."""
+
+    eval_set: str
+    item_id: str
+    question: str
+    options: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the item as a line of eval_questions.jsonl."""
+        return {
+            "eval_set": self.eval_set,
+            "item_id": self.item_id,
+            "question": self.question,
+            "options": list(self.options),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "EvalItem":
+        """Return the item of a line of eval_questions.jsonl."""
+        return cls(value["eval_set"], value["item_id"], value["question"], tuple(value["options"]))
+
+
+def read_eval_sets(ceval: CevalParams, domain: DomainParams, root: Path) -> list[EvalItem]:
+    """Return all items of the configured sets; item limits of evaluation do not apply here.
+
+    Raises:
+        ConfigError: C-Eval comes from a hub: its questions must be on disk to be kept out of training.
+        DataContractError: a set is absent, empty or damaged.
+    """
+    return [*read_ceval(ceval, root), *read_domain(root / domain.path)]
+
+
+def read_ceval(params: CevalParams, root: Path) -> list[EvalItem]:
+    """Return the items of a folder in C-Eval's layout: every CSV under it, few-shot examples included."""
+    if params.source != "local":
+        raise ConfigError(
+            f"evaluate.ceval.source is {params.source}: prepare must read the questions to keep them out of training",
+            "download C-Eval's CSV files into a folder; set evaluate.ceval.source: local and path to that folder",
+        )
+    folder = root / params.path
+    items = [item for path in sorted(folder.rglob("*.csv")) for item in _read_csv(path, params.name)]
+    return _require_items(items, folder)
+
+
+def read_domain(folder: Path) -> list[EvalItem]:
+    """Return the items of a domain pack: every file that pack.json names."""
+    files = read_json(folder / "pack.json").get("files", {})
+    items = []
+    for kind, name in sorted(files.items()):
+        if not (folder / name).is_file():
+            raise DataContractError(f"{folder / name}, named in pack.json, does not exist", "restore the pack")
+        items += list(_read_pack_file(folder / name, DOMAIN_SUITES.get(kind, f"domain_{kind}")))
+    return _require_items(items, folder)
+
+
+def _require_items(items: list[EvalItem], folder: Path) -> list[EvalItem]:
+    """Refuse an evaluation set without items: nothing could be kept out of training."""
+    if not items:
+        raise DataContractError(
+            f"{folder} holds no evaluation item", "check evaluate.ceval.path and evaluate.domain.path"
+        )
+    return items
+
+
+def _read_csv(path: Path, eval_set: str) -> Iterator[EvalItem]:
+    """Yield the items of one CSV with a question column and options A to D, whatever the case of the header."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for number, cells in enumerate(csv.DictReader(stream)):
+            row = {str(name).strip().casefold(): (value or "") for name, value in cells.items() if name is not None}
+            question = str(row.get("question", ""))
+            if not question.strip():
+                raise DataContractError(
+                    f"{path}: row {number + 1} has no question", "mend the file: header id,question,A,B,C,D"
+                )
+            identity = str(row.get("id") or row.get("") or number)
+            options = tuple(str(row[letter.casefold()]) for letter in OPTION_LETTERS if row.get(letter.casefold()))
+            yield EvalItem(eval_set, f"{path.stem}-{identity}", question, options)
+
+
+def _read_pack_file(path: Path, eval_set: str) -> Iterator[EvalItem]:
+    """Yield the items of one JSON Lines file of a domain pack."""
+    for number, row in enumerate(read_jsonl(path), start=1):
+        question = row.get("question") if isinstance(row, dict) else None
+        if not isinstance(question, str) or not question.strip():
+            raise DataContractError(f"{path}:{number} has no `question`", "mend or remove the line, then run again")
+        choices = row.get("choices") or {}
+        options = choices.values() if isinstance(choices, dict) else choices
+        yield EvalItem(eval_set, str(row.get("id", number)), question, tuple(str(option) for option in options))

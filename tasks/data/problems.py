@@ -1,0 +1,46 @@
+"""Why a raw row cannot become a chat row."""
+
+from typing import Final
+
+#: Reason code -> what it means; the codes a ledger may carry for quarantined rows.
+QUARANTINE_REASONS: Final = {
+    "malformed_json": "the line is not JSON",
+    "malformed_encoding": "the line is not UTF-8",
+    "not_an_object": "the row is JSON but no object",
+    "unknown_format": "no known format has these fields",
+    "missing_field": "a field the format needs is absent",
+    "wrong_type": "a field has the wrong type",
+    "unknown_role": "a turn's role is none of the format's",
+    "tool_role": "tool calls and their results are not trained on yet",
+    "wrong_role_order": "turns do not alternate from user to a last assistant",
+    "empty_turn": "a turn is empty",
+    "reasoning_without_answer": "reasoning with no answer after it",
+    "unclosed_think": "<think> without </think>",
+    "unopened_think": "</think> without <think>",
+    "nested_think": "more than one reasoning block in a turn",
+    "misplaced_think": "reasoning where none belongs",
+    "invalid_text": "NUL or half a surrogate pair in the text",
+    "mojibake": "text decoded with the wrong encoding",
+    "unsupported_language": "neither Chinese nor in Latin letters",
+}
+
+#: Reason code -> what it means; for dropped rows.
+DROP_REASONS: Final = {
+    "exact_duplicate": "the same conversation after normalization stands elsewhere",
+    "near_duplicate": "almost the same conversation stands elsewhere",
+    "eval_leak": "the row carries a question of an evaluation set",
+}
+
+
+class BadRowError(Exception):
+    """A raw row is refused.
+
+    Args:
+        reason: a key of `QUARANTINE_REASONS`.
+        detail: what is wrong where; never the row's own text.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
