@@ -4,10 +4,12 @@ import json
 
 import click
 
+from tasks.core.errors import TunegateError
+from tasks.core.failures import clear_failure, record_failure
 from tasks.core.project import Project
 from tasks.core.runner import run_stage
 from tasks.core.settings import load_settings
-from tasks.core.stage import STAGE_KEYS, STAGES, find_stages
+from tasks.core.stage import STAGE_KEYS, STAGES, Stage, find_stages
 
 
 @click.command(
@@ -20,6 +22,16 @@ def stage(name: str) -> None:
     The last line on stdout is one JSON object. `dvc repro NAME` runs the same and decides what is already done.
     """
     project = Project.here()
-    settings = load_settings(project.root / "params.yaml")
     for found in find_stages(name):
-        click.echo(json.dumps(run_stage(found, project, settings), ensure_ascii=False, sort_keys=True))
+        click.echo(json.dumps(_run(found, project), ensure_ascii=False, sort_keys=True))
+
+
+def _run(found: Stage, project: Project) -> dict[str, object]:
+    """Run one stage; a failure is kept for the process above DVC, which sees only DVC's exit code."""
+    clear_failure(project, found.name)
+    try:
+        settings = load_settings(project.root / "params.yaml")
+        return run_stage(found, project, settings)
+    except TunegateError as error:
+        record_failure(project, found.name, error)
+        raise

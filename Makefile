@@ -1,0 +1,47 @@
+# Two commands for newcomers: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+BOOTSTRAP := $(PYTHON) infra/environments/bootstrap.py
+# Prefect's and MLflow's laptop state lives with the project; TUNEGATE_* and PREFECT_API_URL override.
+export PREFECT_HOME ?= $(CURDIR)/.tunegate/prefect
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help setup demo test test-all lint lock mlflow-ui prefect-ui workers clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup:  ## Make both environments (a second call installs nothing)
+	@$(BOOTSTRAP) pipeline serve
+
+demo: setup  ## The whole chain: data to a served, gated 4-bit model (KEEP=1: leave it serving)
+	@$(BIN)/tunegate doctor
+	@$(BIN)/tunegate run $(if $(KEEP),--keep-serving)
+
+test: setup  ## Fast tests (no training, no vLLM): minutes
+	@$(BIN)/python -m pytest
+
+test-all: setup  ## All tests that run without a GPU and without a model hub
+	@$(BIN)/python -m pytest -m "not gpu and not net"
+
+lint: setup  ## Linter, formatter, type checker
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+lock: setup  ## Write the locks again from their .in files
+	@cd infra/environments && for name in pipeline serve; do \
+	  ../../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --overrides no-torch.txt --no-header \
+	    --no-annotate $$name.in -o $$name.lock; done; \
+	  ../../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	    serve-cuda.in -o serve-cuda.lock
+
+mlflow-ui: setup  ## MLflow on http://127.0.0.1:5000
+	@$(BIN)/mlflow server --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/.tunegate/mlflow.db} --host 127.0.0.1
+
+prefect-ui: setup  ## Prefect server on http://127.0.0.1:4200
+	@$(BIN)/prefect server start --host 127.0.0.1
+
+clean:  ## Remove outputs and local state (asks first); environments and data stay
+	@printf 'remove .tunegate, data/prepared, data/models, data/reports? [y/N] '; read answer; \
+	  [ "$$answer" = y ] && rm -rf .tunegate data/prepared data/models data/reports || echo kept

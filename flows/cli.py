@@ -1,0 +1,48 @@
+"""`tunegate run`: the pipeline flow from the command line, in this process."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import click
+
+from flows.environment import prepare_environment
+from tasks.cli.main import emit
+from tasks.core.project import Project
+from tasks.core.settings import load_settings
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--params", "params_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A params file; it becomes params.yaml, which DVC reads; the old one is kept.")  # fmt: skip
+@click.option("--keep-serving", is_flag=True, help="Leave the gateway up after the run (tunegate stop ends it).")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON value.")
+def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
+    """Run the pipeline: prepare, validate, train, merge, quantize, evaluate, gate, dossier, register, promote.
+
+    What is done already is not done again; a killed run goes on where it was. Exit code 4: the gate did not pass.
+    """
+    project = Project.here()
+    if params_file:
+        use_params(params_file, project)
+    load_settings(project.root / "params.yaml")
+    prepare_environment(project)
+    from flows.pipeline import pipeline
+    from flows.summary import summary
+
+    outcome = pipeline(keep_serving=keep_serving)
+    emit(outcome, as_json=as_json, text=summary(project, outcome))
+
+
+def use_params(file: Path, project: Project) -> None:
+    """Check a params file and make it params.yaml; the present one is kept as .tunegate/params.before.yaml."""
+    load_settings(file)
+    target = project.root / "params.yaml"
+    if file.resolve() == target or file.read_bytes() == target.read_bytes():
+        return
+    project.state.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(target, project.state / "params.before.yaml")
+    shutil.copyfile(file, target)
+    log.info("params.yaml is now %s; the one before is .tunegate/params.before.yaml", file)

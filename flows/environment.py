@@ -1,0 +1,24 @@
+"""The environment a Prefect process of this project needs; set before prefect is imported."""
+
+import os
+import sys
+from pathlib import Path
+
+from tasks.core.project import QUIET, TELEMETRY_OFF, Project
+
+
+def prepare_environment(project: Project) -> None:
+    """Point Prefect at the project's own laptop state unless the user runs a server; put our tools on PATH.
+
+    With PREFECT_API_URL unset, Prefect starts a temporary server for the time of the run.
+    """
+    os.environ.update(TELEMETRY_OFF)
+    os.environ.update(QUIET)
+    os.environ.setdefault("PREFECT_HOME", str(project.state / "prefect"))
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    tools = str(Path(sys.executable).parent)
+    if tools not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])
+    os.environ["TUNEGATE_ROOT"] = str(project.root)

@@ -1,0 +1,86 @@
+"""The flow `pipeline`: every stage, then register, then promote where nobody has to be asked."""
+
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from flows.stages import is_transient, run_through_dvc, stage_task
+from tasks.core.errors import GateFailedError
+from tasks.core.files import read_json
+from tasks.core.project import Project
+from tasks.core.settings import load_settings
+from tasks.core.stage import DOSSIER, GATE, STAGES, VALIDATION, find_stages
+
+
+@flow(name="stage", persist_result=False)
+def stage(name: str) -> None:
+    """Run one stage: what a deployment on the gpu pool does for the pipeline.
+
+    Args:
+        name: stage name as in `tunegate stage`.
+    """
+    project = Project.here()
+    for found in find_stages(name):
+        run_through_dvc(found, project, get_run_logger())
+
+
+@flow(name="pipeline", persist_result=False)
+def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> dict[str, Any]:
+    """Data to served model: prepare, validate, train, merge, quantize, evaluate, gate, dossier, register, promote.
+
+    Args:
+        keep_serving: leave the gateway and its slot up after the run.
+        gpu_deployment: deployment that runs the stages needing a GPU, e.g. `stage/gpu`.
+
+    Returns:
+        {"version", "verdict", "lineage_id", "outcome", "answer"}.
+
+    Raises:
+        GateFailedError: the verdict is not PASS; the version is registered with its evidence and stays out.
+    """
+    logger = get_run_logger()
+    for number, item in enumerate(STAGES, start=1):
+        logger.info("[%d/%d] %s", number, len(STAGES), item.name)
+        stage_task(item, gpu_deployment)()
+    verdict = _publish_evidence()
+    version = register()
+    if verdict["verdict"] != "PASS":
+        from tasks.release.gate import require_pass
+
+        require_pass(verdict)
+        raise GateFailedError(f"version {version} has verdict {verdict['verdict']}", "tunegate status")
+    outcome = promote_if_allowed(version, keep_serving)
+    return {"version": version, "verdict": verdict["verdict"], "lineage_id": verdict["lineage_id"], **outcome}
+
+
+@task(name="register", retries=2, retry_delay_seconds=20, retry_condition_fn=is_transient, persist_result=False)
+def register() -> str:
+    """Register the quantized model with its evidence and return the version's number."""
+    from tasks.release.registry import register as register_version
+
+    project = Project.here()
+    version = register_version(project, load_settings(project.root / "params.yaml"))
+    get_run_logger().info("register: version %s, verdict %s", version.number, version.verdict)
+    return version.number
+
+
+@task(name="promote", persist_result=False)
+def promote_if_allowed(version: str, keep_serving: bool) -> dict[str, Any]:
+    """Promote a version that needs no (further) approval and ask it one question; say what is missing otherwise."""
+    from tasks.release.golive import go_live
+
+    project = Project.here()
+    settings = load_settings(project.root / "params.yaml")
+    return go_live(project, settings, version, keep_serving=keep_serving, report=get_run_logger().info)
+
+
+def _publish_evidence() -> dict[str, Any]:
+    """Show the verdict and the pages in the Prefect UI and return the verdict."""
+    project = Project.here()
+    verdict: dict[str, Any] = read_json(project.root / GATE / "verdict.json")
+    words = (project.root / GATE / "verdict.md").read_text(encoding="utf-8")
+    create_markdown_artifact(words, key="verdict", description=f"{verdict['verdict']} {verdict['lineage_id']}")
+    for key, page in (("dossier", f"{DOSSIER}/index.html"), ("data-docs", f"{VALIDATION}/data_docs/index.html")):
+        create_link_artifact((project.root / page).as_uri(), key=key, link_text=page)
+    return verdict

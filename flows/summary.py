@@ -1,0 +1,46 @@
+"""What a person reads at the end of a run: what happened, and where everything is."""
+
+from typing import Any
+
+from tasks.core.files import read_json
+from tasks.core.project import Project
+from tasks.core.stage import DOSSIER, GATE, HOPS, VALIDATION, report_of
+
+METRICS = ("domain_bits_per_byte", "ceval_accuracy", "domain_choice_accuracy", "safety_accuracy")
+
+
+def summary(project: Project, outcome: dict[str, Any]) -> str:
+    """Return the closing page of `tunegate run`."""
+    verdict = read_json(project.root / GATE / "verdict.json")
+    demo = " (demo: it may not carry a production deployment)" if verdict["demo"] else ""
+    answer = ["", f"asked  {outcome['question']}", f"answer {outcome['answer']}"] if outcome.get("answer") else []
+    return "\n".join(
+        [
+            "",
+            f"verdict {verdict['verdict']}{demo}: version {outcome['version']}, lineage {outcome['lineage_id']}",
+            *_hop_table(project),
+            *answer,
+            "",
+            outcome["outcome"],
+            "",
+            "where everything is",
+            f"  report for reviewers   {DOSSIER}/index.html   (opens from disk)",
+            f"  data checks            {VALIDATION}/data_docs/index.html",
+            "  fate of every row      data/prepared/ledger.jsonl",
+            "  numbers, old and new   .venv/bin/dvc metrics diff",
+            "  Prefect UI             make prefect-ui   (runs, schedules, artifacts)",
+            "  MLflow UI              make mlflow-ui    (loss curve, versions, alias champion)",
+            "  serve and talk to it   .venv/bin/tunegate serve",
+            f"  where it came from     .venv/bin/tunegate lineage {outcome['version']}",
+        ]
+    )
+
+
+def _hop_table(project: Project) -> list[str]:
+    """Return the metrics of every hop as lines."""
+    reports = {hop: read_json(project.root / report_of(hop) / "results.json")["metrics"] for hop in HOPS}
+    lines = [f"  {'':<24}" + "".join(f"{hop:>10}" for hop in HOPS)]
+    for name in METRICS:
+        cells = "".join(f"{reports[hop][name]:>10.3f}" for hop in HOPS if name in reports[hop])
+        lines.append(f"  {name:<24}{cells}")
+    return lines

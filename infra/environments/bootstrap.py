@@ -1,0 +1,147 @@
+"""Make the two locked environments. Needs nothing but Python >= 3.11: standard library only.
+
+    python3 infra/environments/bootstrap.py pipeline serve
+
+A second call compares one hash and installs nothing. The only step a lock cannot carry is torch, which comes as a CPU
+or as a CUDA build: see `install_torch`.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+TORCH = "2.13.0"
+STAMP = "tunegate-stamp.json"
+FOLDERS = {"pipeline": ".venv", "serve": ".venv-serve"}
+
+
+class SetupError(Exception):
+    """Something is missing; the message says what and what to do."""
+
+
+def say(line: str) -> None:
+    """Print one progress line at once."""
+    sys.stdout.write(f"setup: {line}\n")
+    sys.stdout.flush()
+
+
+def has_gpu() -> bool:
+    """Return whether this machine has an NVIDIA GPU (TUNEGATE_ACCELERATOR=cpu|cuda overrides)."""
+    wanted = os.environ.get("TUNEGATE_ACCELERATOR")
+    return wanted == "cuda" if wanted else shutil.which("nvidia-smi") is not None
+
+
+def lock_of(name: str, gpu: bool) -> Path:
+    """Return the lock file of an environment on this kind of machine."""
+    return HERE / ("serve-cuda.lock" if name == "serve" and gpu else f"{name}.lock")
+
+
+def stamp_of(name: str, gpu: bool) -> dict[str, str]:
+    """Return what identifies a finished environment."""
+    digest = hashlib.sha256(lock_of(name, gpu).read_bytes()).hexdigest()
+    return {"lock": digest, "torch": TORCH, "accelerator": "cuda" if gpu else "cpu", "folder": str(ROOT)}
+
+
+def require_tools() -> None:
+    """Refuse an old Python, a Python without venv, and a machine without a C++ compiler (vLLM compiles kernels)."""
+    if sys.version_info < (3, 11):
+        raise SetupError(f"Python {sys.version.split()[0]} is too old; make PYTHON=python3.11 setup")
+    missing = [tool for tool in ("git", "g++") if shutil.which(tool) is None]
+    if missing:
+        raise SetupError(f"not installed: {', '.join(missing)}; on Debian or Ubuntu: apt-get install git g++")
+
+
+def run(command: list[str], environment: dict[str, str] | None = None, *, quiet: bool = False) -> bool:
+    """Run a command and return whether it succeeded; its output is shown only when it failed and is not quiet."""
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode and not quiet:
+        sys.stderr.write(done.stdout[-4000:])
+    return done.returncode == 0
+
+
+def uv_environment(python: Path) -> dict[str, str]:
+    """Return the environment for uv: it does not read pip's configuration, so index and find-links are passed on."""
+    environment = dict(os.environ)
+    for setting, variable in (("index-url", "UV_DEFAULT_INDEX"), ("find-links", "UV_FIND_LINKS")):
+        value = os.environ.get(f"PIP_{setting.upper().replace('-', '_')}")
+        if not value:
+            asked = [str(python), "-m", "pip", "config", "get", f"global.{setting}"]
+            value = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+        if value and variable not in environment:
+            environment[variable] = ",".join(value.split())
+    return environment
+
+
+def install_torch(python: Path, uv: list[str], environment: dict[str, str], gpu: bool) -> None:
+    """Install torch without touching the rest.
+
+    With a GPU: uv picks the CUDA build for the driver. Without: the CPU build from pip's configured find-links where
+    there is one, else from PyTorch's own CPU index, which uv knows.
+    """
+    if gpu:
+        ok = run([*uv, "--torch-backend", "auto", f"torch=={TORCH}"], environment)
+    else:
+        local = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", f"torch=={TORCH}+cpu"]
+        ok = run(local, quiet=True) or run([*uv, "--no-deps", "--torch-backend", "cpu", f"torch=={TORCH}"], environment)
+    if not ok:
+        raise SetupError(
+            f"torch {TORCH} could not be installed; check the network or pip's find-links, then make setup"
+        )
+
+
+def make(name: str, gpu: bool) -> None:
+    """Make one environment, or find it made."""
+    folder, lock = ROOT / FOLDERS[name], lock_of(name, gpu)
+    stamp = folder / STAMP
+    wanted = stamp_of(name, gpu)
+    if stamp.is_file() and json.loads(stamp.read_text()) == wanted:
+        return
+    started = time.monotonic()
+    packages = sum(1 for line in lock.read_text().splitlines() if line and not line.startswith("#"))
+    say(f"{FOLDERS[name]}: {packages} locked packages and torch {TORCH} (1 to 5 minutes)")
+    python = folder / "bin" / "python"
+    if not python.exists() and not run([sys.executable, "-m", "venv", str(folder)]):
+        raise SetupError("python -m venv failed; on Debian or Ubuntu: apt-get install python3-venv")
+    uv_version = next(
+        line.split()[0] for line in (HERE / "pipeline.lock").read_text().splitlines() if line.startswith("uv==")
+    )
+    if not run([str(python), "-m", "pip", "install", "--quiet", uv_version]):
+        raise SetupError("pip could not install uv; check the network and pip's index, then make setup")
+    environment = uv_environment(python)
+    uv = [str(python), "-m", "uv", "pip", "install", "--quiet", "--python", str(python)]
+    install_torch(python, uv, environment, gpu)
+    say(f"{FOLDERS[name]}: torch is in, now the lock")
+    extra = ["--torch-backend", "auto"] if gpu else []
+    if not run([*uv, *extra, "--no-deps", "-r", str(lock)], environment):
+        raise SetupError(f"{lock.name} could not be installed; check the network, then make setup")
+    if name == "pipeline" and not run([*uv, "--no-deps", "--editable", str(ROOT)], environment):
+        raise SetupError("tunegate itself could not be installed; read the lines above")
+    stamp.write_text(json.dumps(wanted, indent=2) + "\n")
+    say(f"{FOLDERS[name]}: ready after {time.monotonic() - started:.0f} s")
+
+
+def main() -> int:
+    """Make the environments named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=sorted(FOLDERS), help="which environments")
+    names = parser.parse_args().names
+    try:
+        require_tools()
+        for name in names:
+            make(name, has_gpu())
+    except SetupError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 5
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
