@@ -52,7 +52,7 @@ def stamp_of(name: str, gpu: bool) -> dict[str, str]:
 
 def require_tools() -> None:
     """Refuse an old Python, a Python without venv, and a machine without a C++ compiler (vLLM compiles kernels)."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is run by whatever python3 is
         raise SetupError(f"Python {sys.version.split()[0]} is too old; make PYTHON=python3.11 setup")
     missing = [tool for tool in ("git", "g++") if shutil.which(tool) is None]
     if missing:
