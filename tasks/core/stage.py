@@ -103,6 +103,11 @@ def _evaluate(hop: str, model: str | None) -> Stage:
     )
 
 
+_GATE_CODE = tuple(
+    f"tasks/release/{name}.py"
+    for name in ("gate", "gate_checks", "gate_checks_models", "gate_checks_serving", "gate_evidence", "gate_rules",
+                 "gate_words", "model_files")
+)  # fmt: skip
 _REPORTS = {f"eval_{hop}": report_of(hop) for hop in HOPS}
 
 STAGES: tuple[Stage, ...] = (
@@ -156,7 +161,7 @@ STAGES: tuple[Stage, ...] = (
         function="tasks.release.gate:gate",
         inputs=_inputs(**_REPORTS, adapter=ADAPTER, merged=MERGED, awq=AWQ),
         output=GATE,
-        code=("tasks/release/gate.py", "tasks/evaluation/statistics.py", PIPELINE_LOCK),
+        code=(*_GATE_CODE, "tasks/evaluation/statistics.py", PIPELINE_LOCK),
         sections=("profile", "evaluate"),
         judged="awq",
     ),

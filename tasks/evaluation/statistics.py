@@ -115,7 +115,7 @@ def compare_continuous(
     pivots = _bootstrap_pivots(differences, samples, seed)
     tail = (1 - confidence) / 2
     low, high = np.quantile(pivots, [tail, 1 - tail])
-    observed = (mean - threshold) / error if error > 0 else np.inf * np.sign(mean - threshold)
+    observed = (mean - threshold) / error if error > 0 else mean - threshold  # no spread: only the side counts
     return Comparison(
         n=len(old),
         base_value=float(old.mean()),

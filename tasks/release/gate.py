@@ -1,0 +1,185 @@
+"""Stage `gate`: may this model go on? Paired rules and hard checks over the three hops, in numbers and in words.
+
+Verdict: FAIL if a hard check or a blocking rule fails, else INCONCLUSIVE if a blocking rule is, else PASS. The stage
+itself ends well whatever the verdict, so that the evidence is kept; `require_pass` is what stops a run.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import GateFailedError
+from tasks.core.files import write_json, write_text
+from tasks.core.manifest import read_manifest
+from tasks.core.settings import EvaluateParams, GateParams
+from tasks.core.stage import HOPS
+from tasks.release.gate_checks import Check, run_checks
+from tasks.release.gate_checks_models import top1_agreement
+from tasks.release.gate_evidence import METRICS, Report, read_reports
+from tasks.release.gate_rules import DECIMALS, FAIL, INCONCLUSIVE, PASS, check_rules, estimate, judge_rules, rounded
+from tasks.release.gate_words import next_step, rule_words, summary_words, verdict_page
+
+log = logging.getLogger(__name__)
+
+#: Profiles made for trying things out: their verdicts never carry a production PASS.
+DEMO_PROFILES = frozenset({"laptop"})
+
+
+def gate(
+    params: GateParams,
+    *,
+    output: Path,
+    profile: str,
+    evaluate: EvaluateParams,
+    eval_base: Path,
+    eval_merged: Path,
+    eval_awq: Path,
+    adapter: Path,
+    merged: Path,
+    awq: Path,
+) -> dict[str, Any]:
+    """Judge the model and write verdict.json, metrics.json (flat, for `dvc metrics diff`) and verdict.md.
+
+    Args:
+        params: rules, error rate, least agreement.
+        output: directory to fill.
+        profile: name of the active profile.
+        evaluate: what the hops were asked (limits and stand-ins make the verdict a demo).
+        eval_base: report of the base model.
+        eval_merged: report of the merged model.
+        eval_awq: report of the quantized model.
+        adapter: the trained adapter with its tokenizer and training facts.
+        merged: the merged model.
+        awq: the quantized model; its lineage is the verdict's.
+
+    Returns:
+        {"verdict", "demo", "summary_words"}.
+
+    Raises:
+        ConfigError: a rule cannot be asked.
+        DataContractError: a report is damaged, or the hops were not asked the same items.
+    """
+    check_rules(params)
+    reports = read_reports({"base": eval_base, "merged": eval_merged, "awq": eval_awq})
+    rules = [rule | rule_words(rule, params.alpha) for rule in judge_rules(params, reports)]
+    checks = run_checks(reports, adapter=adapter, merged=merged, awq=awq, min_agreement=params.min_merged_awq_agreement)
+    verdict = _verdict(rules, checks)
+    reasons = demo_reasons(profile, evaluate, reports)
+    judged = {
+        "verdict": verdict,
+        "demo": bool(reasons),
+        "demo_reasons": reasons,
+        "lineage_id": read_manifest(awq)["lineage_id"],
+        "profile": profile,
+        "alpha": params.alpha,
+        "rules": rules,
+        "checks": [check.plain() for check in checks],
+        "hops": hop_table(params, reports),
+        "merged_awq_agreement": rounded(top1_agreement(reports)),
+    }
+    judged |= summary_words(judged)
+    write_json(output / "verdict.json", judged)
+    write_json(output / "metrics.json", _metrics(judged))
+    write_text(output / "verdict.md", verdict_page(judged))
+    log.info("gate: %s", judged["summary_words"])
+    return {"verdict": verdict, "demo": bool(reasons), "summary_words": judged["summary_words"]}
+
+
+def require_pass(verdict: dict[str, Any]) -> None:
+    """Stop unless the verdict is PASS.
+
+    Args:
+        verdict: verdict.json.
+
+    Raises:
+        GateFailedError: FAIL or INCONCLUSIVE; says which check or rule, at which hop, and what to do next.
+    """
+    if verdict["verdict"] == PASS:
+        return
+    stopping = [
+        f"  check {check['name']}, hop {check['hop']}: {check['words']} {check['cause']}"
+        for check in verdict["checks"]
+        if not check["passed"]
+    ]
+    stopping += [
+        f"  rule {rule['name']}, {' -> '.join(dict.fromkeys(rule['hops']))}: {rule['outcome']}. {rule['words']}"
+        for rule in verdict["rules"]
+        if rule["severity"] == "block" and rule["outcome"] != PASS
+    ]
+    raise GateFailedError(
+        "\n".join(
+            [
+                f"the gate says {verdict['verdict']}; the model cannot be promoted, the evidence is kept in "
+                f"data/reports/gate",
+                *stopping,
+            ]
+        ),
+        next_step(verdict),
+    )
+
+
+def _verdict(rules: list[dict[str, Any]], checks: list[Check]) -> str:
+    """Return the whole verdict from its parts."""
+    blocking = [rule["outcome"] for rule in rules if rule["severity"] == "block"]
+    if FAIL in blocking or not all(check.passed for check in checks):
+        return FAIL
+    return INCONCLUSIVE if INCONCLUSIVE in blocking else PASS
+
+
+def demo_reasons(profile: str, evaluate: EvaluateParams, reports: dict[str, Report]) -> list[str]:
+    """Return why the verdict is a demonstration; an empty list means it may carry a production PASS."""
+    reasons = []
+    if profile in DEMO_PROFILES:
+        reasons.append(f"the profile is {profile}: made for trying the pipeline, not for a model people rely on")
+    suites = [(hop, key, facts) for hop in HOPS for key, facts in sorted(reports[hop].results["suites"].items())]
+    for name in sorted({facts["name"] for _, _, facts in suites if facts["stand_in"]}):
+        reasons.append(f"{name} is a stand-in set: its numbers are not those of the benchmark it stands in for")
+    limits = {facts["name"]: facts["limit"] for _, _, facts in suites if facts["limit"] is not None}
+    limits |= {
+        name: limit
+        for name, limit in ((evaluate.ceval.name, evaluate.ceval.limit), ("the domain pack", evaluate.domain.limit))
+        if limit is not None
+    }
+    reasons += [f"{name} was cut to {limit} items by a limit" for name, limit in sorted(limits.items())]
+    if len({report.results["chat_template_sha256"] for report in reports.values()}) > 1:
+        reasons.append("the hops were asked through different chat templates")
+    uses: dict[str, set[bool]] = {}
+    for _, _, facts in suites:
+        uses.setdefault(facts["name"], set()).add(bool(facts["chat_template"]))
+    reasons += [
+        f"{name} was asked with a chat template at one hop and without at another"
+        for name, flags in sorted(uses.items())
+        if len(flags) > 1
+    ]
+    return reasons
+
+
+def hop_table(params: GateParams, reports: dict[str, Report]) -> list[dict[str, Any]]:
+    """Return every metric at every hop with its own interval: what the reader compares by eye, not what is judged."""
+    rows = []
+    for metric in METRICS.values():
+        keys = reports["awq"].keys_of(metric)
+        if keys:
+            cells = {hop: estimate(metric, params, reports[hop].values(keys)) for hop in HOPS}
+            rows.append(
+                {
+                    "metric": metric.name,
+                    "title": metric.title,
+                    "title_zh": metric.title_zh,
+                    "n": len(keys),
+                    "kind": metric.kind,
+                    "lower_is_better": metric.sign < 0,
+                    "hops": cells,
+                }
+            )
+    return rows
+
+
+def _metrics(judged: dict[str, Any]) -> dict[str, float]:
+    """Return flat numbers: the value of every metric at every hop, every rule's difference, and the verdict as 0/1."""
+    numbers: dict[str, Any] = {"gate_pass": float(judged["verdict"] == PASS)}
+    numbers["checks_failed"] = float(sum(not check["passed"] for check in judged["checks"]))
+    numbers |= {f"{hop}_{row['metric']}": row["hops"][hop]["value"] for row in judged["hops"] for hop in HOPS}
+    numbers |= {f"rule_{rule['name']}_difference": rule["difference"] for rule in judged["rules"]}
+    numbers["merged_awq_agreement"] = judged["merged_awq_agreement"]
+    return {name: round(value, DECIMALS) for name, value in numbers.items() if value is not None}

@@ -1,0 +1,239 @@
+"""The verdict in words: what each rule found, what follows, and the page verdict.md."""
+
+from typing import Any
+
+FLAT = {"PASS": "shown", "FAIL": "refuted", "INCONCLUSIVE": "left open"}
+OUTCOME_ZH = {"PASS": "通过", "FAIL": "不通过", "INCONCLUSIVE": "证据不足"}
+HOP_TITLES = {
+    "base": ("base model", "基座模型"),
+    "merged": ("fine-tuned, merged", "微调合并后"),
+    "awq": ("quantized, 4-bit AWQ", "4 位量化后"),
+}
+
+
+def amount(value: float | None, rule: dict[str, Any], *, signed: bool = False) -> str:
+    """Return a value of a rule's metric as a person reads it: 61.5 % or 1.82 bits per byte."""
+    if value is None:
+        return "no number"
+    sign = "+" if signed else ""
+    return f"{value:{sign}.3f} bits per byte" if is_bits(rule) else f"{100 * value:{sign}.1f} %"
+
+
+def distance(value: float | None, rule: dict[str, Any]) -> str:
+    """Return a difference of a rule's metric: 2.3 points, or 0.05 bits per byte."""
+    if value is None:
+        return "no number"
+    return f"{abs(value):.3f} bits per byte" if is_bits(rule) else f"{100 * abs(value):.1f} points"
+
+
+def is_bits(rule: dict[str, Any]) -> bool:
+    """Return whether the metric is in bits per byte rather than a share."""
+    return str(rule["metric"]).endswith("bits_per_byte")
+
+
+def claim(rule: dict[str, Any]) -> tuple[str, str]:
+    """Return what the rule claims, in English and Chinese."""
+    margin, (source, target) = rule["margin"], rule["hops"]
+    size, size_zh = distance(margin, rule), _zh_distance(margin, rule)
+    if rule["expect"] == "better":
+        return f"{target} is better than {source} by more than {size}", f"{target} 比 {source} 好出 {size_zh} 以上"
+    if rule["expect"] == "not_worse":
+        return f"{target} is worse than {source} by less than {size}", f"{target} 比 {source} 的退步小于 {size_zh}"
+    side, side_zh = ("at most", "不高于") if rule["lower_is_better"] else ("at least", "不低于")
+    return f"{target} is {side} {amount(margin, rule)}", f"{target} {side_zh} {_zh_amount(margin, rule)}"
+
+
+def rule_words(rule: dict[str, Any], alpha: float) -> dict[str, str]:
+    """Return {"words", "words_zh", "next"} of one judged rule."""
+    said, said_zh = claim(rule)
+    if rule["value"] is None:
+        return {
+            "words": f"Claim: {said}. Nothing was measured: a value is not a number.",
+            "words_zh": f"要求：{said_zh}。有的数值不是数，无法衡量。",
+            "next": f"tunegate stage evaluate@{rule['hops'][1]}",
+        }
+    return {
+        "words": f"Claim: {said}. {_found(rule)} {_conclusion(rule, alpha)}",
+        "words_zh": f"要求：{said_zh}。{_found_zh(rule)}{_conclusion_zh(rule, alpha)}",
+        "next": _rule_next(rule),
+    }
+
+
+def _found(rule: dict[str, Any]) -> str:
+    """Return what was measured."""
+    value = f"{rule['title']}: {amount(rule['value'], rule)} at {rule['hops'][1]}"
+    if rule["base_value"] is None:
+        return f"{value} on {rule['n']} items ({_range(rule, rule['margin'])})."
+    trend = _trend(rule, ("better", "worse", "no different"))
+    moved = f"{trend} by {distance(rule['difference'], rule)}" if rule["difference"] else trend
+    return (
+        f"{value} against {amount(rule['base_value'], rule)} at {rule['hops'][0]} on the same {rule['n']} items: "
+        f"{moved} ({_range(rule, 0.0)} for the difference)."
+    )
+
+
+def _range(rule: dict[str, Any], offset: float) -> str:
+    """Return the interval in words, moved by `offset`."""
+    if None in rule["interval"]:
+        return "no interval: too few items that differ"
+    low, high = (end + offset for end in rule["interval"])
+    scale, unit = (1, "") if is_bits(rule) else (100, " points" if offset == 0 else " %")
+    sign = "+" if offset == 0 else ""
+    digits = 3 if is_bits(rule) else 1
+    ends = f"{scale * low:{sign}.{digits}f} to {scale * high:{sign}.{digits}f}{unit}"
+    return f"{100 * rule['confidence']:.0f} % interval {ends}"
+
+
+def _trend(rule: dict[str, Any], words: tuple[str, str, str]) -> str:
+    """Return one of (better, worse, same) for the difference in the metric's direction."""
+    gain = -rule["difference"] if rule["lower_is_better"] else rule["difference"]
+    return words[0] if gain > 0 else words[1] if gain < 0 else words[2]
+
+
+def _conclusion(rule: dict[str, Any], alpha: float) -> str:
+    """Return what follows from the numbers."""
+    if rule["outcome"] == "PASS":
+        return f"The claim is shown ({rule['test']}, {_p(rule['p_adjusted'])})."
+    if rule["outcome"] == "FAIL":
+        if rule["expect"] == "floor":
+            return "It is on the wrong side of the floor, and no average buys that back."
+        return f"The contrary is shown ({rule['test']}, {_p(rule['p_opposite_adjusted'])})."
+    needed = f"; about {rule['items_needed']} items would decide it" if rule["items_needed"] else ""
+    return (
+        f"Neither the claim nor its contrary is shown at {100 * alpha:.0f} % ({rule['test']}, "
+        f"{_p(rule['p_adjusted'])}): these items see a distance of {distance(rule['minimum_detectable'], rule)} "
+        f"from the line{needed}."
+    )
+
+
+def _p(value: float) -> str:
+    """Return a p-value in words."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _zh_amount(value: float, rule: dict[str, Any]) -> str:
+    """Return a value in Chinese."""
+    return f"{value:.3f} 比特/字节" if is_bits(rule) else f"{100 * value:.1f} %"
+
+
+def _zh_distance(value: float, rule: dict[str, Any]) -> str:
+    """Return a difference in Chinese."""
+    return f"{abs(value):.3f} 比特/字节" if is_bits(rule) else f"{100 * abs(value):.1f} 个百分点"
+
+
+def _found_zh(rule: dict[str, Any]) -> str:
+    """Return what was measured, in Chinese."""
+    value = f"{rule['title_zh']}：{rule['hops'][1]} 为 {_zh_amount(rule['value'], rule)}"
+    if rule["base_value"] is None:
+        return f"{value}（{rule['n']} 题）。"
+    moved = _trend(rule, ("好了", "差了", "没有差别")) + (
+        _zh_distance(rule["difference"], rule) if rule["difference"] else ""
+    )
+    return f"{value}，{rule['hops'][0]} 为 {_zh_amount(rule['base_value'], rule)}，同样 {rule['n']} 题：{moved}。"
+
+
+def _conclusion_zh(rule: dict[str, Any], alpha: float) -> str:
+    """Return what follows from the numbers, in Chinese."""
+    if rule["outcome"] == "PASS":
+        return "要求已得到证明。"
+    if rule["outcome"] == "FAIL":
+        return "低于底线，其他项的平均分不能抵消。" if rule["expect"] == "floor" else "证明结果与要求相反。"
+    needed = f"，约需 {rule['items_needed']} 题才能定论" if rule["items_needed"] else ""
+    return f"在 {100 * alpha:.0f} % 水平上，既不能证明达到要求，也不能证明未达到{needed}。"
+
+
+def _rule_next(rule: dict[str, Any]) -> str:
+    """Return what to do about a rule that is not passed; empty where it is."""
+    if rule["outcome"] == "PASS":
+        return ""
+    if rule["outcome"] == "INCONCLUSIVE":
+        return "add items to the evaluation pack or raise evaluate.*.limit in params.yaml, then tunegate run"
+    if tuple(rule["hops"]) == ("merged", "awq"):
+        return "use smaller quantize.group_sizes or more quantize.calibration_rows, then tunegate run"
+    if rule["metric"] == "safety_accuracy":
+        return "read the failed safety items in the dossier, add rows that teach them to data/raw, then tunegate run"
+    return "look at loss curve and data ledger in the dossier, change train.* or the data, then tunegate run"
+
+
+def next_step(verdict: dict[str, Any]) -> str:
+    """Return the next command for the first thing that stops the verdict."""
+    for check in verdict["checks"]:
+        if not check["passed"]:
+            return str(check["next"])
+    for outcome in ("FAIL", "INCONCLUSIVE"):
+        for rule in verdict["rules"]:
+            if rule["severity"] == "block" and rule["outcome"] == outcome:
+                return str(rule["next"])
+    return "tunegate approve VERSION --by NAME --reason TEXT"
+
+
+def summary_words(verdict: dict[str, Any]) -> dict[str, str]:
+    """Return {"summary_words", "summary_words_zh"}: the verdict in a sentence or two."""
+    failed = [check for check in verdict["checks"] if not check["passed"]]
+    blocking = [rule for rule in verdict["rules"] if rule["severity"] == "block"]
+    parts, parts_zh = [f"{verdict['verdict']}."], [f"{OUTCOME_ZH[verdict['verdict']]}。"]
+    if failed:
+        parts.append(
+            "Failed checks: " + "; ".join(f"{check['title'].lower()} (hop {check['hop']})" for check in failed) + "."
+        )
+        parts_zh.append(
+            "未通过的检查：" + "；".join(f"{check['title_zh']}（{check['hop']}）" for check in failed) + "。"
+        )
+    for outcome, words, words_zh in (
+        ("FAIL", "Refuted", "被推翻"),
+        ("INCONCLUSIVE", "Left open", "未能定论"),
+        ("PASS", "Shown", "已证明"),
+    ):
+        found = [claim(rule) for rule in blocking if rule["outcome"] == outcome]
+        titles = [rule for rule in blocking if rule["outcome"] == outcome]
+        if found:
+            parts.append(
+                f"{words}: "
+                + "; ".join(f"{rule['title']}, {said}" for rule, (said, _) in zip(titles, found, strict=True))
+                + "."
+            )
+            parts_zh.append(
+                f"{words_zh}："
+                + "；".join(f"{rule['title_zh']}，{said}" for rule, (_, said) in zip(titles, found, strict=True))
+                + "。"
+            )
+    if not failed:
+        parts.append(f"All {len(verdict['checks'])} checks passed.")
+        parts_zh.append(f"{len(verdict['checks'])} 项检查全部通过。")
+    if verdict["demo"]:
+        parts.append("This is a demonstration, not a verdict for production.")
+        parts_zh.append("这是演示结论，不能用于生产。")
+    return {"summary_words": " ".join(parts), "summary_words_zh": "".join(parts_zh)}
+
+
+def verdict_page(verdict: dict[str, Any]) -> str:
+    """Return verdict.md."""
+    lines = [
+        f"# Gate: {verdict['verdict']}{' (demonstration)' if verdict['demo'] else ''}",
+        "",
+        verdict["summary_words"],
+        "",
+        verdict["summary_words_zh"],
+        "",
+        f"Lineage `{verdict['lineage_id']}`, profile `{verdict['profile']}`.",
+        "",
+    ]
+    if verdict["demo_reasons"]:
+        lines += ["## Why this is a demonstration", "", *(f"- {reason}" for reason in verdict["demo_reasons"]), ""]
+    lines += ["## Rules", ""]
+    for rule in verdict["rules"]:
+        only = "" if rule["severity"] == "block" else ", reported only"
+        lines.append(f"- **{rule['outcome']}** `{rule['name']}`{only}. {rule['words']}")
+    lines += ["", "## Checks", ""]
+    for check in verdict["checks"]:
+        more = "" if check["passed"] else f" {check['cause']} Next: {check['next']}."
+        lines.append(
+            f"- **{'passed' if check['passed'] else 'FAILED'}** `{check['name']}`{_at(check)}. {check['words']}{more}"
+        )
+    lines += ["", f"Next: {next_step(verdict)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _at(check: dict[str, Any]) -> str:
+    """Return the hop of a check as an aside."""
+    return f" (hop {check['hop']})" if check["hop"] else ""
