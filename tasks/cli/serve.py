@@ -1,0 +1,142 @@
+"""`tunegate serve | stop | audit`."""
+
+import logging
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from tasks.cli.main import emit
+from tasks.core.errors import ConfigError, DataContractError, TransientError
+from tasks.core.progress import duration
+from tasks.core.project import Project
+from tasks.core.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+#: What the host may need beyond the drain time to end its two servers.
+STOP_MARGIN_S = 30.0
+POLL_S = 0.5
+
+
+@click.command()
+def serve() -> None:
+    """Bring the champion and the gateway up and stay; Ctrl-C stops both.
+
+    Every serve.reconcile_every_s seconds what is served is compared with the alias `champion` in MLflow: moving the
+    alias is enough to change what is live.
+    """
+    from tasks.serving import control
+
+    project = Project.here()
+    settings = load_settings(project.root / "params.yaml")
+    if (status := control.host_status(project)) is not None:
+        raise ConfigError(
+            f"this project is served already: process {status['host_pid']} at {status['url']}",
+            "tunegate status, or tunegate stop",
+        )
+    keeper = _start_host(project, settings)
+    try:
+        control.wait_for_host(project, keeper, lambda: "")
+        click.echo(_welcome(project), err=True)
+        _reconcile_forever(project, settings, keeper)
+    except KeyboardInterrupt:
+        click.echo("stopping: requests under way may finish", err=True)
+    finally:
+        if keeper.stdin:
+            keeper.stdin.close()
+        keeper.wait()
+
+
+@click.command()
+def stop() -> None:
+    """Stop the gateway and its slots; requests under way may finish."""
+    from tasks.serving import control
+
+    project = Project.here()
+    click.echo("stopped" if control.stop_host(project) else "nothing was running")
+
+
+@click.group()
+def audit() -> None:
+    """Check the log of what was asked and answered."""
+
+
+@audit.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def audit_verify(as_json: bool) -> None:
+    """Check the hash chain over every record; exit code 3 where a record was changed, removed or put in."""
+    from tasks.serving.audit import verify
+    from tasks.serving.paths import audit_folder
+
+    folder = audit_folder(Project.here())
+    found = verify(folder)
+    problems = found["problems"]
+    text = f"{folder}: {found['records']} records in {found['files']} file(s), {len(problems)} problem(s)"
+    emit(found, as_json=as_json, text=text)
+    if problems:
+        raise DataContractError("\n  ".join(["the audit log was tampered with:", *problems]), "compare with a backup")
+
+
+def _start_host(project: Project, settings: Settings) -> "subprocess.Popen[bytes]":
+    """Start the host so that it dies with this process; it is a process of its own, so that MLflow slows no answer."""
+    from tasks.serving import control, keeper
+
+    grace_s = settings.serve.gateway.drain_timeout_s + STOP_MARGIN_S
+    command = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(grace_s), *control.host_command()]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, env=control.host_environment(project), cwd=project.root, start_new_session=True
+    )
+
+
+def _welcome(project: Project) -> str:
+    """Return what a person needs to know next."""
+    url = project.gateway_url
+    question = '{"model": "champion", "messages": [{"role": "user", "content": "碘片什么时候服用？"}]}'
+    return (
+        f"\ngateway   {url}   (OpenAI API: {url}/v1)\n"
+        f"a key     tunegate keys create NAME\n"
+        f"ask       curl {url}/v1/chat/completions -H 'Authorization: Bearer tg_...' \\\n"
+        f"            -H 'Content-Type: application/json' -d '{question}'\n"
+        f"stop      Ctrl-C here, or tunegate stop\n"
+    )
+
+
+def _reconcile_forever(project: Project, settings: Settings, keeper: "subprocess.Popen[bytes]") -> None:
+    """Make serving match the alias again and again, until the host ends."""
+    reconcile_once = import_module("tasks.release.reconcile").reconcile_once
+    told = ""
+    with ThreadPoolExecutor(1) as pool:
+        while keeper.poll() is None:
+            # A lost MLflow or a refused version must not take down what serves: say so once and go on.
+            future = pool.submit(reconcile_once, project, settings)
+            error = future.exception()
+            line = _problem(error) if error else _outcome(future.result())
+            if line != told:
+                log.log(logging.WARNING if error else logging.INFO, "%s", line)
+                told = line
+            _sleep(settings.serve.reconcile_every_s, keeper)
+    if keeper.returncode:
+        raise TransientError("the serving host ended unexpectedly", "its last lines are above; tunegate serve")
+
+
+def _outcome(outcome: dict[str, str]) -> str:
+    """Return what a comparison led to as one line."""
+    return f"reconcile: {outcome['action']}, version {outcome['version']}: {outcome['reason']}"
+
+
+def _problem(error: BaseException) -> str:
+    """Return what went wrong as one line."""
+    return f"reconcile: {type(error).__name__}: {error}"
+
+
+def _sleep(seconds: float, keeper: "subprocess.Popen[bytes]") -> None:
+    """Wait, or return early when the host ends."""
+    log.debug("reconcile: again in %s", duration(seconds))
+    deadline = time.monotonic() + seconds
+    while keeper.poll() is None and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(POLL_S, left))

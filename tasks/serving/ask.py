@@ -1,0 +1,46 @@
+"""Ask the gateway one question, as a caller would: with a key, over HTTP."""
+
+import json
+import secrets
+import urllib.error
+import urllib.request
+
+from tasks.core.errors import TransientError
+from tasks.core.project import Project
+from tasks.serving.keys import KeyStore
+
+MAX_ANSWER_TOKENS = 96
+
+
+def ask(project: Project, question: str, *, timeout_s: float) -> str:
+    """Return the champion's answer to one question.
+
+    A key is made for this call alone and revoked after it.
+
+    Raises:
+        TransientError: the gateway did not answer, or answered with an error.
+    """
+    keys = KeyStore(project.state / "keys.json")
+    name = f"run-{secrets.token_hex(4)}"
+    token = keys.create(name, "caller")
+    body = {
+        "model": "champion",
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": MAX_ANSWER_TOKENS,
+        "temperature": 0,
+    }
+    request = urllib.request.Request(
+        f"{project.gateway_url}/v1/chat/completions",
+        data=json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+            answer: str = json.load(response)["choices"][0]["message"]["content"]
+    except (urllib.error.URLError, TimeoutError, KeyError) as error:
+        raise TransientError(
+            f"the gateway at {project.gateway_url} did not answer: {error}", "tunegate status"
+        ) from error
+    finally:
+        keys.revoke(name)
+    return answer.strip()

@@ -1,0 +1,204 @@
+"""The way to the host process from everywhere else: status, deploy, stop, and starting it when it does not run."""
+
+import http.client
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError, TunegateError
+from tasks.core.progress import duration
+from tasks.core.project import Project
+from tasks.serving.paths import control_socket, host_log
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 60.0
+STATUS_TIMEOUT_S = 15.0
+#: The host drains and stops two servers; the command that asked waits this much longer than the drain itself.
+STOP_MARGIN_S = 60.0
+POLL_S = 0.1
+_ERRORS: dict[str, type[TunegateError]] = {
+    kind.__name__: kind for kind in (ConfigError, DataContractError, MissingToolError, TransientError)
+}
+_BY_EXIT_CODE = {kind.exit_code: kind for kind in _ERRORS.values()}
+
+
+def host_status(project: Project) -> dict[str, Any] | None:
+    """Return what the host serves, or None when no host runs.
+
+    Returns:
+        {"url", "slot", "version", "lineage_id", "healthy", "host_pid", "in_flight", "deploying", "audit_healthy"};
+        slot, version and lineage_id are None when nothing is deployed.
+
+    Raises:
+        TransientError: a host runs but does not answer.
+    """
+    try:
+        with _Connection(control_socket(project), STATUS_TIMEOUT_S) as connection:
+            value: dict[str, Any] = json.loads(connection.ask("GET", "/status").read())
+            return value
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise TransientError(f"the serving host does not answer: {error}", f"read {host_log(project)}") from error
+
+
+def deploy(
+    project: Project, *, version: str, lineage_id: str, model: Path, on_progress: Callable[[str], None] = log.info
+) -> None:
+    """Serve a version: start it in the idle slot, smoke-test it, switch, drain the old one. Returns when that is done.
+
+    Raises:
+        DataContractError: the model is unsafe or failed its smoke test.
+        MissingToolError: no serving environment, no compiler, or the slot's port is taken.
+        TransientError: the server did not come up, no host runs, or another deployment is under way.
+            In every case the old slot goes on serving.
+    """
+    wanted = {"version": version, "lineage_id": lineage_id, "model": str(model.resolve())}
+    try:
+        with _Connection(control_socket(project), None) as connection:
+            answer = connection.ask("POST", "/deploy", wanted)
+            for line in answer:
+                event = json.loads(line)
+                if "progress" in event:
+                    on_progress(event["progress"])
+                elif "error" in event:
+                    raise _error(event["error"])
+                elif "live" in event:
+                    return
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise TransientError(f"the serving host was lost: {error}", f"read {host_log(project)}") from error
+    raise TransientError("the serving host ended during the deployment", f"read {host_log(project)}")
+
+
+def stop_host(project: Project) -> bool:
+    """Stop the host and wait until it is gone; return whether one ran.
+
+    Raises:
+        TransientError: it does not end.
+    """
+    status = host_status(project)
+    if status is None:
+        return False
+    with suppress(ConnectionError, http.client.HTTPException), _Connection(
+        control_socket(project), STATUS_TIMEOUT_S
+    ) as connection:  # fmt: skip
+        connection.ask("POST", "/stop")
+    deadline = time.monotonic() + status["drain_timeout_s"] + STOP_MARGIN_S
+    while _runs(status["host_pid"]) and control_socket(project).exists():
+        if time.monotonic() > deadline:
+            raise TransientError(f"host process {status['host_pid']} does not end", f"kill {status['host_pid']}")
+        time.sleep(POLL_S)
+    return True
+
+
+def ensure_host(project: Project) -> bool:
+    """Have a host running, apart from this process; return True when this call started it.
+
+    Raises:
+        MissingToolError: the gateway's port is taken.
+        TransientError: it did not start.
+    """
+    if host_status(project) is not None:
+        return False
+    path = host_log(project)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    start = path.stat().st_size if path.exists() else 0
+    with path.open("ab") as output:
+        process = subprocess.Popen(
+            host_command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            env=host_environment(project), cwd=project.root, start_new_session=True,
+        )  # fmt: skip
+    return wait_for_host(project, process, lambda: path.read_bytes()[start:].decode("utf-8", "replace"))
+
+
+def host_command() -> list[str]:
+    """Return the command line of the host."""
+    return [sys.executable, "-m", "tasks.serving.host"]
+
+
+def host_environment(project: Project) -> dict[str, str]:
+    """Return the environment of the host: this one, bound to this project."""
+    return {**os.environ, "TUNEGATE_ROOT": str(project.root), "PYTHONUNBUFFERED": "1"}
+
+
+def wait_for_host(project: Project, process: "subprocess.Popen[bytes]", output: Callable[[], str]) -> bool:
+    """Wait until a started host answers; return False where another one was faster.
+
+    Args:
+        output: gives what the process has printed, for the message when it ends early.
+
+    Raises:
+        TunegateError: of the kind the host ended with.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while (status := host_status(project)) is None:
+        if (code := process.poll()) is not None:
+            if host_status(project) is not None:
+                return False
+            raise _ended(code, output(), project)
+        if time.monotonic() > deadline:
+            process.terminate()
+            raise TransientError(f"the serving host did not start in {duration(START_TIMEOUT_S)}",
+                                 f"read {host_log(project)}")  # fmt: skip
+        time.sleep(POLL_S)
+    log.info("serving host: process %d, gateway at %s", status["host_pid"], status["url"])
+    return True
+
+
+def _ended(code: int, output: str, project: Project) -> TunegateError:
+    """Return the error a host ended with, as it printed it."""
+    message, _, hint = output.rpartition("error: ")[2].strip().partition("\n  next: ")
+    kind = _BY_EXIT_CODE.get(code, TransientError)
+    return kind(message or f"the serving host ended with code {code}", hint or f"read {host_log(project)}")
+
+
+def _error(value: dict[str, str]) -> TunegateError:
+    """Return an error of the host as one of ours."""
+    return _ERRORS.get(value["kind"], TransientError)(value["message"], value["hint"])
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process runs (one that waits to be collected does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over the control socket."""
+
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("tunegate", timeout=timeout_s)
+        self.path = path
+
+    def __enter__(self) -> "_Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Open the socket by its folder's handle: a socket's path may have 107 bytes only, a project's is longer."""
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(f"/proc/self/fd/{folder}/{self.path.name}")
+        finally:
+            os.close(folder)
+
+    def ask(self, method: str, path: str, value: Any = None) -> http.client.HTTPResponse:
+        """Send a request and return the answer, unread."""
+        body = None if value is None else json.dumps(value).encode()
+        self.request(method, path, body=body, headers={"Content-Type": "application/json"})
+        return self.getresponse()

@@ -1,0 +1,214 @@
+"""One request to the live slot and its answer back, recorded on both ends."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from tasks.serving.admission import Admitted, Refusal, unavailable
+from tasks.serving.audit import AuditLog
+from tasks.serving.keys import ApiKey
+from tasks.serving.slots import Lease
+
+log = logging.getLogger(__name__)
+
+EVENT_END = b"\n\n"
+DONE = b"data: [DONE]"
+#: Both spellings of the chunk that holds nothing but the usage.
+NO_CHOICES = (b'"choices":[]', b'"choices": []')
+CALLER_LEFT = 499
+#: vLLM's answers that are about the request, not about vLLM; passed back as they are.
+CALLERS_FAULT = frozenset({400, 404, 413, 422})
+
+
+class Exchange:
+    """One request and its answer.
+
+    Args:
+        headers: of the answer; the request id among them also goes to vLLM's log.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        audit: AuditLog,
+        lease: Lease,
+        admitted: Admitted,
+        key: ApiKey,
+        headers: dict[str, str],
+    ) -> None:
+        self.session, self.audit, self.lease, self.admitted = session, audit, lease, admitted
+        self.key, self.headers = key, headers
+        self.prompt_tokens: int | None = None
+        self.completion_tokens: int | None = None
+        self.status = CALLER_LEFT
+        self._answer: list[bytes] = []
+
+    def used_tokens(self, reserved: int) -> int:
+        """Return the tokens to charge: what vLLM counted, or the reservation where the caller left before the end."""
+        if self.completion_tokens is not None:
+            return (self.prompt_tokens or 0) + self.completion_tokens
+        return reserved if self.status in (200, CALLER_LEFT) else 0
+
+    async def run(self, request: web.Request) -> web.StreamResponse:
+        """Ask the slot and return its answer, sent already where it was streamed.
+
+        Raises:
+            Refusal: 503 where vLLM is lost, too slow or ill, or the request could not be recorded.
+        """
+        started = time.perf_counter()
+        facts = {"request_id": self.headers["x-request-id"], "key": self.key.name}
+        recorded = self.audit.submit({
+            **facts, "kind": "request", "time": _now(), "role": self.key.role, "route": request.path,
+            "version": self.lease.deployment.version, "lineage_id": self.lease.deployment.lineage_id,
+            "slot": self.lease.slot, "stream": self.admitted.stream, "prompt": self.admitted.prompt,
+            "settings": {name: value for name, value in self.admitted.payload.items()
+                         if name not in ("messages", "prompt")},
+        })  # fmt: skip
+        try:
+            return await self._run(request, recorded)
+        except Refusal as refusal:
+            self.status = refusal.status
+            raise
+        finally:
+            # No await here: this also runs when the caller has left and the task is being cancelled.
+            self.audit.submit({
+                **facts, "kind": "answer", "time": _now(), "status": self.status, "answer": self._text,
+                "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens,
+                "milliseconds": round((time.perf_counter() - started) * 1000),
+            })  # fmt: skip
+
+    async def _run(self, request: web.Request, recorded: "asyncio.Future[bool]") -> web.StreamResponse:
+        """Ask, wait until the request is recorded, pass the answer on."""
+        try:
+            upstream = await self._ask(request.path)
+            async with upstream:
+                if not await recorded:
+                    raise unavailable("audit_unavailable", "the request could not be recorded, so it is not answered")
+                if upstream.status != 200:
+                    return await self._failed(upstream)
+                if self.admitted.stream:
+                    return await self._stream(request, upstream)
+                return await self._whole(upstream)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            log.warning("%s: slot %s: %s", self.headers["x-request-id"], self.lease.slot, error or "timed out")
+            raise unavailable("upstream_lost", "the model server did not answer") from error
+
+    async def _ask(self, path: str) -> aiohttp.ClientResponse:
+        """Send the request; once more where an idle connection was closed under it (nothing was generated then)."""
+        payload = {"model": self.lease.deployment.lineage_id, **self.admitted.payload}
+        body = json.dumps(payload, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity",
+                   "X-Request-Id": self.headers["x-request-id"]}  # fmt: skip
+        url = f"{self.lease.url}{path}"
+        try:
+            return await self.session.post(url, data=body, headers=headers)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            return await self.session.post(url, data=body, headers=headers)
+
+    async def _failed(self, upstream: aiohttp.ClientResponse) -> web.Response:
+        """Pass back what is wrong with the request; keep vLLM's own troubles to ourselves."""
+        body = await upstream.read()
+        if upstream.status not in CALLERS_FAULT:
+            log.warning("%s: slot %s: HTTP %d: %s", self.headers["x-request-id"], self.lease.slot, upstream.status,
+                        body[:500])  # fmt: skip
+            raise unavailable("upstream_failed", "the model server failed on this request")
+        self.status, self._answer = upstream.status, [body]
+        return web.Response(status=upstream.status, body=body, content_type="application/json", headers=self.headers)
+
+    async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
+        """Return an answer that came in one piece, byte for byte."""
+        body = await upstream.read()
+        self._answer, self.status = [body], 200
+        self._read_usage(body)
+        return web.Response(body=body, content_type="application/json", headers=self.headers)
+
+    async def _stream(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Pass events on as they come."""
+        response = web.StreamResponse(headers={
+            **self.headers, "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+        })  # fmt: skip
+        await response.prepare(request)
+        try:
+            await self._pass_events(upstream, response)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if request.transport is None or request.transport.is_closing():
+                return response
+            # The status line is out: the error can only be an event, and the end without [DONE] says so too.
+            log.warning("%s: slot %s: stream broke: %s", self.headers["x-request-id"], self.lease.slot, error)
+            refusal = unavailable("upstream_lost", "the model server was lost; the answer is not complete")
+            self.status = refusal.status
+            await response.write(b"data: " + refusal.body() + EVENT_END)
+        await response.write_eof()
+        return response
+
+    async def _pass_events(self, upstream: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+        """Pass every event on, but for a usage chunk nobody asked for.
+
+        Raises:
+            ClientError: the connection to either side is lost, or the stream ended before its [DONE].
+        """
+        async for event in _events(upstream.content):
+            self._answer.append(event)
+            if any(mark in event for mark in NO_CHOICES):
+                self._read_usage(event.removeprefix(b"data: "))
+                if not self.admitted.usage_asked:
+                    continue
+            await response.write(event)
+            if event.startswith(DONE):
+                self.status = 200
+                return
+        raise aiohttp.ServerDisconnectedError("it ended early")
+
+    def _read_usage(self, body: bytes) -> None:
+        """Take the token counts out of an answer or a usage chunk."""
+        usage = (json.loads(body).get("usage") or {}) if body else {}
+        self.prompt_tokens, self.completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+
+    def _text(self) -> Any:
+        """Return what was answered: text, or a list of texts for several choices. Runs in the audit log's thread."""
+        texts: dict[int, str] = {}
+        for piece in self._answer:
+            payload = piece.removeprefix(b"data: ").strip()
+            if not payload.startswith(b"{"):
+                continue
+            try:
+                value = json.loads(payload)
+            except ValueError:
+                return payload.decode("utf-8", "replace")
+            for choice in value.get("choices", ()):
+                index = choice.get("index", 0)
+                texts[index] = texts.get(index, "") + _choice_text(choice)
+            if "error" in value:
+                return value["error"]
+        found = [texts[index] for index in sorted(texts)]
+        return found[0] if len(found) == 1 else found
+
+
+async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield server-sent events, each whole and with its blank line; a broken last one as it is."""
+    rest = b""
+    async for data in content.iter_any():
+        *events, rest = (rest + data).split(EVENT_END)
+        for event in events:
+            yield event + EVENT_END
+    if rest:
+        yield rest
+
+
+def _choice_text(choice: dict[str, Any]) -> str:
+    """Return the text of a choice: of a chat, a chat's chunk, or a completion."""
+    message = choice.get("message") or choice.get("delta") or {}
+    return str(message.get("content") or choice.get("text") or "")
+
+
+def _now() -> str:
+    """Return the time for a record."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,303 @@
+"""The process behind the URL: gateway and slots, and an admin API on a unix socket only its owner can open.
+
+`tunegate serve` and `control.ensure_host` start it (`python -m tasks.serving.host`). Its vLLM servers die with it.
+"""
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from tasks.core.errors import ConfigError, MissingToolError, TunegateError
+from tasks.core.files import read_json, write_json
+from tasks.core.project import Project
+from tasks.core.settings import Settings, load_settings
+from tasks.data.desensitize import mask_text
+from tasks.serving.audit import AuditLog
+from tasks.serving.gateway import Gateway, GatewayParts
+from tasks.serving.keys import KeyStore
+from tasks.serving.metrics import Metrics
+from tasks.serving.paths import audit_folder, control_socket, keys_path, serving_folder
+from tasks.serving.slots import Deployment, Server, Slots, StartServer
+from tasks.serving.smoke import smoke_test
+from tasks.serving.vllm_server import VllmServer
+
+log = logging.getLogger(__name__)
+
+HEALTH_TIMEOUT_S = 5.0
+SLOT_PORT_VARIABLE = "TUNEGATE_SLOT_PORT"
+#: Which GPUs each slot may use, e.g. "0,1|2,3": blue first. Unset: both see all (a switch then needs room for two).
+SLOT_GPUS_VARIABLE = "TUNEGATE_SLOT_GPUS"
+
+
+class Host:
+    """Gateway, slots and control API of one project in one event loop.
+
+    Args:
+        start_server: how a slot gets its model server; vLLM where none is given.
+    """
+
+    def __init__(self, project: Project, settings: Settings, start_server: StartServer | None = None) -> None:
+        self.project, self.settings = project, settings
+        gateway = settings.serve.gateway
+        self.slots = Slots(
+            list(project.slot_ports),
+            start_server or partial(start_vllm, project, settings),
+            partial(smoke_test, params=settings.promote),
+            gateway.drain_timeout_s,
+        )
+        self.audit = AuditLog(
+            audit_folder(project),
+            redact=partial(mask_text, types=settings.prepare.mask),
+            retention_days=gateway.audit_retention_days,
+        )
+        self.gateway = Gateway(
+            GatewayParts(
+                params=gateway,
+                context_tokens=settings.serve.vllm.max_model_length_tokens,
+                model_name=settings.register_.model_name,
+                keys=KeyStore(keys_path(project)),
+                slots=self.slots,
+                audit=self.audit,
+                metrics=Metrics(),
+            )
+        )
+        self._stop = asyncio.Event()
+        self._deployments: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until asked to stop; then let the requests under way finish.
+
+        Raises:
+            ConfigError: a host of this project runs already.
+            MissingToolError: the gateway's port is taken.
+        """
+        with HostLock(self.project):
+            await self.audit.open()
+            # A caller who leaves cancels the handler, which ends the generation in vLLM.
+            gateway = web.AppRunner(self.gateway.app(), access_log=None, handler_cancellation=True)
+            control = web.AppRunner(self._control_app(), access_log=None)
+            try:
+                await gateway.setup()
+                await self._bind(gateway)
+                await control.setup()
+                await self._bind_control(control)
+                self._until_signalled()
+                log.info("gateway at %s", self.project.gateway_url)
+                await self._stop.wait()
+                log.info("stopping: requests under way may finish")
+                await self.slots.close()
+            finally:
+                await gateway.cleanup()
+                await self.audit.close()
+                await control.cleanup()
+                control_socket(self.project).unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stop.set()
+
+    async def status(self) -> dict[str, Any]:
+        """Return what is served."""
+        slot = self.slots.live
+        deployment = slot.deployment if slot else None
+        return {
+            "url": self.project.gateway_url,
+            "slot": slot.name if slot and deployment else None,
+            "version": deployment.version if deployment else None,
+            "lineage_id": deployment.lineage_id if deployment else None,
+            "healthy": await self._healthy(),
+            "host_pid": os.getpid(),
+            "in_flight": sum(slot.in_flight for slot in self.slots.slots),
+            "deploying": self.slots.changing,
+            "audit_healthy": self.audit.healthy,
+            "drain_timeout_s": self.slots.drain_timeout_s,
+        }
+
+    async def _healthy(self) -> bool:
+        """Return whether the live server's engine works."""
+        slot = self.slots.live
+        if slot is None or slot.server is None or not slot.healthy:
+            return False
+        try:
+            timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
+            url = f"{slot.server.url}/health"
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def _bind(self, runner: web.AppRunner) -> None:
+        """Open the gateway's port."""
+        host, port = self.project.gateway_host, self.project.gateway_port
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise MissingToolError(
+                f"port {port} on {host} is not free for the gateway ({error.strerror})",
+                "export TUNEGATE_GATEWAY_PORT=<a free port>",
+            ) from error
+
+    async def _bind_control(self, runner: web.AppRunner) -> None:
+        """Open the control socket for its owner alone; a socket left by a killed host is removed."""
+        path = control_socket(self.project)
+        path.unlink(missing_ok=True)
+        folder, before = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY), os.umask(0o177)
+        try:
+            # By the folder's handle: see control._Connection.connect.
+            await web.UnixSite(runner, f"/proc/self/fd/{folder}/{path.name}").start()
+        finally:
+            os.umask(before)
+            os.close(folder)
+
+    def _until_signalled(self) -> None:
+        """Stop in order on SIGTERM and Ctrl-C."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+
+    def _control_app(self) -> web.Application:
+        """Return the control API."""
+        app = web.Application()
+        app.router.add_get("/status", self._get_status)
+        app.router.add_post("/deploy", self._post_deploy)
+        app.router.add_post("/stop", self._post_stop)
+        return app
+
+    async def _get_status(self, request: web.Request) -> web.Response:
+        """Answer GET /status."""
+        return web.json_response(await self.status())
+
+    async def _post_stop(self, request: web.Request) -> web.Response:
+        """Answer POST /stop; the stopping itself follows."""
+        self.stop()
+        return web.json_response({"stopping": True})
+
+    async def _post_deploy(self, request: web.Request) -> web.StreamResponse:
+        """Answer POST /deploy with a line per step; the deployment goes on where the asker leaves."""
+        wanted = await request.json()
+        deployment = Deployment(wanted["version"], wanted["lineage_id"], Path(wanted["model"]))
+        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
+        await response.prepare(request)
+        events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        task = asyncio.create_task(self._deploy(deployment, events.put_nowait))
+        self._deployments.add(task)
+        task.add_done_callback(self._deployments.discard)
+        task.add_done_callback(lambda _: events.put_nowait(None))
+        with suppress(ConnectionError):
+            while (event := await events.get()) is not None:
+                await response.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
+            await response.write_eof()
+        return response
+
+    async def _deploy(self, deployment: Deployment, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Deploy and tell how it went."""
+
+        def on_progress(line: str) -> None:
+            """Log a step and pass it to the asker."""
+            log.info("deploy: %s", line)
+            tell({"progress": line})
+
+        try:
+            await self.slots.deploy(deployment, on_progress)
+        except TunegateError as error:
+            log.error("deploy of version %s failed: %s", deployment.version, error)
+            tell({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}})
+        else:
+            tell({"live": await self.status()})
+
+
+def start_vllm(
+    project: Project, settings: Settings, slot: str, deployment: Deployment, on_progress: Callable[[str], None]
+) -> Server:
+    """Start vLLM in a slot; its log is `.tunegate/serving/<slot>.log`.
+
+    Raises:
+        DataContractError: the model folder could execute something.
+        MissingToolError: no serving environment, no compiler, or the slot's port is taken.
+    """
+    server = VllmServer(project.serve_python, on_progress=on_progress)
+    server.start(
+        deployment.model,
+        project.slot_ports[slot],
+        settings.serve.vllm,
+        deployment.lineage_id,
+        serving_folder(project) / f"{slot}.log",
+        port_variable=SLOT_PORT_VARIABLE,
+        gpus=slot_gpus(slot, list(project.slot_ports)),
+    )
+    return server
+
+
+def slot_gpus(slot: str, slots: list[str]) -> str | None:
+    """Return the GPUs of a slot from $TUNEGATE_SLOT_GPUS, or None where it is not set.
+
+    Raises:
+        ConfigError: it does not name as many groups as there are slots.
+    """
+    value = os.environ.get(SLOT_GPUS_VARIABLE)
+    if not value:
+        return None
+    groups = value.split("|")
+    if len(groups) != len(slots):
+        raise ConfigError(f"{SLOT_GPUS_VARIABLE}={value!r} must name {len(slots)} groups",
+                          f"export {SLOT_GPUS_VARIABLE}='0|1'")  # fmt: skip
+    return groups[slots.index(slot)]
+
+
+class HostLock:
+    """Hold the project's host lock for as long as the host runs; the kernel frees it when the process dies."""
+
+    def __init__(self, project: Project) -> None:
+        folder = serving_folder(project)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.pid_file = folder / "host.json"
+        self.url = project.gateway_url
+        self._lock = os.open(folder / "host.lock", os.O_CREAT | os.O_RDWR, 0o600)
+
+    def __enter__(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            running = read_json(self.pid_file) if self.pid_file.exists() else {"pid": "unknown", "url": self.url}
+            raise ConfigError(
+                f"this project is served already: process {running['pid']} at {running['url']}",
+                "tunegate status, or tunegate stop",
+            ) from error
+        write_json(self.pid_file, {"pid": os.getpid(), "url": self.url})
+
+    def __exit__(self, *_: object) -> None:
+        self.pid_file.unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def run_host() -> None:
+    """Run the host of the project around here until it is asked to stop."""
+    project = Project.here()
+    settings = load_settings(project.root / "params.yaml")
+
+    async def main() -> None:
+        """Make the host inside its loop."""
+        await Host(project, settings).run()
+
+    asyncio.run(main())
+
+
+if __name__ == "__main__":
+    from tasks.cli.main import guarded
+    from tasks.core.logs import setup_logging
+
+    setup_logging()
+    sys.exit(guarded(run_host))

@@ -1,0 +1,30 @@
+"""Where the serving plane keeps its state, all under `.tunegate/`."""
+
+from pathlib import Path
+
+from tasks.core.project import Project
+
+
+def serving_folder(project: Project) -> Path:
+    """Return the folder of the host's socket, lock and logs."""
+    return project.state / "serving"
+
+
+def control_socket(project: Project) -> Path:
+    """Return the unix socket of the host's control API: no port, and only its owner may open it."""
+    return serving_folder(project) / "control.sock"
+
+
+def host_log(project: Project) -> Path:
+    """Return the log of a detached host."""
+    return serving_folder(project) / "host.log"
+
+
+def keys_path(project: Project) -> Path:
+    """Return the file of the gateway's API keys."""
+    return project.state / "keys.json"
+
+
+def audit_folder(project: Project) -> Path:
+    """Return the folder of the audit log."""
+    return project.state / "audit"

@@ -1,0 +1,200 @@
+"""Two slots, blue and green: one is live, a new version starts in the other, and traffic moves in one step."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tasks.core.errors import TransientError, TunegateError
+from tasks.core.progress import duration
+
+log = logging.getLogger(__name__)
+
+DRAIN_POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A registered version and the folder of its weights; vLLM serves it under the lineage id."""
+
+    version: str
+    lineage_id: str
+    model: Path
+
+
+class Server(Protocol):
+    """What a slot needs of a model server."""
+
+    @property
+    def url(self) -> str:
+        """Base URL, without /v1."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+
+    def wait_ready(self) -> float:
+        """Wait until it answers; raises TransientError when it will not."""
+
+    def stop(self) -> None:
+        """End it and everything it started."""
+
+
+#: Starts a server for a deployment in a slot (`blue` or `green`) and returns without waiting for it.
+StartServer = Callable[[str, Deployment, Callable[[str], None]], Server]
+#: Asks a started server its smoke prompts; raises when it may not go live.
+Smoke = Callable[[str, Deployment], Awaitable[None]]
+
+
+@dataclass(eq=False)
+class Slot:
+    """One of the two places a version can be served from."""
+
+    name: str
+    server: Server | None = None
+    deployment: Deployment | None = None
+    in_flight: int = 0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a server runs here."""
+        return self.server is not None and self.server.alive
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A slot held for one request: it is not stopped before the request ends or the drain time is over."""
+
+    slot: str
+    url: str
+    deployment: Deployment
+
+
+class Slots:
+    """The two slots and which of them is live. All methods belong to one event loop.
+
+    Args:
+        names: the slots.
+        start_server, smoke: how a version is started and what it must answer.
+        drain_timeout_s: how long requests may finish on the old version after a switch.
+    """
+
+    def __init__(self, names: list[str], start_server: StartServer, smoke: Smoke, drain_timeout_s: float) -> None:
+        self.slots = [Slot(name) for name in names]
+        self.start_server, self.smoke, self.drain_timeout_s = start_server, smoke, drain_timeout_s
+        self.live: Slot | None = None
+        self.closing = False
+        self._changing = asyncio.Lock()
+
+    @property
+    def changing(self) -> bool:
+        """Whether a deployment is under way."""
+        return self._changing.locked()
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease | None]:
+        """Hold the live slot for one request; None where nothing can be asked."""
+        slot = None if self.closing else self.live
+        if slot is None or slot.server is None or slot.deployment is None or not slot.healthy:
+            yield None
+            return
+        slot.in_flight += 1
+        try:
+            yield Lease(slot.name, slot.server.url, slot.deployment)
+        finally:
+            slot.in_flight -= 1
+
+    async def deploy(self, deployment: Deployment, on_progress: Callable[[str], None]) -> Slot:
+        """Serve a version: start it in the idle slot, smoke-test it, switch, drain and stop the old one.
+
+        A version that is live and healthy already stays as it is.
+
+        Raises:
+            TransientError: another deployment is under way, or the server did not come up.
+            DataContractError: the model is unsafe or failed its smoke test. In every case the old slot goes on serving.
+        """
+        self._require_open()
+        if self.changing:
+            raise TransientError("another deployment is under way", "tunegate status, then try again")
+        async with self._changing:
+            if self.live and await self._serves(self.live, deployment):
+                on_progress(f"version {deployment.version} is live in slot {self.live.name} already")
+                return self.live
+            old, idle = self.live, next(slot for slot in self.slots if slot is not self.live)
+            await self._start(idle, deployment, on_progress)
+            self.live = idle
+            log.info("slots: %s is live with version %s (%s)", idle.name, deployment.version, deployment.lineage_id)
+            on_progress(f"version {deployment.version} is live in slot {idle.name}")
+            if old:
+                await self._retire(old, on_progress)
+            return idle
+
+    async def close(self) -> None:
+        """Take no more requests, let those under way finish, stop the servers."""
+        self.closing = True
+        for slot in self.slots:
+            await self._retire(slot, log.info)
+        self.live = None
+        async with self._changing:
+            # A deployment that was under way has stopped its server by now.
+            return
+
+    def _require_open(self) -> None:
+        """Refuse to bring anything up while closing."""
+        if self.closing:
+            raise TransientError("the host is stopping", "tunegate serve, then try again")
+
+    async def _serves(self, slot: Slot, deployment: Deployment) -> bool:
+        """Return whether a slot serves a deployment and still passes its smoke test."""
+        if slot.server is None or not slot.healthy or slot.deployment != deployment:
+            return False
+        try:
+            await self.smoke(slot.server.url, deployment)
+        except TunegateError as error:
+            log.warning("slots: %s is ill and will be replaced: %s", slot.name, error.message)
+            return False
+        return True
+
+    async def _start(self, slot: Slot, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
+        """Bring a version up in a slot that is not live, or leave the slot empty."""
+        await self._stop(slot)
+        loop = asyncio.get_running_loop()
+
+        def tell(line: str) -> None:
+            """Pass a progress line from the waiting thread into the loop."""
+            loop.call_soon_threadsafe(on_progress, line)
+
+        on_progress(f"starting version {deployment.version} in slot {slot.name}")
+        try:
+            slot.server = await asyncio.to_thread(self.start_server, slot.name, deployment, tell)
+            slot.deployment = deployment
+            self._require_open()
+            await asyncio.to_thread(slot.server.wait_ready)
+            on_progress(f"smoke test of version {deployment.version}")
+            await self.smoke(slot.server.url, deployment)
+            self._require_open()
+        except BaseException:
+            await self._stop(slot)
+            raise
+
+    async def _retire(self, slot: Slot, on_progress: Callable[[str], None]) -> None:
+        """Let the requests on a slot finish, then stop it."""
+        deadline = time.monotonic() + self.drain_timeout_s
+        if slot.in_flight:
+            on_progress(f"draining {slot.in_flight} request(s) on slot {slot.name}")
+        while slot.in_flight and slot.healthy and time.monotonic() < deadline:
+            await asyncio.sleep(DRAIN_POLL_S)
+        if slot.in_flight:
+            log.warning("slots: %d request(s) on %s cut after %s", slot.in_flight, slot.name,
+                        duration(self.drain_timeout_s))  # fmt: skip
+        await self._stop(slot)
+
+    async def _stop(self, slot: Slot) -> None:
+        """Stop what runs in a slot."""
+        server, slot.server, slot.deployment = slot.server, None, None
+        if server:
+            await asyncio.to_thread(server.stop)
