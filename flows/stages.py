@@ -18,6 +18,12 @@ from tasks.core.stage import Stage
 TRANSIENT_RETRIES = 2
 RETRY_DELAY_S = 20
 
+#: DVC's own lines, and a stage's closing JSON, that tell a reader of the flow's log nothing.
+DVC_CHATTER = (
+    "{", "Stage '", "Running stage", "> ", "Generating lock", "Updating lock", "To track the changes", "git add ",
+    "To enable auto staging", "dvc config core.autostage", "Use `dvc push`", "Data and pipelines are up to date",
+)  # fmt: skip
+
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     """Return whether a failed task may be tried again: only what an unreachable outside caused."""
@@ -69,9 +75,11 @@ def run_through_dvc(stage: Stage, project: Project, logger: "Logger | LoggerAdap
     ) as process:  # fmt: skip
         lines = []
         for line in process.stdout or ():
-            lines.append(line.rstrip())
-            if lines[-1] and not lines[-1].startswith("{"):
+            lines.append(line.strip())
+            if lines[-1] and not lines[-1].startswith(DVC_CHATTER):
                 logger.info("%s", _without_clock(lines[-1]))
+    if any(line.endswith("didn't change, skipping") for line in lines):
+        logger.info("%s: unchanged", stage.name)
     if process.returncode:
         raise recorded_failure(project, stage.name) or _unexplained(stage, lines)
 

@@ -9,6 +9,7 @@ from tasks.release.approvals import refusal
 from tasks.release.reconcile import promote
 from tasks.release.registry import Registry, requester
 from tasks.serving import control
+from tasks.serving.ask import ask
 
 
 def go_live(
@@ -36,7 +37,7 @@ def go_live(
     try:
         promote(project, settings, number, by=requester(), reason="tunegate run: PASS, no approval outstanding")
         question = settings.promote.smoke_prompts[0]
-        answer = control.ask(project, question, timeout_s=settings.promote.smoke_timeout_s)
+        answer = ask(project, question, timeout_s=settings.promote.smoke_timeout_s)
         report("promote: asked the gateway one question, it answered")
     finally:
         if not running and not keep_serving:
