@@ -7,6 +7,7 @@ from pathlib import Path
 from tasks.core.digest import file_digests, sha256_json
 from tasks.core.errors import ConfigError, MissingToolError, TransientError
 from tasks.core.files import read_json, write_json
+from tasks.core.manifest import MANIFEST, read_manifest
 from tasks.core.project import Project
 from tasks.core.settings import BaseModelParams
 from tasks.models.packaged import convert, packaged_digest
@@ -45,6 +46,13 @@ def materialize(params: BaseModelParams, project: Project) -> BaseModel:
     digest = _folder_digest(folder, cache)
     _require_digest(params, digest)
     return BaseModel(folder, digest)
+
+
+def folder_digest(folder: Path, project: Project) -> str:
+    """Return the digest of a folder that `materialize` returned: the same value, without knowing where it came from."""
+    if (folder / MANIFEST).is_file() and "digest" in (manifest := read_manifest(folder)):
+        return str(manifest["digest"])
+    return _folder_digest(folder, project.state / "models")
 
 
 def _require_digest(params: BaseModelParams, found: str) -> None:

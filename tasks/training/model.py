@@ -1,0 +1,115 @@
+"""The model that is trained: base in 4 bit, bf16 or fp32, with a LoRA adapter in fp32 where one is trained."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ConfigError
+from tasks.core.settings import LoraParams, TrainParams
+
+
+def load_trainable(base: Path, params: TrainParams) -> Any:
+    """Return the base model, ready to be trained in the mode asked for.
+
+    Args:
+        base: folder of safetensors.
+        params: mode `qlora` (NF4 with double quantization, Dettmers et al. 2023), `lora` (bf16) or `full` (fp32
+            weights, bf16 compute: bf16 weights would lose small updates).
+    """
+    from peft import get_peft_model
+    from transformers import set_seed
+
+    model = load_base(base, params.mode)
+    _require_plain_head(model)
+    if params.mode == "full":
+        return model
+    set_seed(params.seed)  # the adapter starts from random numbers
+    return get_peft_model(model, lora_config(params.lora))
+
+
+def load_base(base: Path, mode: str) -> Any:
+    """Return the base model in the precision of a training mode; 4-bit weights stay trainable after an eval pass."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    options: dict[str, Any] = {"dtype": torch.float32 if mode == "full" else torch.bfloat16}
+    if mode == "qlora":
+        options |= {"quantization_config": nf4_config(), "device_map": {"": training_device()}}
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        base, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa", **options
+    )
+    model.config.use_cache = False
+    keep_4bit_layout(model)
+    return model
+
+
+def nf4_config() -> Any:
+    """Return bitsandbytes' settings: NF4, double quantization, bf16 compute (its default would be fp32 or fp16)."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def training_device() -> Any:
+    """Return where this process trains: its own GPU (`LOCAL_RANK`, as accelerate sets it), or the CPU."""
+    import torch
+
+    return int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
+
+
+def keep_4bit_layout(model: Any) -> int:
+    """Stop bitsandbytes from repacking 4-bit weights on CPUs with AVX512_BF16; return the number of layers guarded.
+
+    `Linear4bit.forward` (0.50.2) repacks the weight in place at the first pass in eval mode and marks it; from then on
+    `matmul_4bit` takes a kernel without a backward pass, in training too, and gradients are silently wrong. The
+    repack asks this attribute first.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+    return len(layers)
+
+
+def lora_config(params: LoraParams) -> Any:
+    """Return PEFT's settings of the adapter."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=params.rank,
+        lora_alpha=params.alpha,
+        lora_dropout=params.dropout,
+        target_modules=list(params.target_modules),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def adapter_to_fp32(model: Any) -> None:
+    """Hold what is trained in fp32: TRL rounds the adapter of a 4-bit base to bf16, where small updates vanish."""
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+
+
+def _require_plain_head(model: Any) -> None:
+    """Refuse a model whose logits are more than hidden states times the head: our loss would compute others."""
+    config = model.config.get_text_config()
+    names = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
+    found = [name for name in names if getattr(config, name, None) not in (None, 1, 1.0)]
+    if found:
+        raise ConfigError(
+            f"base model {config.model_type} changes its logits ({', '.join(found)}): our loss would not",
+            "use a Llama, Qwen, Yi or DeepSeek-distill model as base_model",
+        )

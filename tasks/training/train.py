@@ -1,0 +1,157 @@
+"""The train stage: prepared rows and a base model to an adapter, the same bytes each time on the same CPU."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from tasks.core.digest import sha256_file
+from tasks.core.files import read_json, write_json, write_jsonl, write_text
+from tasks.core.project import Project
+from tasks.core.settings import TrainParams
+from tasks.training.batches import training_order
+from tasks.training.checkpoints import last_complete, step_of
+from tasks.training.rows import EncodedRows, TokenRow, encode_rows
+from tasks.training.tokenizer import copy_tokenizer, load_tokenizer
+
+log = logging.getLogger(__name__)
+
+TRAIN_ROWS = "train.jsonl"
+#: Rows whose ids the evaluation compares with what the server tokenizes.
+PARITY_ROWS = 32
+#: The final loss is the mean of this many last steps: one step is one batch and says little.
+FINAL_STEPS = 10
+
+
+def train(
+    params: TrainParams,
+    *,
+    output: Path,
+    prepared: Path,
+    validation: Path,
+    base: Path,
+    scratch: Path,
+    lineage_id: str,
+    project: Project,
+) -> dict[str, Any]:
+    """Fine-tune the base model on `train.jsonl`; go on from the last checkpoint in `scratch` if there is one.
+
+    Writes the adapter (mode full: the weights), tokenizer files, `training.json`, `loss.csv`, `parity.jsonl`.
+
+    Args:
+        params: the train section.
+        output: empty folder to fill.
+        prepared: chat rows.
+        validation: read for its presence alone: rows that broke a critical expectation are never trained on.
+        base: folder of the base model.
+        scratch: checkpoints; outlives a kill.
+        lineage_id: tag of the MLflow run.
+        project: where MLflow is.
+
+    Raises:
+        DataContractError: the rows or the tokenizer cannot be trained with.
+        ConfigError: the loss diverged.
+    """
+    del validation
+    from tasks.core.tracking import training_run
+    from tasks.models.base import folder_digest
+
+    tokenizer = load_tokenizer(base)
+    encoded = encode_rows(prepared / TRAIN_ROWS, tokenizer, params.max_length_tokens)
+    base_digest = folder_digest(base, project)
+    with training_run(project, lineage_id) as run:
+        run.log_params({"train": params.model_dump(mode="json"), "base_model_digest": base_digest})
+        run.log_dataset(f"prepared/{TRAIN_ROWS}", sha256_file(prepared / TRAIN_ROWS), len(encoded.rows))
+        trainer = _trained(params, base, encoded.rows, tokenizer, scratch, run)
+        curve = [entry for entry in trainer.state.log_history if "loss" in entry]
+        _save_weights(trainer, params.mode, base_digest, output)
+        write_text(output / "loss.csv", _loss_csv(curve))
+        write_jsonl(output / "parity.jsonl", _parity(encoded.rows))
+        facts = _facts(params, encoded, curve)
+        digests = {"base_digest": base_digest, "tokenizer_sha256": copy_tokenizer(base, output)}
+        write_json(output / "training.json", facts | digests)
+    return {name: facts[name] for name in ("steps", "rows", "final_loss")} | {"dropped_rows": len(encoded.dropped)}
+
+
+def fix_arithmetic(seed: int) -> None:
+    """Make CPU results repeatable: seeds, and one thread count whatever OMP_NUM_THREADS a parent process set.
+
+    Sums are split over threads, so the count changes last digits: the same machine always takes all its cores.
+    """
+    import torch
+    from transformers import set_seed
+
+    set_seed(seed)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(cores or 1)
+
+
+def _trained(params: TrainParams, base: Path, rows: list[TokenRow], tokenizer: Any, scratch: Path, run: Any) -> Any:
+    """Return the trainer after its last step."""
+    from tasks.training.model import load_trainable
+    from tasks.training.trainer import CompletionTrainer, StepReport, to_sft_config
+
+    fix_arithmetic(params.seed)
+    args = to_sft_config(params, scratch)
+    step_rows = params.batch_rows * params.gradient_accumulation_steps * args.world_size
+    lengths = [len(row.input_ids) for row in rows]
+    order = training_order(lengths, params.batch_rows, params.max_steps * step_rows // params.batch_rows, params.seed)
+    step_tokens = [sum(lengths[row] for row in order[at : at + step_rows]) for at in range(0, len(order), step_rows)]
+    checkpoint = last_complete(scratch)
+    if checkpoint:
+        log.info("train: going on after step %d", step_of(checkpoint))
+    model = load_trainable(base, params)
+    log.info("train: %s, %d rows, %d steps of %d rows, %d tokens", params.mode, len(rows), params.max_steps, step_rows,
+             sum(step_tokens))  # fmt: skip
+    trainer = CompletionTrainer(model, args, rows, order, tokenizer, [StepReport(run, step_tokens)])
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return trainer
+
+
+def _save_weights(trainer: Any, mode: str, base_digest: str, output: Path) -> None:
+    """Write the adapter, or in mode full the whole model in bf16, as safetensors, with no trace of this machine."""
+    import torch
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if mode == "full":
+        model.to(torch.bfloat16).save_pretrained(output, safe_serialization=True)
+        return
+    model.save_pretrained(output, safe_serialization=True)
+    (output / "README.md").unlink(missing_ok=True)  # a card about nothing, with the path of the base in it
+    config = read_json(output / "adapter_config.json")
+    # PEFT writes sets in hash order and the base as a path: both differ from run to run.
+    config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = base_digest
+    write_json(output / "adapter_config.json", config)
+
+
+def _parity(rows: list[TokenRow]) -> list[dict[str, Any]]:
+    """Return the first rows by id, as they were trained."""
+    first = sorted(rows, key=lambda row: row.row_id)[:PARITY_ROWS]
+    return [
+        {"row_id": row.row_id, "messages": row.messages, "input_ids": row.input_ids,
+         "completion_ids": row.completion_ids}
+        for row in first
+    ]  # fmt: skip
+
+
+def _loss_csv(curve: list[dict[str, float]]) -> str:
+    """Return the loss curve as CSV."""
+    lines = [f"{entry['step']},{entry['loss']:.6f},{entry['learning_rate']:.8g}" for entry in curve]
+    return "\n".join(["step,loss,learning_rate", *lines]) + "\n"
+
+
+def _facts(params: TrainParams, encoded: EncodedRows, curve: list[dict[str, float]]) -> dict[str, Any]:
+    """Return what training.json says, without digests."""
+    last = [entry["loss"] for entry in curve[-FINAL_STEPS:]]
+    return {
+        "mode": params.mode,
+        "steps": params.max_steps,
+        "rows": len(encoded.rows),
+        "tokens": sum(len(row.input_ids) for row in encoded.rows),
+        "completion_tokens": sum(len(row.completion_ids) for row in encoded.rows),
+        "first_loss": round(curve[0]["loss"], 6),
+        "final_loss": round(sum(last) / len(last), 6),
+        "max_length_tokens": params.max_length_tokens,
+        "dropped_rows": encoded.dropped,
+    }

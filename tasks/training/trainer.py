@@ -1,0 +1,156 @@
+"""TRL's SFTTrainer with our loss, our order of rows, sealed checkpoints and one line of progress."""
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import SequentialSampler
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from tasks.core.errors import ConfigError
+from tasks.core.progress import Progress
+from tasks.core.settings import TrainParams
+from tasks.core.tracking import TrainingRun
+from tasks.training.checkpoints import PREFIX, seal
+from tasks.training.loss import score_completions
+from tasks.training.model import adapter_to_fp32
+from tasks.training.rows import TokenRow
+
+log = logging.getLogger(__name__)
+
+
+def to_sft_config(params: TrainParams, scratch: Path) -> SFTConfig:
+    """Return TRL's settings: every field we rely on is named here, so a rename upstream breaks one place."""
+    return SFTConfig(
+        output_dir=str(scratch),
+        max_steps=params.max_steps,
+        per_device_train_batch_size=params.batch_rows,
+        gradient_accumulation_steps=params.gradient_accumulation_steps,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type=params.scheduler,
+        warmup_steps=params.warmup_steps,
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        optim="adamw_torch",
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=params.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if params.gradient_checkpointing else None,
+        seed=params.seed,
+        data_seed=params.seed,
+        save_strategy="steps",
+        save_steps=params.checkpoint_every_steps,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is not a number stops the run instead of being averaged away
+        eval_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        packing=False,
+        max_length=None,
+        router_aux_loss_coef=0.0,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+class CompletionTrainer(SFTTrainer):
+    """SFTTrainer that computes the completion's loss and nothing else, over rows in an order fixed beforehand.
+
+    Args:
+        model: from `load_trainable`.
+        args: from `to_sft_config`.
+        rows: the rows; tokenized already.
+        order: row indices as trained, from `training_order`.
+        tokenizer: of the base model.
+        callbacks: transformers callbacks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: SFTConfig,
+        rows: list[TokenRow],
+        order: list[int],
+        tokenizer: Any,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        from datasets import Dataset
+
+        data = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows])
+        super().__init__(
+            model=model, args=args, train_dataset=data.select(order), processing_class=tokenizer, callbacks=callbacks
+        )
+        self.remove_callback(PrinterCallback)  # it prints; stdout belongs to the stage's result
+        score_completions(
+            model.get_base_model() if hasattr(model, "get_base_model") else model
+        )  # instead of TRL's head
+        adapter_to_fp32(self.model)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean cross entropy over the tokens that carry loss (of the whole step, over all processes)."""
+        outputs = model(**inputs)
+        scored = num_items_in_batch if num_items_in_batch is not None else (inputs["labels"][:, 1:] >= 0).sum()
+        loss = outputs["loss_sum"] / torch.as_tensor(scored).clamp(min=1)
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # data-parallel training averages gradients
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        """Take the rows as they lie: the order is already decided, and skipping ahead on resume keeps it."""
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return SequentialSampler(rows)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint without TRL's model card, then seal it."""
+        super(SFTTrainer, self)._save_checkpoint(model, trial)
+        if self.args.should_save:
+            seal(Path(str(self.args.output_dir)) / f"{PREFIX}{self.state.global_step}")
+
+
+class StepReport(TrainerCallback):
+    """After each step: one progress line every few seconds, the curve to MLflow, a stop when the loss diverges.
+
+    Args:
+        run: the MLflow run.
+        step_tokens: tokens of each step, prompt included, padding not.
+    """
+
+    def __init__(self, run: TrainingRun, step_tokens: list[int]) -> None:
+        self.run, self.step_tokens = run, step_tokens
+        self.progress: Progress | None = None
+        self.started, self.first_step = 0.0, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock; steps before a resumed checkpoint do not count for the rate."""
+        self.started, self.first_step = time.monotonic(), state.global_step
+        self.progress = Progress(log, "train", state.max_steps, "steps", done=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Report one step.
+
+        Raises:
+            ConfigError: the loss is not a number any more.
+        """
+        if not logs or "loss" not in logs or self.progress is None:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise ConfigError(f"the training loss is {logs['loss']} at step {state.global_step}",
+                              "lower train.learning_rate, or look at the rows of that step")  # fmt: skip
+        rate = self.tokens_per_s(state.global_step)
+        metrics = {"loss": logs["loss"], "learning_rate": logs["learning_rate"], "tokens_per_s": rate}
+        self.run.log_step(state.global_step, metrics)
+        self.progress.advance(note=f"loss {logs['loss']:.3f}, {rate:.0f} tokens/s")
+
+    def tokens_per_s(self, step: int) -> float:
+        """Return the mean rate since this process started to train."""
+        tokens = sum(self.step_tokens[self.first_step : step])
+        return tokens / max(time.monotonic() - self.started, 1e-9)
