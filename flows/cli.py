@@ -1,6 +1,7 @@
 """`tunegate run`: the pipeline flow from the command line, in this process."""
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import click
 
 from flows.environment import prepare_environment
 from tasks.cli.main import emit
+from tasks.core.errors import TransientError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 
 log = logging.getLogger(__name__)
+
+AGAIN = "tunegate run: finished stages are kept, training resumes from its checkpoint"
 
 
 @click.command()
@@ -29,10 +33,16 @@ def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
         use_params(params_file, project)
     load_settings(project.root / "params.yaml")
     prepare_environment(project)
+    import httpx
+
     from flows.pipeline import pipeline
     from flows.summary import summary
 
-    outcome = pipeline(keep_serving=keep_serving)
+    try:
+        outcome = pipeline(keep_serving=keep_serving)
+    except httpx.TransportError as error:
+        server = os.environ.get("PREFECT_API_URL", "the temporary one of this run")
+        raise TransientError(f"the Prefect server ({server}) stopped answering: {error}", AGAIN) from error
     emit(outcome, as_json=as_json, text=summary(project, outcome))
 
 
