@@ -1,19 +1,16 @@
 """`tunegate run`: the pipeline flow from the command line, in this process."""
 
-import logging
 import os
-import shutil
 from pathlib import Path
 
 import click
 
 from flows.environment import prepare_environment
 from tasks.cli.main import emit
+from tasks.cli.profile import use_params
 from tasks.core.errors import TransientError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-
-log = logging.getLogger(__name__)
 
 AGAIN = "tunegate run: finished stages are kept, training resumes from its checkpoint"
 
@@ -44,15 +41,3 @@ def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
         server = os.environ.get("PREFECT_API_URL", "the temporary one of this run")
         raise TransientError(f"the Prefect server ({server}) stopped answering: {error}", AGAIN) from error
     emit(outcome, as_json=as_json, text=summary(project, outcome))
-
-
-def use_params(file: Path, project: Project) -> None:
-    """Check a params file and make it params.yaml; the present one is kept as .tunegate/params.before.yaml."""
-    load_settings(file)
-    target = project.root / "params.yaml"
-    if file.resolve() == target or file.read_bytes() == target.read_bytes():
-        return
-    project.state.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(target, project.state / "params.before.yaml")
-    shutil.copyfile(file, target)
-    log.info("params.yaml is now %s; the one before is .tunegate/params.before.yaml", file)

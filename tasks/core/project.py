@@ -27,9 +27,13 @@ TELEMETRY_OFF = {
     "VLLM_NO_USAGE_STATS": "1",
 }
 
+PROFILES = "infra/profiles"
+
 
 def find_root(start: Path | None = None) -> Path:
     """Return the project root: $TUNEGATE_ROOT, or the nearest folder upwards that holds dvc.yaml and params.yaml.
+
+    A clone that lost its params.yaml is found by its profiles, so that `tunegate profile use` can write it again.
 
     Raises:
         ConfigError: there is none.
@@ -38,7 +42,7 @@ def find_root(start: Path | None = None) -> Path:
         return Path(value).resolve()
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
+        if (folder / "dvc.yaml").is_file() and any((folder / name).exists() for name in ("params.yaml", PROFILES)):
             return folder
     raise ConfigError(f"no Tunegate project (dvc.yaml and params.yaml) in {here} or above", "cd into your clone")
 

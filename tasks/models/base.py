@@ -74,9 +74,14 @@ def _local(params: BaseModelParams, root: Path) -> Path:
     return folder
 
 
+def hub_folder(params: BaseModelParams, cache: Path) -> Path:
+    """Return where a hub model is kept once it was fetched."""
+    return cache / params.source / params.id.replace("/", "--") / (params.revision or "main")
+
+
 def _fetch(params: BaseModelParams, cache: Path) -> Path:
     """Download the safe files of a hub model into the cache and return the folder. A second call downloads nothing."""
-    folder = cache / params.source / params.id.replace("/", "--") / (params.revision or "main")
+    folder = hub_folder(params, cache)
     log.info("base model %s: fetching from %s into %s", params.id, params.source, folder)
     fetch = _from_huggingface if params.source == "huggingface" else _from_modelscope
     fetch(params, folder)

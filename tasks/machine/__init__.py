@@ -1,0 +1,1 @@
+"""What this machine has, what the active profile needs, and what to do where the two differ."""

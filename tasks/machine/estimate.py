@@ -1,0 +1,161 @@
+"""How much memory a profile needs, term by term: an estimate to choose hardware by, within a fifth or so.
+
+Sources:
+    4-bit weights: Dettmers et al. 2023, arXiv:2305.14314, section 3: NF4 with double quantization holds 4.127 bits a
+        parameter.
+    16 bytes for every trained parameter: fp32 weight, gradient and two Adam moments (Rajbhandari et al. 2020,
+        arXiv:1910.02054, section 3.1).
+    Activations: Korthikanti et al. 2022, arXiv:2205.05198, section 4.1, without the attention scores, which our
+        attention kernel never keeps: 34 bytes x sequence x batch x hidden a layer; with checkpointing 2 a layer, and
+        34 for the one that is computed again.
+    Shapes of a model not fetched yet: parameters = 12 x layers x hidden^2 (Kaplan et al. 2020, arXiv:2001.08361,
+        table 1) with hidden = 100 x layers, as in models of 7B and more.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.core.files import read_json
+from tasks.core.settings import Settings, TrainParams
+
+GIB = 1 << 30
+NF4_BITS = 4.127
+TRAINED_BYTES, LAYER_BYTES = 16, 34
+#: Positions whose logits exist at once (tasks/training/loss.py: PIECE_POSITIONS), bytes of all copies of one.
+LOSS_POSITIONS, LOGIT_BYTES = 512, 10
+#: Rows and columns of the seven linear layers together, in hidden sizes, for a LoRA rank (Llama, Qwen: about 20).
+LORA_WIDTHS, LORA_MODULES = 20, 7
+#: Libraries, CUDA context, fragments of the allocator: an allowance.
+RUNTIME_GIB = 2.0
+#: Vocabulary and share of key-value heads where the model is not here yet: Qwen2.5's vocabulary, 32B's share.
+VOCABULARY, KV_SHARE = 152_064, 0.2
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a model decides its memory.
+
+    Args:
+        parameters: their number.
+        layers, hidden, vocabulary: its dimensions.
+        kv_share: key-value heads for each query head.
+        exact: read from the model's config.json (otherwise derived from the number of parameters).
+    """
+
+    parameters: float
+    layers: int
+    hidden: int
+    vocabulary: int
+    kv_share: float
+    exact: bool
+
+    @property
+    def embeddings(self) -> float:
+        """Parameters of embedding and head, which stay in bf16; at most a third of a small model."""
+        return min(2.0 * self.vocabulary * self.hidden, self.parameters / 3)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A sum of named terms in GiB, each with the formula that made it."""
+
+    terms: tuple[tuple[str, str, float], ...]
+
+    @property
+    def gib(self) -> float:
+        """The sum."""
+        return sum(value for _, _, value in self.terms)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The terms as lines for people."""
+        return tuple(f"{value:6.1f} GiB  {name}: {formula}" for name, formula, value in self.terms)
+
+
+def shape_of(settings: Settings, folder: Path | None) -> Shape:
+    """Return the base model's shape: from its config.json where it is here, else from its number of parameters."""
+    parameters = settings.hardware.parameters_billion * 1e9
+    if folder is None or not (folder / "config.json").is_file():
+        layers = round((parameters / (12 * 100**2)) ** (1 / 3))
+        return Shape(parameters, max(layers, 1), max(layers, 1) * 100, VOCABULARY, KV_SHARE, exact=False)
+    config = read_json(folder / "config.json")
+    heads = config["num_attention_heads"]
+    return Shape(
+        parameters,
+        config["num_hidden_layers"],
+        config["hidden_size"],
+        config["vocab_size"],
+        config.get("num_key_value_heads", heads) / heads,
+        exact=True,
+    )
+
+
+def training(params: TrainParams, shape: Shape) -> Estimate:
+    """Return the memory of the training process: on the GPU where there is one, else of the machine."""
+    terms = [*_weights(params, shape), *_trained(params, shape), _activations(params, shape), _logits(shape)]
+    return Estimate((*terms, ("libraries", "an allowance", RUNTIME_GIB)))
+
+
+def serving(settings: Settings, shape: Shape) -> Estimate:
+    """Return the memory of one vLLM server with the largest hop, the bf16 model that evaluation serves.
+
+    On GPUs the sum over all of a server's GPUs, with the cache of one longest conversation: less, and vLLM refuses to
+    start. On a CPU the cache is as large as set.
+    """
+    vllm = settings.serve.vllm
+    weights = ("weights, bf16", f"{shape.parameters / 1e9:g}e9 x 2 B", shape.parameters * 2 / GIB)
+    if not settings.hardware.gpus:
+        return Estimate((weights, ("cache", "serve.vllm.kv_cache_gib", float(vllm.kv_cache_gib)),
+                         ("libraries", "an allowance", RUNTIME_GIB)))  # fmt: skip
+    per_token = 2 * shape.layers * shape.hidden * shape.kv_share * 2
+    cache = (
+        "cache of one longest conversation",
+        f"2 x {shape.layers} layers x {shape.hidden} hidden x {shape.kv_share:.2f} key-value share x 2 B "
+        f"x {vllm.max_model_length_tokens} tokens",
+        per_token * vllm.max_model_length_tokens / GIB,
+    )
+    allowance = ("libraries", f"an allowance, {vllm.tensor_parallel} GPU(s)", RUNTIME_GIB * vllm.tensor_parallel)
+    return Estimate((weights, cache, allowance))
+
+
+def _weights(params: TrainParams, shape: Shape) -> list[tuple[str, str, float]]:
+    """Return the weights that are not trained."""
+    billions = f"{shape.parameters / 1e9:g}e9"
+    if params.mode == "full":
+        return []
+    if params.mode == "lora":
+        return [("weights, bf16", f"{billions} x 2 B", shape.parameters * 2 / GIB)]
+    linear = shape.parameters - shape.embeddings
+    return [
+        ("weights, NF4", f"{linear / 1e9:.3g}e9 x {NF4_BITS} bits", linear * NF4_BITS / 8 / GIB),
+        ("embeddings and head, bf16", f"{shape.embeddings / 1e9:.3g}e9 x 2 B", shape.embeddings * 2 / GIB),
+    ]
+
+
+def _trained(params: TrainParams, shape: Shape) -> list[tuple[str, str, float]]:
+    """Return what every trained parameter costs."""
+    if params.mode == "full":
+        count, name = shape.parameters, "trained weights"
+    else:
+        modules = len(params.lora.target_modules) / LORA_MODULES
+        count, name = params.lora.rank * LORA_WIDTHS * shape.hidden * shape.layers * modules, "adapter"
+    what = "fp32 weight, gradient, two Adam moments"
+    return [(name, f"{count / 1e9:.3g}e9 x {TRAINED_BYTES} B ({what})", count * TRAINED_BYTES / GIB)]
+
+
+def _activations(params: TrainParams, shape: Shape) -> tuple[str, str, float]:
+    """Return what the forward pass keeps for the backward pass."""
+    tokens = params.batch_rows * params.max_length_tokens
+    layers = f"{shape.layers} layers"
+    if params.gradient_checkpointing:
+        count, words = 2 * shape.layers + LAYER_BYTES, f"(2 B x {layers} + {LAYER_BYTES} B)"
+    else:
+        count, words = LAYER_BYTES * shape.layers, f"{LAYER_BYTES} B x {layers}"
+    formula = f"{params.batch_rows} rows x {params.max_length_tokens} tokens x {shape.hidden} hidden x {words}"
+    return "activations", formula, tokens * shape.hidden * count / GIB
+
+
+def _logits(shape: Shape) -> tuple[str, str, float]:
+    """Return the logits that exist at once."""
+    formula = f"{LOSS_POSITIONS} positions x {shape.vocabulary} words x {LOGIT_BYTES} B"
+    return "logits", formula, LOSS_POSITIONS * shape.vocabulary * LOGIT_BYTES / GIB

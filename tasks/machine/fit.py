@@ -1,0 +1,47 @@
+"""Do training and serving fit: the estimates against the memory that is there, or that the profile states."""
+
+from pathlib import Path
+
+from tasks.core.settings import Settings
+from tasks.machine.check import Check, Outcome
+from tasks.machine.estimate import Estimate, Shape, serving, shape_of, training
+from tasks.machine.resources import Gpu
+
+#: Above this share of the room an estimate that fits is too close to rely on.
+CLOSE = 0.9
+
+
+def check_fit(settings: Settings, base: Path | None, gpus: list[Gpu], memory_gib: float) -> list[Check]:
+    """Return the memory estimates for training and serving, each with its formula.
+
+    Args:
+        base: folder of the base model where it is here (its config.json makes the estimate exact in its shapes).
+        gpus: what was found; the stated hardware stands in where there is none.
+        memory_gib: memory of the machine.
+    """
+    shape = shape_of(settings, base)
+    vllm, need = settings.serve.vllm, settings.hardware
+    one_gib = min((gpu.total_gib for gpu in gpus), default=need.gpu_memory_gib)
+    if need.gpus:
+        where = "one GPU" if gpus else "one GPU of the stated size"
+        room_train, room_serve = one_gib, one_gib * vllm.gpu_memory_utilization * vllm.tensor_parallel
+        share = f"gpu_memory_utilization {vllm.gpu_memory_utilization:g}"
+        where_serve = f"{vllm.tensor_parallel} GPU(s) x {one_gib:.0f} GiB x {share}"
+    else:
+        where = where_serve = "this machine"
+        room_train = room_serve = memory_gib
+    smaller = "smaller train.batch_rows or max_length_tokens, gradient_checkpointing: true, or train.mode: qlora"
+    fewer = "larger serve.vllm.tensor_parallel, smaller max_model_length_tokens, or larger GPUs"
+    return [
+        _fit(f"training ({settings.train.mode})", training(settings.train, shape), room_train, where, smaller, shape),
+        _fit("serving (bf16 hop)", serving(settings, shape), room_serve, where_serve, fewer, shape),
+    ]
+
+
+def _fit(what: str, estimate: Estimate, room_gib: float, where: str, todo: str, shape: Shape) -> Check:
+    """Compare one estimate with the room there is."""
+    source = "config.json" if shape.exact else "the number of parameters"
+    outcome: Outcome = "failed" if estimate.gib > room_gib else "warning" if estimate.gib > room_gib * CLOSE else "ok"
+    detail = (*estimate.lines, f"shapes from {source}; room: {where}")
+    found, needed = f"about {estimate.gib:.1f} GiB", f"at most {room_gib:.1f} GiB"
+    return Check(f"memory: {what}", outcome, found, needed, "" if outcome == "ok" else todo, detail)
