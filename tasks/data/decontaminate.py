@@ -5,12 +5,13 @@ spacing do not survive. Options play no part for a question that identifies itse
 text around it cannot either. Its numbers must be there too: the same question about another dose is another question.
 
 A short question, or one that several items share word for word, says too little alone: it must stand in a user turn
-whole, and either be most of that turn or have its options in the row.
+whole and be most of that turn, or have its options in the row. Where the options stand in the row, in any order, less
+of the question is enough.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,7 +34,10 @@ SHORT_NGRAM = 3
 WINDOW_LENGTHS = 2
 #: A user turn is a short question with a prefix when it is at most this many times as long.
 TURN_LENGTHS = 2
+#: More than this share of a question's options, together at least this long, are as good as half the question.
 OPTION_SHARE = 0.5
+OPTION_CHARACTERS = 12
+WITH_OPTIONS = 0.5
 
 _NUMBERING = re.compile(r"^\s*[(（]?\d{1,3}[)）.、．]\s*(?!\d)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -89,8 +93,11 @@ class LeakFinder:
         self.unsearchable = [item for item, question in ready if not question]
         # Two sets may hold one item; the same words with other options make a question generic.
         uses = Counter(question for question, _ in {(question, frozenset(item.options)) for item, question in ready})
-        self._targets = [self._target(item, text, generic=uses[text] > 1) for item, text in ready if text]
-        self._indexes = [_Index(ngram, self._targets) for ngram in sorted({target.ngram for target in self._targets})]
+        targets = [self._target(item, text, generic=uses[text] > 1) for item, text in ready if text]
+        by_ngram: dict[int, list[_Target]] = defaultdict(list)
+        for target in targets:
+            by_ngram[target.ngram].append(target)
+        self._indexes = [_Index(ngram, by_ngram[ngram], self._least) for ngram in sorted(by_ngram)]
 
     def find(self, row: ChatRow) -> list[Leak]:
         """Return the evaluation items that stand in `row`, best match first."""
@@ -100,7 +107,7 @@ class LeakFinder:
         leaks = []
         for index in self._indexes:
             sequence = gram_sequence(text, index.ngram)
-            for target in index.candidates(sequence, self._params.containment):
+            for target in index.candidates(sequence):
                 containment = self._match(target, sequence, text, questions)
                 if containment is not None:
                     leaks.append(self._leak(row, target, containment))
@@ -117,32 +124,47 @@ class LeakFinder:
 
     def _match(self, target: _Target, sequence: Grams, text: str, questions: Sequence[str]) -> float | None:
         """Return the containment of a candidate that is a leak, None for one that is not."""
-        if target.whole:
-            return 1.0 if _stands_whole(target, text, questions) else None
         containment, start = _densest(target, sequence)
+        if containment >= self._least(target) and _options_stand(target, text):
+            return containment
+        if target.whole:
+            return containment if _stands_whole(target, text, questions) else None
         length = len(target.question)
         around = text[max(0, start - length) : start + (WINDOW_LENGTHS + 1) * length]
         if containment < self._params.containment or not target.numbers <= set(_NUMBER.findall(around)):
             return None
         return containment
 
+    def _least(self, target: _Target) -> float:
+        """Return the share of the question's n-grams below which an item is no candidate."""
+        if target.whole:
+            return self._params.containment if target.options else 1.0
+        return self._params.containment * (WITH_OPTIONS if target.options else 1.0)
+
     def _leak(self, row: ChatRow, target: _Target, containment: float) -> Leak:
         """Return the evidence of one hit."""
         rule = (
-            "the whole short question stands in a user turn"
-            if target.whole
-            else f"at least {self._params.containment} of the question's character {target.ngram}-grams stand together"
+            f"at least {self._params.containment} of the question's {target.ngram}-grams, or half that and its options"
         )
+        if target.whole:
+            rule = "the short question stands in a user turn, whole or with its options"
         item = target.item
         return Leak(row.row_id, item.eval_set, item.item_id, round(containment, 4), rule, item.question[:80])
 
 
 class _Index:
-    """N-gram hash -> the items it stands in."""
+    """N-gram hash -> the items it stands in.
 
-    def __init__(self, ngram: int, targets: Sequence[_Target]) -> None:
+    Args:
+        ngram: length of the n-grams.
+        targets: items looked for with it.
+        least: the share of an item's n-grams that makes it a candidate.
+    """
+
+    def __init__(self, ngram: int, targets: Sequence[_Target], least: Callable[[_Target], float]) -> None:
         self.ngram = ngram
-        self._targets = [target for target in targets if target.ngram == ngram]
+        self._targets = targets
+        self._enough = np.array([max(least(target) * target.size, 1e-9) for target in targets])
         postings: dict[int, list[int]] = defaultdict(list)
         for number, target in enumerate(self._targets):
             for gram in grams(target.question, ngram).tolist():
@@ -150,17 +172,13 @@ class _Index:
         self._keys: Grams = np.array(sorted(postings), dtype=np.uint64)
         self._postings = [np.array(postings[key], dtype=np.int64) for key in sorted(postings)]
 
-    def candidates(self, sequence: Grams, containment: float) -> list[_Target]:
-        """Return the items with at least this share of their n-grams anywhere in a row."""
+    def candidates(self, sequence: Grams) -> list[_Target]:
+        """Return the items with enough of their n-grams anywhere in a row."""
         found = self._places(np.unique(sequence))
         if not len(found):
             return []
         counts = np.bincount(np.concatenate([self._postings[place] for place in found]), minlength=len(self._targets))
-        return [
-            target
-            for number in np.flatnonzero(counts).tolist()
-            if counts[number] >= (1.0 if (target := self._targets[number]).whole else containment) * target.size
-        ]
+        return [self._targets[number] for number in np.flatnonzero(counts >= self._enough).tolist()]
 
     def _places(self, wanted: Grams) -> npt.NDArray[np.int64]:
         """Return where the known ones of `wanted` stand among the keys."""
@@ -168,15 +186,18 @@ class _Index:
         return places[self._keys[places] == wanted]
 
 
+def _options_stand(target: _Target, text: str) -> bool:
+    """Tell whether enough of the options, in any order, stand in a row."""
+    present = [option for option in target.options if option in text]
+    return len(present) > OPTION_SHARE * len(target.options) and sum(map(len, present)) >= OPTION_CHARACTERS
+
+
 def _stands_whole(target: _Target, text: str, questions: Sequence[str]) -> bool:
     """Tell whether a short or generic question is asked in a user turn of its own, or together with its options."""
     asked = [turn for turn in questions if target.question in turn]
-    if not asked:
-        return False
-    if target.options:
-        present = sum(option in text for option in target.options)
-        if present > OPTION_SHARE * len(target.options):
-            return True
+    present = sum(option in text for option in target.options)
+    if asked and target.options and present > OPTION_SHARE * len(target.options):
+        return True
     return any(len(turn) <= TURN_LENGTHS * len(target.question) for turn in asked)
 
 

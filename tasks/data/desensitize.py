@@ -94,6 +94,18 @@ def find_spans(text: str, types: Sequence[str]) -> list[Span]:
     """
     plain = text.translate(_HALF_WIDTH)
     found: list[Span] = []
+    # What stood glued to personal data can be recognized once that is out of the way.
+    while more := _one_pass(plain, types):
+        found += more
+        for span in more:
+            cover = "[" + "X" * (span.end - span.start - 2) + "]"
+            plain = plain[: span.start] + cover + plain[span.end :]
+    return sorted(found)
+
+
+def _one_pass(plain: str, types: Sequence[str]) -> list[Span]:
+    """Return the personal data that every recognizer sees in half-width text."""
+    found: list[Span] = []
     for recognizer in RECOGNIZERS:
         if recognizer.type not in types:
             continue
@@ -102,7 +114,7 @@ def find_spans(text: str, types: Sequence[str]) -> list[Span]:
             free = all(span.end <= other.start or other.end <= span.start for other in found)
             if free and recognizer.accepts(match):
                 found.append(span)
-    return sorted(found)
+    return found
 
 
 def mask_text(text: str, types: Sequence[str]) -> tuple[str, dict[str, int]]:
@@ -210,3 +222,6 @@ RECOGNIZERS: tuple[_Recognizer, ...] = (
     _recognizer("landline", _START + rf"({_AREA}{_LOCAL})" + _END, _no_unit),
     _recognizer("landline", rf"{_PHONE_WORD}[^0-9A-Za-z\n]{{0,6}}({_LOCAL})" + _END, _no_unit),
 )
+
+#: Every type there is a recognizer for.
+ALL_TYPES: tuple[str, ...] = tuple(dict.fromkeys(recognizer.type for recognizer in RECOGNIZERS))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import ConfigError, DataContractError
+from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl
+from tasks.core.project import Project
 from tasks.core.settings import CevalParams, DomainParams
 
 #: Suites of the domain pack by kind of item, as the evaluation reports call them.
@@ -42,23 +43,30 @@ class EvalItem:
 def read_eval_sets(ceval: CevalParams, domain: DomainParams, root: Path) -> list[EvalItem]:
     """Return all items of the configured sets; item limits of evaluation do not apply here.
 
+    Args:
+        ceval: the suite in C-Eval's schema.
+        domain: the domain pack.
+        root: project root; local paths in the parameters start there.
+
     Raises:
-        ConfigError: C-Eval comes from a hub: its questions must be on disk to be kept out of training.
         DataContractError: a set is absent, empty or damaged.
+        TransientError: a hub did not answer.
     """
     return [*read_ceval(ceval, root), *read_domain(root / domain.path)]
 
 
 def read_ceval(params: CevalParams, root: Path) -> list[EvalItem]:
     """Return the items of a folder in C-Eval's layout: every CSV under it, few-shot examples included."""
-    if params.source != "local":
-        raise ConfigError(
-            f"evaluate.ceval.source is {params.source}: prepare must read the questions to keep them out of training",
-            "download C-Eval's CSV files into a folder; set evaluate.ceval.source: local and path to that folder",
-        )
-    folder = root / params.path
+    folder = root / params.path if params.source == "local" else _fetched(params, root)
     items = [item for path in sorted(folder.rglob("*.csv")) for item in _read_csv(path, params.name)]
     return _require_items(items, folder)
+
+
+def _fetched(params: CevalParams, root: Path) -> Path:
+    """Return the folder of a hub's copy; evaluation fetches it the same way."""
+    from tasks.evaluation.ceval import fetch
+
+    return fetch(params.source, params.path, Project(root).state / "datasets")
 
 
 def read_domain(folder: Path) -> list[EvalItem]:
@@ -93,7 +101,7 @@ def _read_csv(path: Path, eval_set: str) -> Iterator[EvalItem]:
                 )
             identity = str(row.get("id") or row.get("") or number)
             options = tuple(str(row[letter.casefold()]) for letter in OPTION_LETTERS if row.get(letter.casefold()))
-            yield EvalItem(eval_set, f"{path.stem}-{identity}", question, options)
+            yield EvalItem(eval_set, f"{path.stem.removesuffix('_val')}/{identity}", question, options)
 
 
 def _read_pack_file(path: Path, eval_set: str) -> Iterator[EvalItem]:

@@ -157,8 +157,7 @@ def _settle_kept(ledger: Ledger, clusters: list[Cluster], params: PrepareParams)
     """Write the fate of the rows that stay: where they went, what was masked, what they stand for."""
     for cluster in clusters:
         row = cluster.kept
-        split = VALIDATION if in_validation(row, params.validation_fraction) else TRAIN
-        evidence: dict[str, Any] = {"split": split, "format": row.format}
+        evidence: dict[str, Any] = {"split": _split_of(row, params), "format": row.format}
         if cluster.duplicates:
             evidence["cluster_id"] = cluster.cluster_id
         if row.masks:
@@ -168,11 +167,16 @@ def _settle_kept(ledger: Ledger, clusters: list[Cluster], params: PrepareParams)
         ledger.settle(row.row_id, "kept", reason, rule, evidence)
 
 
+def _split_of(row: ChatRow, params: PrepareParams) -> str:
+    """Return the split a kept row belongs to."""
+    return VALIDATION if in_validation(row, params.validation_fraction) else TRAIN
+
+
 def _split(clusters: list[Cluster], params: PrepareParams) -> dict[str, list[ChatRow]]:
     """Return the kept rows by split; calibration is part of train."""
     splits: dict[str, list[ChatRow]] = {TRAIN: [], VALIDATION: []}
     for cluster in clusters:
-        splits[VALIDATION if in_validation(cluster.kept, params.validation_fraction) else TRAIN].append(cluster.kept)
+        splits[_split_of(cluster.kept, params)].append(cluster.kept)
     return splits | {CALIBRATION: calibration_rows(splits[TRAIN], params.calibration_rows)}
 
 

@@ -1,0 +1,99 @@
+"""Data Docs without clocks, random ids or other people's servers: the same bytes for the same data, readable offline.
+
+Great Expectations stamps pages with the time, gives page elements random ids, and loads style sheets, scripts and a
+counting pixel from eight hosts; its index page is empty without them. All of that goes; a small style sheet and an
+index of our own come in.
+"""
+
+import re
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks.data.outcome import Outcome
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CLOCK = re.compile(r"\d{8}T\d{6}\.\d+Z")
+_SCRIPT = re.compile(r"<script\b.*?</script>|<footer\b.*?</footer>", re.IGNORECASE | re.DOTALL)
+_LINKED = re.compile(r"<(?:link|img)\b[^>]*(?:static/|//)[^>]*>", re.IGNORECASE)
+_REMOTE_PICTURE = re.compile(r"url\(\s*['\"]?https?:[^)]*\)", re.IGNORECASE)
+_STYLE = """<style>
+body { font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem; color: #1c1c1c; }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
+td, th { border: 1px solid #c9c9c9; padding: .3rem .5rem; text-align: left; vertical-align: top; }
+nav, .modal, .cooltip .top, .btn, #ge-cta-footer { display: none; }
+.alert { border-left: 4px solid #888; padding: .3rem .8rem; background: #f4f4f4; }
+.text-success, .met { color: #19692c; } .text-danger, .broken { color: #a71d2a; }
+.fa-check-circle::before { content: "\\2714"; } .fa-times::before { content: "\\2718"; }
+.fa-exclamation-triangle::before { content: "\\26A0"; } .fas { font-style: normal; }
+</style>
+"""
+
+
+class _FixedRun(NamedTuple):
+    """Name and time every validation run has: the outputs' history is DVC's, not the site's."""
+
+    name: str
+    time: datetime
+
+
+FIXED_RUN = _FixedRun("validation", datetime(2000, 1, 1, tzinfo=UTC))
+
+
+def site_config(folder: Path) -> dict[str, Any]:
+    """Return Great Expectations' configuration of a static site in `folder`."""
+    return {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+
+
+def finish_site(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Rewrite every page so that it depends on the data alone and needs no network; write the index.
+
+    Args:
+        folder: the site Great Expectations wrote.
+        outcomes: every expectation's outcome, for the index.
+    """
+    shutil.rmtree(folder / "static", ignore_errors=True)
+    for page in sorted(folder.rglob("*.html")):
+        page.write_text(_stable(page.read_text(encoding="utf-8")), encoding="utf-8")
+    (folder / "index.html").write_text(_index(folder, outcomes), encoding="utf-8")
+
+
+def _stable(html: str) -> str:
+    """Return a page with numbered ids, a fixed clock, our style sheet and nothing from elsewhere."""
+    numbers: dict[str, str] = {}
+    html = _UUID.sub(lambda found: numbers.setdefault(found[0], f"element-{len(numbers) + 1}"), html)
+    html = _CLOCK.sub(FIXED_RUN.time.strftime("%Y%m%dT%H%M%S.%fZ"), html)
+    html = _REMOTE_PICTURE.sub("none", _LINKED.sub("", _SCRIPT.sub("", html)))
+    return html.replace("</head>", f"{_STYLE}</head>", 1)
+
+
+def _index(folder: Path, outcomes: Sequence[Outcome]) -> str:
+    """Return the start page: every outcome, and links to Great Expectations' pages."""
+    pages = [page.relative_to(folder).as_posix() for page in sorted(folder.rglob("*/*.html"))]
+    links = "".join(f'<li><a href="{escape(page)}">{escape(page.removesuffix(".html"))}</a></li>\n' for page in pages)
+    rows = "".join(_index_row(outcome) for outcome in outcomes)
+    met = sum(outcome.success for outcome in outcomes)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Data Docs</title>\n'
+        f"{_STYLE}</head><body>\n<h1>Data Docs</h1>\n<p>{met} of {len(outcomes)} expectations met.</p>\n"
+        "<table><tr><th>Expectation</th><th>Severity</th><th>Outcome</th><th>Observed</th><th>Threshold</th>"
+        f"<th>What it expects</th></tr>\n{rows}</table>\n<h2>Pages of Great Expectations</h2>\n<ul>\n{links}</ul>\n"
+        "<p>Times on these pages are fixed: the same data gives the same bytes. When it ran is in the run record.</p>\n"
+        "</body></html>\n"
+    )
+
+
+def _index_row(outcome: Outcome) -> str:
+    """Return one line of the index table."""
+    state = "met" if outcome.success else "broken"
+    cells = (outcome.severity, state, outcome.observed, outcome.limits, outcome.description)
+    shown = "".join(f'<td class="{state if cell == state else ""}">{escape(str(cell))}</td>' for cell in cells)
+    return f"<tr><td>{escape(outcome.suite)}.{escape(outcome.name)}</td>{shown}</tr>\n"
