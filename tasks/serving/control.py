@@ -25,6 +25,7 @@ STATUS_TIMEOUT_S = 15.0
 #: The host drains and stops two servers; the command that asked waits this much longer than the drain itself.
 STOP_MARGIN_S = 60.0
 POLL_S = 0.1
+_started: "list[subprocess.Popen[bytes]]" = []
 _ERRORS: dict[str, type[TunegateError]] = {
     kind.__name__: kind for kind in (ConfigError, DataContractError, MissingToolError, TransientError)
 }
@@ -117,6 +118,8 @@ def ensure_host(project: Project) -> bool:
             host_command(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             env=host_environment(project), cwd=project.root, start_new_session=True,
         )  # fmt: skip
+    # Kept, so that a host that ends before this process does is collected.
+    _started.append(process)
     return wait_for_host(project, process, lambda: path.read_bytes()[start:].decode("utf-8", "replace"))
 
 

@@ -1,0 +1,139 @@
+"""A served project whose only stand-in is the vLLM executable: host, control socket, slots and gateway are real."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tasks.core.project import Project
+from tasks.serving import control
+from tasks.serving.keys import KeyStore
+from tasks.serving.paths import keys_path
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = Path(__file__).with_name("stand_in_vllm.py")
+TUNEGATE = Path(sys.executable).with_name("tunegate")
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
+
+
+def two_free_neighbours() -> int:
+    while True:
+        (port,) = free_ports(1)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port + 1))
+            return port
+
+
+class ServedProject:
+    """A project of its own, with the environment that points at it."""
+
+    def __init__(self, root: Path, **gateway: object) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "dvc.yaml").touch()
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        params["serve"]["gateway"] |= gateway
+        params["promote"]["smoke_timeout_s"] = 20.0
+        params["serve"]["vllm"]["startup_timeout_s"] = 8.0
+        (root / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True))
+        self.environment = {
+            "TUNEGATE_ROOT": str(root),
+            "TUNEGATE_GATEWAY_PORT": str(free_ports(1)[0]),
+            "TUNEGATE_SLOT_PORT": str(two_free_neighbours()),
+            "TUNEGATE_SERVE_PYTHON": str(self._serving_interpreter()),
+        }
+        self.project = Project(root)
+
+    def _serving_interpreter(self) -> Path:
+        path = self.root / "stand-in-python"
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "$@"\n')
+        path.chmod(0o755)
+        return path
+
+    def model(self, version: str, /, **behaviour: object) -> Path:
+        folder = self.root / "weights" / version
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(b"\0" * 8)
+        (folder / "behaviour.json").write_text(json.dumps(behaviour))
+        return folder
+
+    def deploy(self, version: str, /, **behaviour: object) -> list[str]:
+        lines: list[str] = []
+        control.deploy(
+            self.project,
+            version=version,
+            lineage_id=f"tg-{version}",
+            model=self.model(version, **behaviour),
+            on_progress=lines.append,
+        )
+        return lines
+
+    def key(self, name: str, **settings: object) -> str:
+        return self.keys.create(name, settings.pop("role", "caller"), **settings)
+
+    @property
+    def keys(self) -> KeyStore:
+        return KeyStore(keys_path(self.project))
+
+    def client(self, key: str | None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.project.gateway_url, headers=headers, timeout=30)
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([TUNEGATE, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+    def kill_host(self) -> None:
+        status = control.host_status(self.project)
+        if status:
+            os.kill(status["host_pid"], signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def served(root: Path, **gateway: object) -> Iterator[ServedProject]:
+    project = ServedProject(root, **gateway)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in project.environment.items():
+            patch.setenv(name, value)
+        try:
+            yield project
+        finally:
+            control.stop_host(project.project)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[ServedProject]:
+    """A project nothing serves yet."""
+    with served(tmp_path / "project", drain_timeout_s=10.0) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProject]:
+    """A project with version 1 live."""
+    caps = {"max_body_bytes": 4096, "max_completion_tokens": 64, "requests_per_minute": 100000}
+    with served(tmp_path_factory.mktemp("live") / "project", **caps) as found:
+        control.ensure_host(found.project)
+        found.deploy("1")
+        yield found
+
+
+@pytest.fixture
+def served_project():
+    """The context manager that makes a project at a given place."""
+    return served

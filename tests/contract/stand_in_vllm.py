@@ -1,0 +1,119 @@
+"""A small real HTTP server in vLLM's place, started by the real VllmServer as if it were the serving interpreter.
+
+What it does stands in `behaviour.json` of the model folder: {"crash", "start_s", "name", "answer", "finish_reason",
+"token_s", "die_after"}. The user message `show the request` is answered with the request as it arrived.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--served-model-name")
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    return parser.parse_known_args()[0]
+
+
+class StandIn:
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.model = given.model
+        self.does = json.loads((given.model / "behaviour.json").read_text())
+        self.name = self.does.get("name", given.served_model_name)
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/health", self.health)
+        app.router.add_get("/v1/models", self.models)
+        app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/completions", self.completion)
+        app.router.add_route("*", "/{dangerous:.*}", self.dangerous)
+        return app
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def dangerous(self, request: web.Request) -> web.Response:
+        return web.Response(text="this route of vLLM must not be reachable")
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": self.name, "object": "model"}]})
+
+    def words(self, payload: dict) -> list[str]:
+        last = payload["messages"][-1]["content"] if "messages" in payload else payload["prompt"]
+        if last == "show the request":
+            return [json.dumps(payload, ensure_ascii=False)]
+        return self.does.get("answer", "碘片 在 照射 前 服用").split()
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, "chat.completion")
+
+    async def completion(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, "text_completion")
+
+    async def answer(self, request: web.Request, kind: str) -> web.StreamResponse:
+        payload = await request.json()
+        if payload.get("temperature", 0) > 2:
+            return web.json_response({"error": {"message": "temperature", "code": 400}}, status=400)
+        if payload.get("seed") == 500:
+            return web.json_response({"error": {"message": "/secret/path"}}, status=500)
+        words = self.words(payload)
+        usage = {"prompt_tokens": 7, "completion_tokens": len(words), "total_tokens": 7 + len(words)}
+        if payload.get("stream"):
+            return await self.stream(request, payload, words, usage)
+        await asyncio.sleep(self.does.get("token_s", 0) * len(words))
+        text = " ".join(words)
+        choice = {"index": 0, "finish_reason": self.does.get("finish_reason", "stop")}
+        choice |= {"text": text} if kind == "text_completion" else {"message": {"role": "assistant", "content": text}}
+        return web.json_response(
+            {"id": "x", "object": kind, "created": 1, "model": self.name, "choices": [choice], "usage": usage}
+        )
+
+    async def stream(self, request: web.Request, payload: dict, words: list[str], usage: dict) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            for number, word in enumerate(words):
+                if number == self.does.get("die_after"):
+                    os._exit(1)
+                delta = {"role": "assistant", "content": word + " "}
+                await self.event(response, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+                await asyncio.sleep(self.does.get("token_s", 0))
+            await self.event(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            if (payload.get("stream_options") or {}).get("include_usage"):
+                await self.event(response, {"choices": [], "usage": usage})
+            await response.write(b"data: [DONE]\n\n")
+        except (ConnectionError, asyncio.CancelledError):
+            (self.model / "aborted").write_text("the caller left")
+            raise
+        return response
+
+    async def event(self, response: web.StreamResponse, value: dict) -> None:
+        chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": self.name, **value}
+        await response.write(f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n".encode())
+
+
+async def serve(given: argparse.Namespace) -> None:
+    stand_in = StandIn(given)
+    if stand_in.does.get("crash"):
+        sys.exit("(EngineCore pid=7) ERROR 11-21 22:36:20 [core.py:1] ValueError: Available memory is less than asked")
+    await asyncio.sleep(stand_in.does.get("start_s", 0))
+    runner = web.AppRunner(stand_in.app(), handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, given.host, given.port).start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    if "-c" in sys.argv:
+        print(json.dumps({"vllm": True, "cuda": None}))
+    else:
+        asyncio.run(serve(arguments()))

@@ -1,0 +1,296 @@
+"""The gateway as callers see it, with a stand-in for the vLLM executable behind it."""
+
+import json
+import time
+
+import httpx
+import openai
+import pytest
+
+from tasks.serving.audit import verify
+from tasks.serving.paths import audit_folder
+
+CHAT = "/v1/chat/completions"
+MODEL = "tunegate-nuclear-emergency"
+
+
+def chat(text: str = "碘片什么时候服用？", **more: object) -> dict:
+    return {"model": "champion", "messages": [{"role": "user", "content": text}], **more}
+
+
+@pytest.fixture(scope="module")
+def key(live) -> str:
+    return live.key("caller")
+
+
+@pytest.fixture
+def client(live, key):
+    with live.client(key) as found:
+        yield found
+
+
+@pytest.fixture
+def openai_client(live, key):
+    with openai.OpenAI(base_url=f"{live.project.gateway_url}/v1", api_key=key, max_retries=0) as found:
+        yield found
+
+
+def error_of(response: httpx.Response) -> dict:
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert response.headers["x-request-id"].startswith("req-")
+    return error
+
+
+class TestOpenAiClientUnmodified:
+    def test_chat(self, openai_client):
+        answer = openai_client.chat.completions.create(**chat())
+        assert answer.choices[0].message.content == "碘片 在 照射 前 服用"
+        assert answer.model == "tg-1"
+
+    def test_chat_with_text_parts(self, openai_client):
+        parts = [{"type": "text", "text": "碘片？"}]
+        answer = openai_client.chat.completions.create(model="champion", messages=[{"role": "user", "content": parts}])
+        assert answer.choices[0].finish_reason == "stop"
+
+    def test_stream(self, openai_client):
+        chunks = list(openai_client.chat.completions.create(**chat(), stream=True))
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "碘片 在 照射 前 服用 "
+
+    def test_stream_with_usage(self, openai_client):
+        asked = {"stream": True, "stream_options": {"include_usage": True}}
+        chunks = list(openai_client.chat.completions.create(**chat(), **asked))
+        assert chunks[-1].choices == []
+        assert chunks[-1].usage.completion_tokens == 5
+
+    def test_completion(self, openai_client):
+        assert openai_client.completions.create(model=MODEL, prompt="碘片").choices[0].text.startswith("碘片")
+
+    def test_models(self, openai_client):
+        assert [model.id for model in openai_client.models.list()] == [MODEL, "champion", "tg-1"]
+
+    def test_wrong_key_is_its_authentication_error(self, live):
+        stranger = openai.OpenAI(base_url=f"{live.project.gateway_url}/v1", api_key="tg_wrong", max_retries=0)
+        with stranger, pytest.raises(openai.AuthenticationError):
+            stranger.models.list()
+
+
+def test_answers_say_what_answered(client):
+    for body in (chat(), chat(stream=True)):
+        response = client.post(CHAT, json=body)
+        assert response.headers["x-tunegate-version"] == "1"
+        assert response.headers["x-tunegate-lineage"] == "tg-1"
+        assert response.headers["x-request-id"].startswith("req-")
+
+
+@pytest.mark.parametrize("name", [MODEL, "champion", "tg-1"])
+def test_every_name_of_the_champion_is_rewritten_to_what_the_slot_serves(client, name):
+    answer = client.post(CHAT, json=chat("show the request") | {"model": name}).json()
+    assert json.loads(answer["choices"][0]["message"]["content"])["model"] == "tg-1"
+
+
+def test_no_token_limit_asked_for_means_the_cap(client):
+    sent = json.loads(client.post(CHAT, json=chat("show the request")).json()["choices"][0]["message"]["content"])
+    assert sent["max_tokens"] == 64
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Basic abc"}, {"Authorization": "Bearer"}, {"Authorization": "Bearer tg_unknown"}],
+)
+def test_401_without_a_known_key(live, headers):
+    with live.client(None) as stranger:
+        response = stranger.post(CHAT, json=chat(), headers=headers)
+        assert response.status_code == 401
+        assert error_of(response)["type"] == "authentication_error"
+        assert stranger.get("/v1/models", headers=headers).status_code == 401
+
+
+def test_403_from_the_request_after_a_revocation_on(live):
+    with live.client(live.key("leaver")) as leaver:
+        assert leaver.post(CHAT, json=chat()).status_code == 200
+        live.keys.revoke("leaver")
+        response = leaver.post(CHAT, json=chat())
+        assert response.status_code == 403
+        assert error_of(response)["code"] == "revoked_key"
+
+
+def test_metrics_for_this_machine_and_for_admins_alone(live, client):
+    from_elsewhere = {"X-Forwarded-For": "192.0.2.7"}
+    with live.client(None) as stranger, live.client(live.key("watch", role="admin")) as admin:
+        assert stranger.get("/metrics").status_code == 200
+        assert stranger.get("/metrics", headers=from_elsewhere).status_code == 401
+        assert client.get("/metrics", headers=from_elsewhere).status_code == 403
+        text = admin.get("/metrics", headers=from_elsewhere).text
+    assert 'tunegate_live{lineage_id="tg-1",slot="blue",version="1"} 1.0' in text
+    assert "tunegate_audit_healthy 1.0" in text
+    assert 'tunegate_requests_total{route="/v1/chat/completions",status="200"}' in text
+
+
+def test_health_needs_no_key(live):
+    with live.client(None) as stranger:
+        response = stranger.get("/healthz")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "served": True, "audit": True}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/invocations",
+        "/tokenize",
+        "/pause",
+        "/update_weights",
+        "/docs",
+        "/openapi.json",
+        "/v1/responses",
+        "/v1/embeddings",
+        "/v1/chat/completions/",
+        "//v1/chat/completions",
+        "/v1/chat/../../invocations",
+        "/v1/load_lora_adapter",
+        "/load",
+        "/version",
+        "/v1/chat/completions/batch",
+        "/generative_scoring",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_404_for_every_other_route_of_vllm(client, method, path):
+    response = client.request(method, httpx.URL(client.base_url, raw_path=path.encode()), content=b"{}")
+    assert response.status_code == 404
+    assert error_of(response)["type"] == "not_found_error"
+
+
+def test_404_for_the_wrong_method(client):
+    assert client.get(CHAT).status_code == 404
+    assert client.delete("/v1/models").status_code == 404
+
+
+def test_404_for_a_model_not_served(client):
+    response = client.post(CHAT, json=chat() | {"model": "gpt-4"})
+    assert response.status_code == 404
+    assert error_of(response)["code"] == "model_not_found"
+
+
+def test_413_for_a_body_over_the_cap(client):
+    response = client.post(CHAT, json=chat("核" * 5000))
+    assert response.status_code == 413
+    assert error_of(response)["code"] == "body_too_large"
+
+
+def test_429_over_the_request_limit_says_when_to_come_back(live):
+    with live.client(live.key("hasty", requests_per_minute=2)) as hasty:
+        answers = [hasty.post(CHAT, json=chat()) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 31
+    assert error_of(answers[-1])["type"] == "rate_limit_error"
+
+
+def test_429_over_the_token_limit(live):
+    with live.client(live.key("talker", tokens_per_minute=20)) as talker:
+        # Each answer is charged with what it used, 7 prompt and 5 completion tokens, not with what it might have.
+        answers = [talker.post(CHAT, json=chat(max_tokens=8)).status_code for _ in range(3)]
+    assert answers == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe",
+        b'{"model": NaN}',
+        b"[" * 3000,
+        b'{"model": "champion", "messages": [{"role": "user", "content": "\\ud800"}]}',
+    ],
+)
+def test_400_for_what_is_no_json_object(client, body):
+    response = client.post(CHAT, content=body)
+    assert response.status_code == 400
+    assert error_of(response)["code"] == "malformed_json"
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("n", 2), ("n", 0), ("n", True), ("n", "1"), ("max_tokens", 65), ("max_tokens", 0), ("max_tokens", 1.5),
+    ("max_completion_tokens", 1000), ("stream", "yes"), ("stream_options", {"continuous_usage_stats": True}),
+    ("messages", []), ("messages", "hello"), ("messages", [{"role": "tool", "content": "x"}]),
+    ("messages", [{"role": "user", "content": None}]),
+    ("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]),
+    ("messages", [{"role": "user", "content": "x", "tool_calls": []}]),
+    ("response_format", {"type": "json_schema", "json_schema": {}}),
+    ("best_of", 2), ("chat_template", "{{ x }}"), ("chat_template_kwargs", {}), ("prompt_logprobs", 1),
+    ("ignore_eos", True), ("min_tokens", 5), ("guided_regex", "(a+)+"), ("structured_outputs", {}), ("priority", -1),
+    ("truncate_prompt_tokens", 5), ("logits_processors", ["os.system"]), ("mm_processor_kwargs", {}),
+    ("add_generation_prompt", False), ("stop_token_ids", [1]), ("allowed_token_ids", [1]), ("cache_salt", "x"),
+    ("kv_transfer_params", {}), ("vllm_xargs", {}), ("return_token_ids", True), ("documents", []), ("tools", []),
+])  # fmt: skip
+def test_400_for_what_is_over_a_cap_or_not_allowed(client, field, value):
+    response = client.post(CHAT, json=chat() | {field: value})
+    assert response.status_code == 400
+    assert error_of(response)["param"].startswith(field)
+
+
+@pytest.mark.parametrize("prompt", [[1, 2, 3], [[1, 2]], ["a", "b"], "", None, [], {"x": 1}])
+def test_400_for_prompts_that_are_no_text_or_too_many(client, prompt):
+    assert client.post("/v1/completions", json={"model": MODEL, "prompt": prompt}).status_code == 400
+
+
+def test_400_for_a_packed_body(client):
+    assert client.post(CHAT, json=chat(), headers={"Content-Encoding": "gzip"}).status_code == 400
+
+
+def test_400_of_vllm_is_passed_back_and_500_is_not(client):
+    assert client.post(CHAT, json=chat(temperature=3)).status_code == 400
+    response = client.post(CHAT, json=chat(seed=500))
+    assert response.status_code == 503
+    assert "secret" not in response.text
+    assert error_of(response)["code"] == "upstream_failed"
+
+
+def test_usage_chunk_stays_out_where_nobody_asked(client):
+    events = client.post(CHAT, json=chat(stream=True)).text.strip().split("\n\n")
+    assert events[-1] == "data: [DONE]"
+    assert not any('"usage"' in event for event in events)
+
+
+def records(project) -> list[dict]:
+    return [json.loads(line) for path in sorted(audit_folder(project).glob("*.jsonl"))
+            for line in path.read_text().splitlines()]  # fmt: skip
+
+
+def records_of(project, request_id: str, count: int) -> list[dict]:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        found = [record for record in records(project) if record["request_id"] == request_id]
+        if len(found) == count:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{len(found)} records instead of {count}")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_question_and_answer_are_audited_without_personal_data(live, client, stream):
+    response = client.post(CHAT, json=chat("我的电话是13800138000，剂量 20 mSv 怎么办？", stream=stream))
+    asked, answered = records_of(live.project, response.headers["x-request-id"], 2)
+    assert asked["prompt"][0]["content"].startswith("我的电话是")
+    assert "13800138000" not in json.dumps(asked, ensure_ascii=False)
+    assert asked["masks"] == {"mobile": 1}
+    assert "20 mSv" in asked["prompt"][0]["content"]
+    assert (asked["key"], asked["role"], asked["version"], asked["lineage_id"]) == ("caller", "caller", "1", "tg-1")
+    assert answered["answer"].strip() == "碘片 在 照射 前 服用"
+    assert (answered["status"], answered["prompt_tokens"], answered["completion_tokens"]) == (200, 7, 5)
+    assert verify(audit_folder(live.project))["problems"] == []
+
+
+def test_keys_never_reach_log_or_audit(live, client, key):
+    client.post(CHAT, json=chat())
+    state = live.project.state
+    texts = [
+        path.read_text(errors="replace") for path in state.rglob("*") if path.is_file() and path.stat().st_size < 1e6
+    ]
+    assert texts
+    assert not any(key in text for text in texts)

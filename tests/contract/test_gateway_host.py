@@ -1,0 +1,312 @@
+"""The host process: swaps, failures, control socket, audit trouble. A stand-in takes the vLLM executable's place."""
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tasks.core.errors import DataContractError, MissingToolError, TransientError
+from tasks.serving import control
+from tasks.serving.audit import verify
+from tasks.serving.paths import audit_folder, control_socket, serving_folder
+
+CHAT = "/v1/chat/completions"
+BODY = {"model": "champion", "messages": [{"role": "user", "content": "碘片什么时候服用？"}]}
+STREAMED = BODY | {"stream": True}
+
+
+def until(condition, timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def processes_of(project) -> list[int]:
+    """Return the processes that belong to a project: its path stands in their command line or environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and str(project.root).encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.fixture
+def started(project):
+    assert control.ensure_host(project.project) is True
+    return project
+
+
+class TestStatus:
+    def test_none_without_a_host(self, project):
+        assert control.host_status(project.project) is None
+        assert control.stop_host(project.project) is False
+
+    def test_nothing_deployed(self, started):
+        status = control.host_status(started.project)
+        assert (status["slot"], status["version"], status["lineage_id"]) == (None, None, None)
+        assert status["healthy"] is False
+        assert control.ensure_host(started.project) is False
+        with started.client(started.key("a")) as client:
+            response = client.post(CHAT, json=BODY)
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "not_served"
+            assert int(response.headers["Retry-After"]) > 0
+            assert client.get("/healthz").status_code == 503
+
+    def test_deployed(self, started):
+        lines = started.deploy("1")
+        assert any("smoke test" in line for line in lines)
+        status = control.host_status(started.project)
+        assert (status["slot"], status["version"], status["lineage_id"]) == ("blue", "1", "tg-1")
+        assert status["healthy"] is True
+        assert status["url"] == started.project.gateway_url
+
+
+class TestSwap:
+    def test_no_request_is_dropped_under_load(self, started):
+        started.deploy("1", token_s=0.01)
+        results = asyncio.run(load_during(started, lambda: started.deploy("2", token_s=0.01)))
+        assert {status for status, _ in results} == {200}
+        assert {version for _, version in results} == {"1", "2"}
+        assert len(results) > 50
+        assert control.host_status(started.project)["slot"] == "green"
+
+    def test_a_stream_under_way_finishes_on_the_old_version(self, started):
+        started.deploy("1", token_s=0.3, answer="a b c d e f g h")
+        with (
+            started.client(started.key("slow")) as client,
+            client.stream("POST", CHAT, json=BODY | {"stream": True}) as r,
+        ):
+            lines = r.iter_lines()
+            next(lines)
+            swap = threading.Thread(target=started.deploy, args=("2",))
+            swap.start()
+            rest = [line for line in lines if line]
+            swap.join()
+        assert rest[-1] == "data: [DONE]"
+        assert r.headers["x-tunegate-version"] == "1"
+        assert control.host_status(started.project)["version"] == "2"
+
+    def test_the_same_version_again_changes_nothing(self, started):
+        started.deploy("1")
+        assert "already" in started.deploy("1")[-1]
+        assert control.host_status(started.project)["slot"] == "blue"
+
+    def test_back_and_forth(self, started):
+        for version, slot in (("1", "blue"), ("2", "green"), ("1", "blue")):
+            started.deploy(version)
+            assert control.host_status(started.project)["slot"] == slot
+        assert len(server_pids(started)) == 1
+
+    @pytest.mark.parametrize(("behaviour", "error", "words"), [
+        ({"crash": True}, TransientError, "Available memory is less than asked"),
+        ({"name": "another-model"}, DataContractError, "another-model"),
+        ({"answer": ""}, DataContractError, "empty answer"),
+        ({"finish_reason": "abort"}, DataContractError, "abort"),
+        ({"start_s": 60}, TransientError, "not ready after 8 s"),
+    ], ids=["crash", "wrong name", "empty answer", "odd ending", "too slow"])  # fmt: skip
+    def test_a_bad_version_leaves_the_old_one_serving(self, started, behaviour, error, words):
+        started.deploy("1")
+        with pytest.raises(error, match=words):
+            started.deploy("2", **behaviour)
+        status = control.host_status(started.project)
+        assert (status["version"], status["slot"], status["healthy"]) == ("1", "blue", True)
+        with started.client(started.key("a")) as client:
+            assert client.post(CHAT, json=BODY).status_code == 200
+
+    def test_an_unsafe_model_is_not_started(self, started):
+        (started.model("evil") / "pytorch_model.bin").write_bytes(b"\x80")
+        with pytest.raises(DataContractError, match=r"pytorch_model\.bin"):
+            started.deploy("evil")
+        assert control.host_status(started.project)["version"] is None
+
+    def test_a_second_deployment_at_the_same_time_is_refused(self, started):
+        first = threading.Thread(target=started.deploy, args=("1",), kwargs={"start_s": 2})
+        first.start()
+        until(lambda: control.host_status(started.project)["deploying"])
+        with pytest.raises(TransientError, match="under way"):
+            started.deploy("2")
+        first.join()
+        assert control.host_status(started.project)["version"] == "1"
+
+    def test_a_deployment_goes_on_when_the_asker_leaves(self, started):
+        model = started.model("1", start_s=1)
+        with pytest.raises(KeyboardInterrupt):
+            control.deploy(started.project, version="1", lineage_id="tg-1", model=model, on_progress=_interrupt)
+        until(lambda: control.host_status(started.project)["version"] == "1")
+
+
+def _interrupt(line: str) -> None:
+    raise KeyboardInterrupt
+
+
+async def load_during(project, swap) -> list[tuple[int, str]]:
+    """Keep eight callers asking, half of them streaming, before, during and after a swap."""
+    results: list[tuple[int, str]] = []
+    over = asyncio.Event()
+    headers = {"Authorization": f"Bearer {project.key('load', requests_per_minute=None)}"}
+    limits = httpx.Limits(max_connections=8)
+    async with httpx.AsyncClient(
+        base_url=project.project.gateway_url, headers=headers, timeout=30, limits=limits
+    ) as client:
+
+        async def caller(stream: bool) -> None:
+            while not over.is_set():
+                response = await client.post(CHAT, json=BODY | {"stream": stream})
+                complete = not stream or response.text.endswith("data: [DONE]\n\n")
+                results.append((response.status_code if complete else 0, response.headers["x-tunegate-version"]))
+                await asyncio.sleep(0.1)
+
+        callers = [asyncio.create_task(caller(bool(number % 2))) for number in range(8)]
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(swap)
+        await asyncio.sleep(0.5)
+        over.set()
+        await asyncio.gather(*callers)
+    return results
+
+
+class TestLostServer:
+    def test_a_dead_server_is_unhealthy_gives_503_and_can_be_replaced(self, started):
+        started.deploy("1")
+        for pid in server_pids(started):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: control.host_status(started.project)["healthy"] is False)
+        with started.client(started.key("a")) as client:
+            assert client.post(CHAT, json=BODY).status_code == 503
+            started.deploy("1")
+            assert client.post(CHAT, json=BODY).status_code == 200
+
+    def test_lost_in_the_middle_of_a_stream_is_an_error_event_not_a_short_answer(self, started):
+        started.deploy("1")
+        started.deploy("2", die_after=3, token_s=0.05)
+        with started.client(started.key("a")) as client:
+            text = client.post(CHAT, json=BODY | {"stream": True}).text
+        assert "[DONE]" not in text
+        assert json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]["code"] == "upstream_lost"
+
+    def test_a_caller_who_leaves_frees_the_server(self, started):
+        started.deploy("1", token_s=0.2, answer="a b c d e f g h i j")
+        with started.client(started.key("a")) as client, client.stream("POST", CHAT, json=STREAMED) as r:
+            next(r.iter_lines())
+        until((started.root / "weights" / "1" / "aborted").exists)
+        until(lambda: any(record.get("status") == 499 for record in audit_records(started)))
+        assert control.host_status(started.project)["in_flight"] == 0
+
+
+class TestProcesses:
+    def test_servers_die_with_a_killed_host_and_its_socket_is_taken_over(self, started):
+        started.deploy("1")
+        assert server_pids(started)
+        started.kill_host()
+        until(lambda: not processes_of(started), timeout_s=20)
+        assert control_socket(started.project).exists()
+        assert control.host_status(started.project) is None
+        assert control.ensure_host(started.project) is True
+        started.deploy("1")
+
+    def test_stop_leaves_nothing_behind(self, started):
+        started.deploy("1")
+        done = started.command("stop")
+        assert (done.returncode, done.stdout) == (0, "stopped\n")
+        until(lambda: not processes_of(started))
+        assert not control_socket(started.project).exists()
+        assert started.command("stop").stdout == "nothing was running\n"
+
+    def test_stop_lets_a_stream_finish(self, started):
+        started.deploy("1", token_s=0.2, answer="a b c d e f g h")
+        with started.client(started.key("a")) as client, client.stream("POST", CHAT, json=STREAMED) as r:
+            lines = r.iter_lines()
+            next(lines)
+            stopping = threading.Thread(target=control.stop_host, args=(started.project,))
+            stopping.start()
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        stopping.join()
+
+    def test_stop_during_a_deployment_ends_it(self, started):
+        first = threading.Thread(target=_deploy_and_be_refused, args=(started,))
+        first.start()
+        until(lambda: server_pids(started))
+        control.stop_host(started.project)
+        first.join()
+        until(lambda: not processes_of(started))
+
+    def test_a_second_host_says_who_is_running(self, started):
+        done = started.command("serve")
+        assert done.returncode == 2
+        pid = control.host_status(started.project)["host_pid"]
+        assert f"process {pid} at {started.project.gateway_url}" in done.stderr
+
+    def test_a_busy_gateway_port_names_the_variable(self, project):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", project.project.gateway_port))
+            taken.listen()
+            with pytest.raises(MissingToolError, match=r"TUNEGATE_GATEWAY_PORT") as caught:
+                control.ensure_host(project.project)
+        assert str(project.project.gateway_port) in caught.value.message
+
+    def test_a_busy_slot_port_names_the_variable(self, started):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", started.project.slot_ports["blue"]))
+            taken.listen()
+            with pytest.raises(MissingToolError, match="TUNEGATE_SLOT_PORT"):
+                started.deploy("1")
+
+    def test_the_control_socket_is_for_its_owner_alone(self, started):
+        assert stat.S_IMODE(control_socket(started.project).stat().st_mode) == 0o600
+        assert stat.S_IMODE(serving_folder(started.project).stat().st_mode) == 0o700
+
+
+def test_a_project_deep_in_the_file_system_has_a_control_socket_too(tmp_path, served_project):
+    with served_project(tmp_path / ("d" * 90) / ("e" * 90)) as project:
+        control.ensure_host(project.project)
+        assert control.host_status(project.project)["version"] is None
+
+
+class TestFullDisk:
+    def test_refuses_to_answer_unaudited_and_goes_on_when_there_is_room(self, started):
+        started.deploy("1")
+        pid = control.host_status(started.project)["host_pid"]
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        with started.client(started.key("a")) as client:
+            assert client.post(CHAT, json=BODY).status_code == 200
+            # From here on the kernel refuses every byte the host would add to a file, as on a full disk.
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+            for body in (BODY, BODY | {"stream": True}):
+                refused = client.post(CHAT, json=body)
+                assert refused.status_code == 503
+                assert refused.json()["error"]["code"] == "audit_unavailable"
+            assert control.host_status(started.project)["audit_healthy"] is False
+            assert client.get("/healthz").status_code == 503
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+            until(lambda: client.post(CHAT, json=BODY).status_code == 200)
+        until(lambda: audit_records(started)[-1]["kind"] == "answer")
+        assert verify(audit_folder(started.project))["problems"] == []
+
+
+def server_pids(project) -> list[int]:
+    """Return the stand-in servers (not their keepers)."""
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(project)}
+    return [pid for pid, line in lines.items() if b"stand_in_vllm" in line and b"keeper" not in line]
+
+
+def audit_records(project) -> list[dict]:
+    return [json.loads(line) for path in audit_folder(project.project).glob("*.jsonl")
+            for line in path.read_text().splitlines()]  # fmt: skip
+
+
+def _deploy_and_be_refused(project) -> None:
+    with pytest.raises(TransientError):
+        project.deploy("1", start_s=15)
