@@ -101,6 +101,7 @@ class AuditLog:
         self.link = _end_of_chain(self.folder)
         await asyncio.to_thread(self._recover)
         self._task = asyncio.create_task(self._write_forever(), name="audit")
+        self._task.add_done_callback(_tell_bug)
 
     def submit(self, record: dict[str, Any]) -> "asyncio.Future[bool]":
         """Queue a record; the future tells whether it is in the file (False: not yet, and the log is unhealthy)."""
@@ -269,6 +270,12 @@ def _answer(batch: list[_Entry], kept: list[_Entry]) -> None:
     for entry in batch:
         if not entry.written.done():
             entry.written.set_result(entry not in kept)
+
+
+def _tell_bug(task: "asyncio.Task[None]") -> None:
+    """Log the bug that ended the writer at once, not when the gateway stops."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("audit: the writer ended, nothing is answered from here on", exc_info=error)
 
 
 def verify(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+import pytest
+
+from tasks.core.settings import GatewayParams
+from tasks.serving.keys import ApiKey
+from tasks.serving.limits import Limits, TokenBucket
+
+PARAMS = GatewayParams(
+    max_body_bytes=1024, max_completion_tokens=100, max_choices=1, requests_per_minute=60, tokens_per_minute=600,
+    upstream_timeout_s=1.0, drain_timeout_s=1.0, audit_retention_days=1,
+)  # fmt: skip
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def key(name="a", **limits):
+    return ApiKey(name, "caller", f"hash of {name}", "", **limits)
+
+
+def test_a_bucket_fills_by_the_minutes_share(clock):
+    bucket = TokenBucket(60, clock)
+    bucket.take(60)
+    assert bucket.wait_s(1) == pytest.approx(1)
+    clock.now += 0.5
+    assert bucket.wait_s(1) == pytest.approx(0.5)
+    clock.now += 1000
+    assert bucket.wait_s(60) == 0
+
+
+def test_a_full_bucket_lets_any_single_request_through_and_others_pay_for_it(clock):
+    bucket = TokenBucket(10, clock)
+    assert bucket.wait_s(50) == 0
+    bucket.take(50)
+    assert bucket.wait_s(1) == pytest.approx(41 * 6)
+
+
+def test_requests_over_the_limit_wait(clock):
+    limits = Limits(PARAMS, clock)
+    assert [limits.admit(key(), 0) for _ in range(61)] == [0] * 60 + [1]
+    clock.now += 1
+    assert limits.admit(key(), 0) == 0
+
+
+def test_a_refused_request_takes_nothing(clock):
+    limits = Limits(PARAMS, clock)
+    assert limits.admit(key(), 600) == 0
+    assert limits.admit(key(), 60) == 6
+    clock.now += 6
+    assert limits.admit(key(), 60) == 0
+
+
+def test_what_was_reserved_and_not_used_comes_back(clock):
+    limits = Limits(PARAMS, clock)
+    assert limits.admit(key(), 600) == 0
+    limits.settle(key(), 600, 100)
+    assert limits.admit(key(), 500) == 0
+    assert limits.admit(key(), 1) > 0
+
+
+def test_keys_do_not_share_and_cannot_raise_their_limits(clock):
+    limits = Limits(PARAMS, clock)
+    assert limits.admit(key("small", requests_per_minute=1), 0) == 0
+    assert limits.admit(key("small", requests_per_minute=1), 0) == 60
+    assert limits.admit(key("other"), 0) == 0
+    greedy = key("greedy", requests_per_minute=10**9)
+    assert [limits.admit(greedy, 0) for _ in range(61)][-1] == 1
