@@ -108,6 +108,12 @@ _GATE_CODE = tuple(
     for name in ("gate", "gate_checks", "gate_checks_models", "gate_checks_serving", "gate_evidence", "gate_rules",
                  "gate_words", "model_files")
 )  # fmt: skip
+_DOSSIER_CODE = (
+    *(f"tasks/release/dossier{part}.py" for part in ("", "_charts", "_facts")),
+    "tasks/release/gate_words.py",
+    "tasks/release/model_files.py",
+    "tasks/release/ceval_categories.json",
+)
 _REPORTS = {f"eval_{hop}": report_of(hop) for hop in HOPS}
 
 STAGES: tuple[Stage, ...] = (
@@ -170,7 +176,7 @@ STAGES: tuple[Stage, ...] = (
         function="tasks.release.dossier:dossier",
         inputs=_inputs(**_REPORTS, gate=GATE, prepared=PREPARED, validation=VALIDATION, adapter=ADAPTER, awq=AWQ),
         output=DOSSIER,
-        code=("tasks/release/dossier.py", "tasks/release/templates", PIPELINE_LOCK),
+        code=(*_DOSSIER_CODE, "tasks/release/templates", PIPELINE_LOCK),
         sections=("profile", "hardware", "base_model"),
         judged="awq",
     ),

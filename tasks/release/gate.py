@@ -164,6 +164,7 @@ def hop_table(params: GateParams, reports: dict[str, Report]) -> list[dict[str, 
             rows.append(
                 {
                     "metric": metric.name,
+                    "suite": reports["awq"].results["suites"][keys[0][0]]["name"],
                     "title": metric.title,
                     "title_zh": metric.title_zh,
                     "n": len(keys),

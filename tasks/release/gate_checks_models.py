@@ -73,6 +73,21 @@ def lost_adapter(evidence: Evidence) -> Iterator[Fault]:
             "Training took no effective step (learning rate zero, or every gradient lost).",
             "look at the loss curve in data/models/adapter/loss.csv, mend train.* in params.yaml, then tunegate run",
         )
+    merge, training = read_json(evidence.merged / "merge.json"), read_json(evidence.adapter / "training.json")
+    if not merge["changed"]:
+        yield Fault(
+            "merged",
+            f"The merge changed none of the {merge['modules']} modules it covers.",
+            "The adapter was not merged, or it is too small to survive rounding to 16 bits.",
+            "tunegate stage merge, then tunegate run",
+        )
+    if merge["base_digest"] != training["base_digest"]:
+        yield Fault(
+            "merged",
+            f"Merged into base {merge['base_digest'][:19]}, trained on {training['base_digest'][:19]}.",
+            "base_model changed between training and merging.",
+            "tunegate run",
+        )
     if _same_answers(evidence.reports["base"], evidence.reports["merged"]):
         yield Fault(
             "merged",

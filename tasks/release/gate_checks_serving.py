@@ -58,8 +58,16 @@ def end_of_turn(evidence: Evidence) -> Iterator[Fault]:
     taught = {
         row["completion_ids"][-1] for row in read_jsonl(evidence.adapter / "parity.jsonl") if row["completion_ids"]
     }
-    for hop, folder in evidence.folders.items():
-        ids = token_ids(folder)
+    if not taught:
+        yield Fault(
+            "adapter",
+            "parity.jsonl names no token that training ended a turn with.",
+            "Training kept no row to compare with.",
+            "tunegate stage train, then tunegate run",
+        )
+    ids_by_hop = {"base": evidence.reports["base"].results["tokens"]}
+    ids_by_hop |= {hop: token_ids(folder) for hop, folder in evidence.folders.items()}
+    for hop, ids in ids_by_hop.items():
         if ids["pad"] is not None and ids["pad"] == ids["eos"]:
             yield Fault(
                 hop,
@@ -67,6 +75,7 @@ def end_of_turn(evidence: Evidence) -> Iterator[Fault]:
                 "Padding then carries no loss and the model never learns to end its turn.",
                 "give the base tokenizer a pad_token of its own, then tunegate run",
             )
+    for hop, folder in evidence.folders.items():
         if never := sorted(taught - stop_ids(folder)):
             yield Fault(
                 hop,
@@ -83,7 +92,7 @@ def canary(evidence: Evidence) -> Iterator[Fault]:
         if not report.results["canary"]["passed"] or not report.results["canary"]["items"]:
             yield Fault(
                 hop,
-                "The canary items were not scored right.",
+                f"The canary items were not scored right: {'; '.join(report.results['canary']['failures'][:2])}.",
                 "The server returned no prompt log-probabilities, or the model is damaged.",
                 f"read the server log of hop {hop} under .tunegate, then tunegate stage evaluate@{hop}",
             )

@@ -46,8 +46,8 @@ METRICS: dict[str, Metric] = {
             "domain_bits_per_byte",
             ("domain_short",),
             "bits_per_byte",
-            "Reference answers, bits per byte",
-            "参考答案 每字节比特数",
+            "Reference answers",
+            "参考答案",
         ),
         Metric("domain_choice_accuracy", ("domain_choice",), "accuracy", "Domain four-option questions", "领域四选一"),
         Metric("safety_accuracy", ("safety",), "accuracy", "Safety items", "安全项"),
@@ -141,7 +141,7 @@ def _read_report(hop: str, folder: Path) -> Report:
     results = read_json(folder / "results.json")
     missing = [
         name
-        for name in ("hop", "suites", "metrics", "parity", "chat_template_sha256", "canary", "server")
+        for name in ("hop", "suites", "metrics", "parity", "chat_template_sha256", "canary", "server", "tokens")
         if name not in results
     ]
     if missing or results["hop"] != hop:

@@ -5,18 +5,17 @@ from typing import Any
 FLAT = {"PASS": "shown", "FAIL": "refuted", "INCONCLUSIVE": "left open"}
 OUTCOME_ZH = {"PASS": "通过", "FAIL": "不通过", "INCONCLUSIVE": "证据不足"}
 HOP_TITLES = {
-    "base": ("base model", "基座模型"),
-    "merged": ("fine-tuned, merged", "微调合并后"),
-    "awq": ("quantized, 4-bit AWQ", "4 位量化后"),
+    "base": ("base model", "基座"),
+    "merged": ("fine-tuned, merged", "微调合并"),
+    "awq": ("quantized, 4-bit AWQ", "4 位量化"),
 }
 
 
-def amount(value: float | None, rule: dict[str, Any], *, signed: bool = False) -> str:
+def amount(value: float | None, rule: dict[str, Any]) -> str:
     """Return a value of a rule's metric as a person reads it: 61.5 % or 1.82 bits per byte."""
     if value is None:
         return "no number"
-    sign = "+" if signed else ""
-    return f"{value:{sign}.3f} bits per byte" if is_bits(rule) else f"{100 * value:{sign}.1f} %"
+    return f"{value:.3f} bits per byte" if is_bits(rule) else f"{100 * value:.1f} %"
 
 
 def distance(value: float | None, rule: dict[str, Any]) -> str:
@@ -36,9 +35,9 @@ def claim(rule: dict[str, Any]) -> tuple[str, str]:
     margin, (source, target) = rule["margin"], rule["hops"]
     size, size_zh = distance(margin, rule), _zh_distance(margin, rule)
     if rule["expect"] == "better":
-        return f"{target} is better than {source} by more than {size}", f"{target} 比 {source} 好出 {size_zh} 以上"
+        return f"{target} is better than {source} by more than {size}", f"{target} 比 {source} 好 {size_zh}以上"
     if rule["expect"] == "not_worse":
-        return f"{target} is worse than {source} by less than {size}", f"{target} 比 {source} 的退步小于 {size_zh}"
+        return f"{target} loses less than {size} against {source}", f"{target} 相对 {source} 的损失小于 {size_zh}"
     side, side_zh = ("at most", "不高于") if rule["lower_is_better"] else ("at least", "不低于")
     return f"{target} is {side} {amount(margin, rule)}", f"{target} {side_zh} {_zh_amount(margin, rule)}"
 
@@ -46,14 +45,15 @@ def claim(rule: dict[str, Any]) -> tuple[str, str]:
 def rule_words(rule: dict[str, Any], alpha: float) -> dict[str, str]:
     """Return {"words", "words_zh", "next"} of one judged rule."""
     said, said_zh = claim(rule)
+    asked = f"Asked: {said}."
     if rule["value"] is None:
         return {
-            "words": f"Claim: {said}. Nothing was measured: a value is not a number.",
+            "words": f"{asked} Nothing was measured: a value is not a number.",
             "words_zh": f"要求：{said_zh}。有的数值不是数，无法衡量。",
             "next": f"tunegate stage evaluate@{rule['hops'][1]}",
         }
     return {
-        "words": f"Claim: {said}. {_found(rule)} {_conclusion(rule, alpha)}",
+        "words": f"{asked} {_found(rule)} {_conclusion(rule, alpha)}",
         "words_zh": f"要求：{said_zh}。{_found_zh(rule)}{_conclusion_zh(rule, alpha)}",
         "next": _rule_next(rule),
     }
@@ -61,27 +61,41 @@ def rule_words(rule: dict[str, Any], alpha: float) -> dict[str, str]:
 
 def _found(rule: dict[str, Any]) -> str:
     """Return what was measured."""
-    value = f"{rule['title']}: {amount(rule['value'], rule)} at {rule['hops'][1]}"
+    source, target = rule["hops"]
     if rule["base_value"] is None:
-        return f"{value} on {rule['n']} items ({_range(rule, rule['margin'])})."
-    trend = _trend(rule, ("better", "worse", "no different"))
-    moved = f"{trend} by {distance(rule['difference'], rule)}" if rule["difference"] else trend
+        return f"On {rule['n']} items {target} has {amount(rule['value'], rule)} ({_floor_range(rule)})."
+    trend = _trend(rule, ("better", "worse", "no difference"))
+    moved = f"{distance(rule['difference'], rule)} {trend}" if rule["difference"] else trend
     return (
-        f"{value} against {amount(rule['base_value'], rule)} at {rule['hops'][0]} on the same {rule['n']} items: "
-        f"{moved} ({_range(rule, 0.0)} for the difference)."
+        f"On the same {rule['n']} items {source} has {amount(rule['base_value'], rule)} and {target} "
+        f"{amount(rule['value'], rule)}: {moved} ({_gain_range(rule)})."
     )
 
 
-def _range(rule: dict[str, Any], offset: float) -> str:
-    """Return the interval in words, moved by `offset`."""
+def _gain_range(rule: dict[str, Any]) -> str:
+    """Return the interval of the difference as a person says it: better or worse by how much."""
     if None in rule["interval"]:
         return "no interval: too few items that differ"
-    low, high = (end + offset for end in rule["interval"])
-    scale, unit = (1, "") if is_bits(rule) else (100, " points" if offset == 0 else " %")
-    sign = "+" if offset == 0 else ""
-    digits = 3 if is_bits(rule) else 1
-    ends = f"{scale * low:{sign}.{digits}f} to {scale * high:{sign}.{digits}f}{unit}"
-    return f"{100 * rule['confidence']:.0f} % interval {ends}"
+    low, high = sorted(-end if rule["lower_is_better"] else end for end in rule["interval"])
+    sure = f"{100 * rule['confidence']:.0f} % interval"
+    if low >= 0:
+        return f"{sure}: {_bare(low, rule)} to {distance(high, rule)} better"
+    if high <= 0:
+        return f"{sure}: {_bare(high, rule)} to {distance(low, rule)} worse"
+    return f"{sure}: from {distance(low, rule)} worse to {distance(high, rule)} better"
+
+
+def _floor_range(rule: dict[str, Any]) -> str:
+    """Return the interval of a floor's value."""
+    if None in rule["interval"]:
+        return "no interval: too few items that differ"
+    low, high = (end + rule["margin"] for end in rule["interval"])
+    return f"{100 * rule['confidence']:.0f} % interval: {_bare(low, rule)} to {amount(high, rule)}"
+
+
+def _bare(value: float, rule: dict[str, Any]) -> str:
+    """Return a size without its unit."""
+    return f"{abs(value):.3f}" if is_bits(rule) else f"{100 * abs(value):.1f}"
 
 
 def _trend(rule: dict[str, Any], words: tuple[str, str, str]) -> str:
@@ -93,14 +107,14 @@ def _trend(rule: dict[str, Any], words: tuple[str, str, str]) -> str:
 def _conclusion(rule: dict[str, Any], alpha: float) -> str:
     """Return what follows from the numbers."""
     if rule["outcome"] == "PASS":
-        return f"The claim is shown ({rule['test']}, {_p(rule['p_adjusted'])})."
+        return f"This is shown ({rule['test']}, {_p(rule['p_adjusted'])})."
     if rule["outcome"] == "FAIL":
         if rule["expect"] == "floor":
             return "It is on the wrong side of the floor, and no average buys that back."
         return f"The contrary is shown ({rule['test']}, {_p(rule['p_opposite_adjusted'])})."
     needed = f"; about {rule['items_needed']} items would decide it" if rule["items_needed"] else ""
     return (
-        f"Neither the claim nor its contrary is shown at {100 * alpha:.0f} % ({rule['test']}, "
+        f"Neither this nor its contrary is shown at {100 * alpha:.0f} % ({rule['test']}, "
         f"{_p(rule['p_adjusted'])}): these items see a distance of {distance(rule['minimum_detectable'], rule)} "
         f"from the line{needed}."
     )
@@ -126,7 +140,7 @@ def _found_zh(rule: dict[str, Any]) -> str:
     value = f"{rule['title_zh']}：{rule['hops'][1]} 为 {_zh_amount(rule['value'], rule)}"
     if rule["base_value"] is None:
         return f"{value}（{rule['n']} 题）。"
-    moved = _trend(rule, ("好了", "差了", "没有差别")) + (
+    moved = _trend(rule, ("好 ", "差 ", "没有差别")) + (
         _zh_distance(rule["difference"], rule) if rule["difference"] else ""
     )
     return f"{value}，{rule['hops'][0]} 为 {_zh_amount(rule['base_value'], rule)}，同样 {rule['n']} 题：{moved}。"
@@ -173,29 +187,18 @@ def summary_words(verdict: dict[str, Any]) -> dict[str, str]:
     blocking = [rule for rule in verdict["rules"] if rule["severity"] == "block"]
     parts, parts_zh = [f"{verdict['verdict']}."], [f"{OUTCOME_ZH[verdict['verdict']]}。"]
     if failed:
-        parts.append(
-            "Failed checks: " + "; ".join(f"{check['title'].lower()} (hop {check['hop']})" for check in failed) + "."
-        )
-        parts_zh.append(
-            "未通过的检查：" + "；".join(f"{check['title_zh']}（{check['hop']}）" for check in failed) + "。"
-        )
+        parts.append("Not met: " + "; ".join(f'"{check["title"]}" at {check["hop"]}' for check in failed) + ".")
+        parts_zh.append("未满足：" + "；".join(f"“{check['title_zh']}”（{check['hop']}）" for check in failed) + "。")
     for outcome, words, words_zh in (
         ("FAIL", "Refuted", "被推翻"),
         ("INCONCLUSIVE", "Left open", "未能定论"),
         ("PASS", "Shown", "已证明"),
     ):
-        found = [claim(rule) for rule in blocking if rule["outcome"] == outcome]
-        titles = [rule for rule in blocking if rule["outcome"] == outcome]
-        if found:
-            parts.append(
-                f"{words}: "
-                + "; ".join(f"{rule['title']}, {said}" for rule, (said, _) in zip(titles, found, strict=True))
-                + "."
-            )
+        named = [(rule, *claim(rule)) for rule in blocking if rule["outcome"] == outcome]
+        if named:
+            parts.append(f"{words}: " + "; ".join(f"{said} ({rule['title'].lower()})" for rule, said, _ in named) + ".")
             parts_zh.append(
-                f"{words_zh}："
-                + "；".join(f"{rule['title_zh']}，{said}" for rule, (_, said) in zip(titles, found, strict=True))
-                + "。"
+                f"{words_zh}：" + "；".join(f"{said}（{rule['title_zh']}）" for rule, _, said in named) + "。"
             )
     if not failed:
         parts.append(f"All {len(verdict['checks'])} checks passed.")

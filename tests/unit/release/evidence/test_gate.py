@@ -71,7 +71,7 @@ def test_verdict_page_says_it_in_words(run: Any, tmp_path: Path) -> None:
     page = (tmp_path / "gate/verdict.md").read_text(encoding="utf-8")
     assert "# Gate: PASS (demonstration)" in page
     assert "awq is better than base by more than 0.050 bits per byte" in page
-    assert "on the same 96 items" in page
+    assert "On the same 96 items base has" in page
     assert "通过" in page
 
 
@@ -88,6 +88,18 @@ def test_adapter_of_zeros_is_found_at_adapter(run: Any, tmp_path: Path, write_sa
     write_safetensors(folder / "adapter_model.safetensors", {"q.lora_A.weight": ("F32", b"\x01" * 32),
                                                              "q.lora_B.weight": ("F32", b"\x00" * 32)})  # fmt: skip
     assert failed(judge(run, tmp_path / "gate")) == {"lost_adapter": {"adapter"}}
+
+
+@pytest.mark.parametrize("fault", [{"changed": 0}, {"base_digest": "sha256:" + "0" * 64}])
+def test_merge_that_lost_the_adapter_or_the_base_is_found(run: Any, tmp_path: Path, fault: dict[str, Any]) -> None:
+    path = run.root / "data/models/merged/merge.json"
+    write_json(path, read_json(path) | fault)
+    assert failed(judge(run, tmp_path / "gate")) == {"lost_adapter": {"merged"}}
+
+
+def test_base_with_pad_as_eos_is_found_at_base(run: Any, tmp_path: Path) -> None:
+    run.edit_results("base", tokens={"bos": 1, "eos": 2, "pad": 2})
+    assert failed(judge(run, tmp_path / "gate")) == {"end_of_turn": {"base"}}
 
 
 def test_base_served_under_a_new_name_is_found_at_awq(run: Any, tmp_path: Path) -> None:
@@ -163,7 +175,9 @@ def test_several_stop_tokens_are_fine(run: Any, tmp_path: Path, make_tokenizer: 
     assert failed(judge(run, tmp_path / "gate")) == {}
 
 
-@pytest.mark.parametrize("canary", [{"items": 8, "passed": False}, {"items": 0, "passed": True}])
+@pytest.mark.parametrize(
+    "canary", [{"items": 8, "passed": False, "failures": ["x scored -1"]}, {"items": 0, "passed": True, "failures": []}]
+)
 def test_failed_canary_is_found_at_its_hop(run: Any, tmp_path: Path, canary: dict[str, Any]) -> None:
     run.edit_results("merged", canary=canary)
     assert failed(judge(run, tmp_path / "gate")) == {"canary": {"merged"}}
@@ -290,7 +304,7 @@ def test_inconclusive_exits_4_too(run: Any, tmp_path: Path) -> None:
 
 
 def test_a_failed_check_stops_with_its_hop_and_command(run: Any, tmp_path: Path) -> None:
-    run.edit_results("merged", canary={"items": 8, "passed": False})
+    run.edit_results("merged", canary={"items": 8, "passed": False, "failures": ["x scored -1"]})
     with pytest.raises(GateFailedError, match="check canary, hop merged") as raised:
         require_pass(judge(run, tmp_path / "gate"))
     assert "tunegate stage evaluate@merged" in raised.value.hint

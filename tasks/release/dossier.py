@@ -1,0 +1,169 @@
+"""Stage `dossier`: one HTML page a reviewer can sign, and a model card, from the same facts and without a clock."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from tasks.core.files import write_text
+from tasks.core.settings import BaseModelParams, DossierParams, Hardware
+from tasks.core.stage import HOPS
+from tasks.release.dossier_charts import interval_chart, loss_chart
+from tasks.release.dossier_facts import Folders, collect
+from tasks.release.gate_words import HOP_TITLES, OUTCOME_ZH, claim
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).with_name("templates")
+MEGABYTE = 1e6
+
+
+def dossier(
+    params: DossierParams,
+    *,
+    output: Path,
+    profile: str,
+    hardware: Hardware,
+    base_model: BaseModelParams,
+    eval_base: Path,
+    eval_merged: Path,
+    eval_awq: Path,
+    gate: Path,
+    prepared: Path,
+    validation: Path,
+    adapter: Path,
+    awq: Path,
+) -> dict[str, Any]:
+    """Write index.html (opens from disk, fetches nothing) and model_card.md (Hugging Face format).
+
+    Args:
+        params: title.
+        output: directory to fill.
+        profile: name of the active profile.
+        hardware: what the profile is meant for.
+        base_model: what was fine-tuned.
+        eval_base: report of the base model.
+        eval_merged: report of the merged model.
+        eval_awq: report of the quantized model.
+        gate: verdict and its words.
+        prepared: ledger and summary of the data.
+        validation: what Great Expectations found.
+        adapter: training facts and loss curve.
+        awq: the quantized model: its manifest carries the lineage.
+
+    Returns:
+        {"verdict", "page"}.
+
+    Raises:
+        DataContractError: a file that every finished run has is absent or damaged.
+    """
+    reports = {"base": eval_base, "merged": eval_merged, "awq": eval_awq}
+    folders = Folders(reports, gate, prepared, validation, adapter, awq)
+    facts = collect(folders, title=params.title, profile=profile, hardware=hardware, base_model=base_model)
+    write_text(output / "index.html", render_page(facts))
+    write_text(output / "model_card.md", render_card(facts))
+    log.info("dossier: %s, open %s in a browser", facts["verdict"]["verdict"], "data/reports/dossier/index.html")
+    return {"verdict": facts["verdict"]["verdict"], "page": "index.html"}
+
+
+def render_page(facts: dict[str, Any]) -> str:
+    """Return the HTML page; every text from data is escaped, and the page's own policy forbids scripts and fetches."""
+    style = (TEMPLATES / "dossier.css").read_text(encoding="utf-8")
+    charts = {rule["name"]: interval_chart(rule) for rule in facts["verdict"]["rules"]}
+    return _environment(escape=True).get_template("dossier.html.j2").render(
+        **facts, style=style, charts=charts, loss_chart=loss_chart(facts["losses"])
+    )  # fmt: skip
+
+
+def render_card(facts: dict[str, Any]) -> str:
+    """Return the model card: YAML front matter, then Markdown."""
+    front = yaml.safe_dump(_front_matter(facts), allow_unicode=True, sort_keys=False, width=1000)
+    body = _environment(escape=False).get_template("model_card.md.j2").render(**facts)
+    return f"---\n{front}---\n\n{body}"
+
+
+def _front_matter(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata that the Hugging Face Hub reads."""
+    base = facts["base_model"]
+    front: dict[str, Any] = {"license": base["licence"]}
+    if base["licence"] == "other":
+        front |= {"license_name": "licence-of-the-base-model"}
+    front |= {"language": sorted(facts["data"]["summary"]["languages"], reverse=True)}
+    if base["source"] != "local":
+        front |= {"base_model": base["hub_id"], "base_model_relation": "quantized"}
+    front |= {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["tunegate", "awq", "compressed-tensors", "nuclear-emergency-response"],
+        "model-index": [
+            {"name": facts["lineage"]["id"], "results": [_result(row) for row in facts["verdict"]["hops"]]}
+        ],
+    }
+    return front
+
+
+def _result(row: dict[str, Any]) -> dict[str, Any]:
+    """Return one metric of the quantized model as the Hub's model index takes it."""
+    return {
+        "task": {"type": "text-generation"},
+        "dataset": {"name": row["suite"], "type": row["suite"]},
+        "metrics": [{"type": row["kind"], "value": row["hops"]["awq"]["value"], "name": row["title"]}],
+    }
+
+
+def _environment(*, escape: bool) -> jinja2.Environment:
+    """Return the template engine; an unknown name is an error, not an empty string."""
+    engine = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=escape, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    engine.globals |= {"HOPS": HOPS, "HOP_TITLES": HOP_TITLES, "OUTCOME_ZH": OUTCOME_ZH, "claim": claim}
+    engine.filters |= {
+        "value": _value,
+        "interval": _interval,
+        "megabytes": _megabytes,
+        "count": _count,
+        "line": _line,
+        "nobreak": _nobreak,
+    }
+    return engine
+
+
+def _value(value: float | None, kind: str) -> str:
+    """Return a metric's value: 61.5 % or 1.824; a dash for no number."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if kind == "bits_per_byte" else f"{100 * value:.1f} %"
+
+
+def _interval(ends: list[float | None], kind: str) -> str:
+    """Return an interval: 55.0 to 68.2, or 1.81 to 1.84."""
+    if None in ends:
+        return ""
+    low, high = (end for end in ends if end is not None)
+    return f"{low:.3f}–{high:.3f}" if kind == "bits_per_byte" else f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def _megabytes(size: int) -> str:
+    """Return bytes as megabytes."""
+    return f"{size / MEGABYTE:,.1f} MB"
+
+
+def _count(number: int) -> str:
+    """Return a whole number with separators."""
+    return f"{number:,}"
+
+
+def _nobreak(text: str) -> str:
+    """Return text in which a number and its per cent sign stay on one line."""
+    return text.replace(" %", "\u00a0%")
+
+
+def _line(text: str) -> str:
+    """Return text as one line that Markdown takes for text: no line breaks, no table bars, no raw HTML."""
+    flat = " ".join(str(text).split())
+    for character in "\\`*_{}[]<>|":
+        flat = flat.replace(character, f"\\{character}")
+    return flat
