@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROLES_PATTERN = r"^S?(UA)+$"
+ROLES_PATTERN = r"^S?(?:UA)+$"
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _outcome(suite: str, found: Any) -> Outcome:
     elif "element_count" in result:
         observed = f"{unexpected} of {result['element_count']} rows"
     else:
-        observed = f"not measurable ({found.exception_info})"
+        observed = f"not measurable ({_exception_message(found.exception_info)})"
     return Outcome(
         name=config.meta["name"],
         suite=suite,
@@ -178,6 +178,14 @@ def _outcome(suite: str, found: Any) -> Outcome:
         description=config.meta["description"],
         unexpected_rows=unexpected,
         examples=tuple(dict.fromkeys(str(index["row_id"]) for index in indexes)),
+    )
+
+
+def _exception_message(info: dict[str, Any]) -> str:
+    """Return why an expectation could not be measured; one report a metric, or one for all."""
+    reports = [info, *(report for report in info.values() if isinstance(report, dict))]
+    return "; ".join(
+        dict.fromkeys(report["exception_message"] for report in reports if report.get("exception_message"))
     )
 
 

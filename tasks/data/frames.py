@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ def read_prepared(prepared: Path) -> PreparedData:
     names = ("train.jsonl", "validation.jsonl", "calibration.jsonl", "ledger.jsonl", "eval_questions.jsonl")
     if missing := [name for name in names if not (prepared / name).is_file()]:
         raise DataContractError(f"{prepared} has no {', '.join(missing)}", "tunegate stage prepare")
-    rows = [(split, row) for split in ("train", "validation") for row in read_jsonl(prepared / f"{split}.jsonl")]
+    rows = [(split, row) for split in ("train", "validation") for row in _chat_rows(prepared / f"{split}.jsonl")]
     if not rows:
         raise DataContractError(f"{prepared} holds no row", "add instruction rows, then tunegate stage prepare")
     return PreparedData(
@@ -52,6 +53,21 @@ def read_prepared(prepared: Path) -> PreparedData:
         items=[EvalItem.from_json(value) for value in read_jsonl(prepared / "eval_questions.jsonl")],
         summary=read_json(prepared / "summary.json"),
     )
+
+
+def _chat_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a split after checking that they have the fields of a chat row."""
+    for number, row in enumerate(read_jsonl(path), start=1):
+        messages = row.get("messages") if isinstance(row, dict) else None
+        whole = isinstance(messages, list) and set(row) >= {"row_id", "source", "language", "concept"}
+        if not whole or not all(_is_message(message) for message in messages or []):
+            raise DataContractError(f"{path}:{number} is no chat row", "tunegate stage prepare writes it anew")
+        yield row
+
+
+def _is_message(message: Any) -> bool:
+    """Tell whether a value is an object with a role and a text."""
+    return isinstance(message, dict) and all(isinstance(message.get(field), str) for field in ("role", "content"))
 
 
 def row_frame(data: PreparedData) -> "pd.DataFrame":

@@ -1,0 +1,161 @@
+"""Stage prepare on small projects: every file it promises, and every refusal."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tasks.core.digest import file_digests
+from tasks.core.errors import DataContractError
+from tasks.core.settings import PrepareParams
+
+Alpaca = Callable[..., dict[str, Any]]
+
+
+def changed(params: PrepareParams, **values: Any) -> PrepareParams:
+    return params.model_copy(update=values)
+
+
+@pytest.fixture
+def filled(project: Any, alpaca_row: Alpaca) -> Any:
+    """A project with good rows and one of each kind of bad one."""
+    good = [
+        alpaca_row(f"第{n}号站点的巡测怎么做？{'步' * n}", f"先测本底，再测{n}个点并记录。" + "核" * n)
+        for n in range(1, 9)
+    ]
+    english = [
+        alpaca_row(
+            "When is sheltering ended?", "When the authorities say so, normally within two days.", concept="sheltering"
+        ),
+        alpaca_row("What does INES rate?", "The safety significance of an event, on a scale from 0 to 7."),
+    ]
+    personal = alpaca_row("找谁报告？", "拨打值班手机13800138000，或发邮件到duty@example.com。")
+    leak = alpaca_row("【题】铯－１３７的半衰期是多少年？", "约30年。")
+    bad = ['{"instruction": "没有结尾', alpaca_row("空回答？", ""), leak, dict(good[0]), personal]
+    project.write("rows.jsonl", [*good, *english, *bad])
+    return project
+
+
+def test_every_file_and_count(filled: Any) -> None:
+    result = filled.prepare()
+    summary = filled.summary()
+    assert result["rows"] == summary["rows"] == {"in": 15, "kept": 11, "dropped": 2, "quarantined": 2}
+    assert summary["reasons"]["dropped"] == {"eval_leak": 1, "exact_duplicate": 1}
+    assert summary["reasons"]["quarantined"] == {"empty_turn": 1, "malformed_json": 1}
+    assert summary["masks"]["mobile"] == summary["masks"]["email"] == 1
+    assert summary["leaks"]["domain_short"] == {"items": 1, "unsearchable": 0, "leaked_items": 1, "leaked_rows": 1}
+    assert set(summary["leaks"]) == {"ceval_mini", "domain_choice", "domain_short", "safety"}
+    assert summary["languages"] == {"zh": 9, "en": 2}
+    assert summary["splits"] == {"train": 11, "validation": 0, "calibration": 4}
+    assert len(filled.lines("clusters.jsonl")) == len(filled.lines("leaks.jsonl")) == 1
+
+
+def test_rows_are_as_the_contract_says(filled: Any) -> None:
+    filled.prepare()
+    for row in filled.lines("train.jsonl"):
+        assert set(row) == {"row_id", "source", "language", "concept", "messages"}
+        assert row["source"] == "instructions/rows.jsonl"
+        assert row["messages"][-1]["role"] == "assistant"
+    train = {row["row_id"]: row for row in filled.lines("train.jsonl")}
+    assert {row["language"] for row in filled.lines("calibration.jsonl")} == {"zh", "en"}
+    assert all(train[row["row_id"]] == row for row in filled.lines("calibration.jsonl"))
+
+
+def test_ledger_evidence_leads_to_the_cause_and_holds_no_personal_data(filled: Any) -> None:
+    filled.prepare()
+    ledger = {(entry["fate"], entry["reason"]): entry for entry in filled.lines("ledger.jsonl")}
+    assert [entry["index"] for entry in filled.lines("ledger.jsonl")] == list(range(15))
+    masked = ledger["kept", "personal_data_masked"]["evidence"]
+    assert masked["masks"] == {"mobile": 1, "email": 1}
+    assert ledger["quarantined", "malformed_json"]["evidence"]["line"] == 11
+    assert ledger["dropped", "eval_leak"]["evidence"]["item_id"] == "short-1"
+    kept = {entry["row_id"] for entry in filled.lines("ledger.jsonl") if entry["fate"] == "kept"}
+    assert ledger["dropped", "exact_duplicate"]["evidence"]["duplicate_of"] in kept
+    for path in filled.prepared.iterdir():
+        content = path.read_text(encoding="utf-8")
+        assert "13800138000" not in content
+        assert "duty@example.com" not in content
+
+
+def test_two_runs_are_byte_identical(filled: Any) -> None:
+    filled.prepare()
+    first = file_digests(filled.prepared)
+    filled.prepare()
+    assert file_digests(filled.prepared) == first
+
+
+def test_adding_rows_moves_no_row(filled: Any, alpaca_row: Alpaca) -> None:
+    params = changed(filled.params, validation_fraction=0.4)
+    filled.prepare(params)
+    before = {row["row_id"]: name for name in ("train", "validation") for row in filled.lines(f"{name}.jsonl")}
+    assert set(before.values()) == {"train", "validation"}
+    filled.write("more.jsonl", [alpaca_row(f"新增问题{n}：{'问' * n}", "新增回答" + "答" * n) for n in range(20)])
+    filled.prepare(params)
+    after = {row["row_id"]: name for name in ("train", "validation") for row in filled.lines(f"{name}.jsonl")}
+    assert before.items() <= after.items()
+
+
+def test_types_not_asked_for_stay(filled: Any) -> None:
+    filled.prepare(changed(filled.params, mask=["email"]))
+    assert any("13800138000" in json.dumps(row, ensure_ascii=False) for row in filled.lines("train.jsonl"))
+
+
+def test_stop_names_file_and_line_of_the_first_bad_row(filled: Any) -> None:
+    with pytest.raises(DataContractError, match=r"rows\.jsonl:11: malformed_json") as stopped:
+        filled.prepare(changed(filled.params, on_bad_row="stop"))
+    assert stopped.value.exit_code == 3
+    assert "quarantine" in stopped.value.hint
+
+
+def test_json_arrays_byte_order_marks_and_wrong_bytes(project: Any, alpaca_row: Alpaca) -> None:
+    folder = project.raw / "instructions"
+    folder.mkdir()
+    rows = [alpaca_row("隐蔽是什么？", "进屋关窗。"), "不是对象"]
+    (folder / "array.json").write_text("\ufeff" + json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    wide = json.dumps(alpaca_row("撤离是什么？", "有序离开危险区。"), ensure_ascii=False)
+    (folder / "lines.jsonl").write_bytes(b"\xef\xbb\xbf" + wide.encode() + b"\n\n" + wide.encode("gb18030") + b"\n")
+    project.prepare()
+    fates = [(entry["source"][13:], entry["index"], entry["reason"]) for entry in project.lines("ledger.jsonl")]
+    assert fates == [
+        ("array.json", 0, "clean"),
+        ("array.json", 1, "not_an_object"),
+        ("lines.jsonl", 0, "clean"),
+        ("lines.jsonl", 1, "malformed_encoding"),
+    ]
+    assert project.lines("ledger.jsonl")[3]["evidence"]["line"] == 3
+
+
+def test_a_damaged_array_is_an_error_because_its_rows_cannot_be_counted(project: Any) -> None:
+    project.write("damaged.json", ['[{"instruction": "问"'])
+    with pytest.raises(DataContractError, match=r"damaged\.json is no valid JSON array"):
+        project.prepare()
+
+
+@pytest.mark.parametrize("rows", [[], ['{"instruction": "只有问题"}'], ["不是JSON"]])
+def test_nothing_to_train_on_is_an_error_that_says_why(project: Any, rows: list[str]) -> None:
+    project.write("rows.jsonl", rows)
+    with pytest.raises(DataContractError, match="no row to train on") as refused:
+        project.prepare()
+    assert refused.value.exit_code == 3
+
+
+def test_no_instruction_file_is_an_error(project: Any) -> None:
+    with pytest.raises(DataContractError, match=r"holds no \*\.jsonl"):
+        project.prepare()
+
+
+def test_a_missing_or_broken_evaluation_set_is_an_error(filled: Any) -> None:
+    short = filled.raw / "eval/domain/short.jsonl"
+    content = short.read_text()
+    short.write_text('{"id": "x"}\n')
+    with pytest.raises(DataContractError, match=r"short\.jsonl:1 has no `question`"):
+        filled.prepare()
+    short.unlink()
+    with pytest.raises(DataContractError, match=r"short\.jsonl, named in pack\.json, does not exist"):
+        filled.prepare()
+    short.write_text(content)
+    for table in (filled.raw / "eval/ceval_mini").rglob("*.csv"):
+        table.unlink()
+    with pytest.raises(DataContractError, match="holds no evaluation item"):
+        filled.prepare()
