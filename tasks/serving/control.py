@@ -134,7 +134,7 @@ def host_environment(project: Project) -> dict[str, str]:
 
 
 def wait_for_host(project: Project, process: "subprocess.Popen[bytes]", output: Callable[[], str]) -> bool:
-    """Wait until a started host answers; return False where another one was faster.
+    """Wait until a started host answers; return False where another one was faster, or it was stopped again already.
 
     Args:
         output: gives what the process has printed, for the message when it ends early.
@@ -145,7 +145,7 @@ def wait_for_host(project: Project, process: "subprocess.Popen[bytes]", output: 
     deadline = time.monotonic() + START_TIMEOUT_S
     while (status := host_status(project)) is None:
         if (code := process.poll()) is not None:
-            if host_status(project) is not None:
+            if code == 0 or host_status(project) is not None:
                 return False
             raise _ended(code, output(), project)
         if time.monotonic() > deadline:

@@ -24,7 +24,7 @@ STAND_IN = Path(__file__).with_name("stand_in_vllm.py")
 TUNEGATE = Path(sys.executable).with_name("tunegate")
 
 
-def free_ports(count: int) -> list[int]:
+def unused_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for item in sockets:
@@ -34,7 +34,7 @@ def free_ports(count: int) -> list[int]:
 
 def two_free_neighbours() -> int:
     while True:
-        (port,) = free_ports(1)
+        (port,) = unused_ports(1)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port + 1))
             return port
@@ -54,7 +54,7 @@ class ServedProject:
         (root / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True))
         self.environment = {
             "TUNEGATE_ROOT": str(root),
-            "TUNEGATE_GATEWAY_PORT": str(free_ports(1)[0]),
+            "TUNEGATE_GATEWAY_PORT": str(unused_ports(1)[0]),
             "TUNEGATE_SLOT_PORT": str(two_free_neighbours()),
             "TUNEGATE_SERVE_PYTHON": str(self._serving_interpreter()),
         }
@@ -137,3 +137,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProject]:
 def served_project():
     """The context manager that makes a project at a given place."""
     return served
+
+
+@pytest.fixture(scope="session")
+def free_ports():
+    """The function that finds free loopback ports."""
+    return unused_ports

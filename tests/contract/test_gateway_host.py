@@ -8,6 +8,8 @@ import resource
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,6 +22,7 @@ from tasks.serving import control
 from tasks.serving.audit import verify
 from tasks.serving.paths import audit_folder, control_socket, serving_folder
 
+TUNEGATE = Path(sys.executable).with_name("tunegate")
 CHAT = "/v1/chat/completions"
 BODY = {"model": "champion", "messages": [{"role": "user", "content": "碘片什么时候服用？"}]}
 STREAMED = BODY | {"stream": True}
@@ -267,6 +270,44 @@ class TestProcesses:
     def test_the_control_socket_is_for_its_owner_alone(self, started):
         assert stat.S_IMODE(control_socket(started.project).stat().st_mode) == 0o600
         assert stat.S_IMODE(serving_folder(started.project).stat().st_mode) == 0o700
+
+
+class TestServeInTheForeground:
+    @pytest.fixture
+    def serving(self, project):
+        with subprocess.Popen([TUNEGATE, "serve"], stderr=subprocess.PIPE, text=True) as process:
+            until(lambda: control.host_status(project.project) is not None, timeout_s=30)
+            yield process
+            process.kill()
+        until(lambda: not processes_of(project), timeout_s=30)
+
+    def test_says_what_to_do_next_and_ctrl_c_stops_everything(self, project, serving):
+        project.deploy("1")
+        until(lambda: "no champion" in "".join(iter_until(serving.stderr, "reconcile:")), timeout_s=60)
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(30) == 0
+        assert control.host_status(project.project) is None
+        assert not processes_of(project)
+
+    def test_a_killed_serve_takes_host_and_servers_with_it(self, project, serving):
+        project.deploy("1")
+        serving.kill()
+        serving.wait()
+        until(lambda: not processes_of(project), timeout_s=30)
+
+    def test_stop_from_another_terminal_ends_it(self, project, serving):
+        assert control.stop_host(project.project) is True
+        assert serving.wait(60) == 0
+
+
+def iter_until(stream, word: str) -> list[str]:
+    """Read lines up to the first that holds a word."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if word in line:
+            break
+    return lines
 
 
 def test_a_project_deep_in_the_file_system_has_a_control_socket_too(tmp_path, served_project):

@@ -1,0 +1,116 @@
+"""The whole serving plane with the real vLLM and the unmodified openai client. Two model starts: about a minute."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import openai
+import pytest
+
+from tasks.core.project import Project
+from tasks.core.settings import load_settings
+from tasks.models.base import materialize
+from tasks.serving import control
+from tasks.serving.audit import verify
+from tasks.serving.keys import KeyStore
+from tasks.serving.paths import audit_folder, keys_path
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
+TUNEGATE = Path(sys.executable).with_name("tunegate")
+
+
+@pytest.fixture(scope="module")
+def base():
+    here = Project(ROOT)
+    return materialize(load_settings(ROOT / "params.yaml").base_model, here).path
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, free_ports):
+    root = tmp_path_factory.mktemp("vllm")
+    (root / "dvc.yaml").touch()
+    shutil.copy(ROOT / "params.yaml", root)
+    found = Project(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNEGATE_ROOT", str(root))
+        patch.setenv("TUNEGATE_GATEWAY_PORT", str(free_ports(1)[0]))
+        patch.setenv("TUNEGATE_SLOT_PORT", str(free_ports(1)[0]))
+        patch.setenv("TUNEGATE_SERVE_PYTHON", str(Project(ROOT).serve_python))
+        try:
+            yield found
+        finally:
+            control.stop_host(found)
+
+
+@pytest.fixture(scope="module")
+def live(project, base):
+    control.ensure_host(project)
+    control.deploy(project, version="1", lineage_id="tg-real", model=base)
+    return project
+
+
+@pytest.fixture(scope="module")
+def client(live):
+    key = KeyStore(keys_path(live)).create("openai", "caller")
+    with openai.OpenAI(base_url=f"{live.gateway_url}/v1", api_key=key, max_retries=0) as found:
+        yield found
+
+
+def test_chat(client):
+    answer = client.chat.completions.create(model="champion", messages=QUESTION, temperature=0, max_tokens=40)
+    assert "Paris" in answer.choices[0].message.content
+    assert answer.model == "tg-real"
+
+
+def test_stream_is_the_same_answer_in_pieces(client):
+    asked = {"model": "champion", "messages": QUESTION, "temperature": 0, "max_tokens": 40}
+    whole = client.chat.completions.create(**asked).choices[0].message.content
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
+    assert len(chunks) > 3
+
+
+def test_completion_and_models(client):
+    answer = client.completions.create(model="tg-real", prompt="The capital of France is", max_tokens=5, temperature=0)
+    assert "Paris" in answer.choices[0].text
+    assert "tg-real" in [model.id for model in client.models.list()]
+
+
+def test_no_limit_asked_for_still_ends_and_a_prompt_longer_than_the_context_is_a_400(client):
+    cap = load_settings(ROOT / "params.yaml").serve.gateway.max_completion_tokens
+    answer = client.chat.completions.create(model="champion", messages=QUESTION)
+    assert answer.usage.completion_tokens <= cap
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model="champion", messages=[{"role": "user", "content": "核 " * 3000}])
+
+
+def test_answers_carry_version_and_lineage_and_are_audited(client, live):
+    raw = client.chat.completions.with_raw_response.create(model="champion", messages=QUESTION, max_tokens=8)
+    assert raw.headers["x-tunegate-version"] == "1"
+    assert raw.headers["x-tunegate-lineage"] == "tg-real"
+    found = verify(audit_folder(live))
+    assert found["problems"] == []
+    assert found["records"] >= 2
+
+
+def test_a_swap_to_the_other_slot_with_a_stream_under_way(client, live, base):
+    asked = {"model": "champion", "messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 512}
+    stream = client.chat.completions.create(**asked, stream=True)
+    next(stream)
+    control.deploy(live, version="2", lineage_id="tg-next", model=base)
+    assert [chunk.choices[0].finish_reason for chunk in stream][-1] in ("stop", "length")
+    status = control.host_status(live)
+    assert (status["slot"], status["version"], status["healthy"]) == ("green", "2", True)
+    assert client.chat.completions.create(model="champion", messages=QUESTION, max_tokens=4).model == "tg-next"
+
+
+def test_stop_leaves_no_server(live, client):
+    done = subprocess.run([TUNEGATE, "stop"], capture_output=True, text=True, check=False)
+    assert done.stdout == "stopped\n"
+    assert control.host_status(live) is None
+    with pytest.raises(openai.APIConnectionError):
+        client.models.list()
