@@ -72,13 +72,14 @@ def _is_array(path: Path) -> bool:
 
 
 def _read_lines(path: Path, source: str) -> Iterator[RawRow]:
-    """Yield the rows of a JSON Lines file; blank lines are no rows."""
+    """Yield the rows of a JSON Lines file; blank lines, and a byte order mark that opens the file, are no rows."""
     index = 0
     with path.open("rb") as stream:
         for line, data in enumerate(stream, start=1):
-            data = data.removeprefix(_BOM).strip()
+            data = (data.removeprefix(_BOM) if line == 1 else data).strip()
             if data:
-                yield _read_line(data, source, index, line)
+                # Files joined end to end carry marks further down: no part of the row, but a line of one is no blank.
+                yield _read_line(data.removeprefix(_BOM), source, index, line)
                 index += 1
 
 

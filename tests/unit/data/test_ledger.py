@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataContractError
@@ -15,6 +15,7 @@ from tasks.data.ledger import Ledger, row_id
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
 from tasks.data.raw import RawRow
 
+BOM = b"\xef\xbb\xbf"
 GOOD = {"instruction": "什么是隐蔽？", "output": "进入建筑物，关闭门窗和通风，收听官方消息。"}
 
 
@@ -86,6 +87,9 @@ lines = rows.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=40).
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lines, max_size=12), st.lists(json_values, max_size=4))
+@example([BOM], [])
+@example([b"1", BOM], [])
+@example([BOM + b"1", BOM + b"2"], [])
 def test_the_ledger_balances_on_any_damage(
     new_project: Callable[[Path], Any], content: list[bytes], array: list[Any]
 ) -> None:
@@ -96,7 +100,9 @@ def test_the_ledger_balances_on_any_damage(
         (project.raw / "instructions" / "array.json").write_text(json.dumps(array))
         project.prepare()
         ledger = project.lines("ledger.jsonl")
-        expected = 1 + sum(bool(line.strip()) for line in content) + len(array)
+        # A byte order mark that opens the file is its encoding, not a row; anywhere else it is a line like any other.
+        told = b"\n".join(content).removeprefix(BOM).split(b"\n")
+        expected = 1 + sum(bool(line.strip()) for line in told) + len(array)
         counts = project.summary()["rows"]
         assert counts["in"] == len(ledger) == len({entry["row_id"] for entry in ledger}) == expected
         assert counts["kept"] + counts["dropped"] + counts["quarantined"] == expected

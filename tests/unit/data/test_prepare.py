@@ -126,6 +126,18 @@ def test_json_arrays_byte_order_marks_and_wrong_bytes(project: Any, alpaca_row: 
     assert project.lines("ledger.jsonl")[3]["evidence"]["line"] == 3
 
 
+def test_files_joined_end_to_end_lose_no_line(project: Any, alpaca_row: Alpaca) -> None:
+    mark = b"\xef\xbb\xbf"
+    first, second = (json.dumps(alpaca_row(question, "进屋关窗。")).encode() for question in ("隐蔽？", "如何隐蔽？"))
+    folder = project.raw / "instructions"
+    folder.mkdir()
+    (folder / "joined.jsonl").write_bytes(b"\n".join([mark + first, mark + second, mark, b""]))
+    project.prepare()
+    ledger = project.lines("ledger.jsonl")
+    assert [entry["reason"] for entry in ledger] == ["clean", "clean", "malformed_json"]
+    assert ledger[2]["evidence"]["line"] == 3
+
+
 def test_a_damaged_array_is_an_error_because_its_rows_cannot_be_counted(project: Any) -> None:
     project.write("damaged.json", ['[{"instruction": "问"'])
     with pytest.raises(DataContractError, match=r"damaged\.json is no valid JSON array"):
