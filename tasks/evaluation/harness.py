@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lm_eval.api import task
+from lm_eval.evaluator import evaluate
+from lm_eval.tasks import TaskManager
+
 from tasks.evaluation.served_model import ServedModel
 
 #: lm-eval's loggers that tell about every task it builds.
@@ -23,9 +27,6 @@ def run_tasks(
         chat_template: whether prompts go through the model's chat template.
         limit: first items of each task, None for all.
     """
-    from lm_eval.evaluator import evaluate
-    from lm_eval.tasks import TaskManager
-
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     tasks = TaskManager(include_defaults=False).load(configs)
@@ -40,8 +41,6 @@ def run_tasks(
 @contextmanager
 def _silent_bars() -> Iterator[None]:
     """Keep lm-eval's progress bars (one a task) out of the log; the client has its own progress line."""
-    from lm_eval.api import task
-
     bar, task.tqdm = task.tqdm, functools.partial(task.tqdm, disable=True)
     try:
         yield
