@@ -8,6 +8,7 @@ import urllib.request
 from tasks.core.errors import TransientError
 from tasks.core.project import Project
 from tasks.serving.keys import KeyStore
+from tasks.serving.paths import keys_path
 
 MAX_ANSWER_TOKENS = 96
 
@@ -20,7 +21,7 @@ def ask(project: Project, question: str, *, timeout_s: float) -> str:
     Raises:
         TransientError: the gateway did not answer, or answered with an error.
     """
-    keys = KeyStore(project.state / "keys.json")
+    keys = KeyStore(keys_path(project))
     name = f"run-{secrets.token_hex(4)}"
     token = keys.create(name, "caller")
     body = {
