@@ -42,6 +42,9 @@ mlflow-ui: setup  ## MLflow on http://127.0.0.1:5000
 prefect-ui: setup  ## Prefect server on http://127.0.0.1:4200
 	@$(BIN)/prefect server start --host 127.0.0.1
 
+workers: setup  ## Pools, deployments and one worker a pool (needs a server: make prefect-ui in another terminal)
+	@$(BIN)/python -m flows.workers
+
 clean:  ## Remove outputs and local state (asks first); environments and data stay
 	@printf 'remove .tunegate, data/prepared, data/models, data/reports? [y/N] '; read answer; \
 	  [ "$$answer" = y ] && rm -rf .tunegate data/prepared data/models data/reports || echo kept

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from tasks.core.errors import ConfigError
 from tasks.core.project import QUIET, TELEMETRY_OFF, Project
 
 
@@ -22,3 +23,23 @@ def prepare_environment(project: Project) -> None:
     if tools not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])
     os.environ["TUNEGATE_ROOT"] = str(project.root)
+
+
+def enter_checkout() -> dict[str, str]:
+    """Go to the checkout a flow run belongs to and set its environment: the pull step of infra/prefect.yaml.
+
+    A process worker starts every run in an empty folder. The checkout is $TUNEGATE_ROOT, or the one whose environment
+    the worker was started from (the package is installed from it), so no deployment carries a machine's path.
+
+    Raises:
+        ConfigError: neither is a checkout.
+    """
+    root = os.environ.get("TUNEGATE_ROOT") or Path(__file__).resolve().parents[1]
+    if not (Path(root) / "dvc.yaml").is_file():
+        raise ConfigError(
+            f"{root} is no Tunegate checkout", "export TUNEGATE_ROOT=<your clone> before starting the worker"
+        )
+    project = Project(Path(root).resolve())
+    prepare_environment(project)
+    os.chdir(project.root)
+    return {"directory": str(project.root)}

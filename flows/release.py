@@ -43,9 +43,12 @@ def rollback(reason: str = "rolled back from Prefect", by: str | None = None) ->
     return outcome
 
 
-@flow(name="reconcile", persist_result=False, retries=2, retry_delay_seconds=20)
+@flow(name="reconcile", persist_result=False)
 def reconcile() -> dict[str, Any]:
-    """Make serving match the champion alias; on a schedule, so that a lost event only costs minutes."""
+    """Make serving match the champion alias; on a schedule, so that a lost event only costs minutes.
+
+    No retries: they cannot tell a transient error from a refusal, and the schedule tries again anyway.
+    """
     from tasks.release.reconcile import reconcile_once
 
     project, settings = _here()

@@ -8,8 +8,8 @@ from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.deployments import run_deployment
-from prefect.states import raise_state_exception
 
+from flows.outcome import error_of
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.failures import clear_failure, recorded_failure
 from tasks.core.project import Project
@@ -26,14 +26,12 @@ DVC_CHATTER = (
 
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
-    """Return whether a failed task may be tried again: only what an unreachable outside caused."""
-    try:
-        state.result(raise_on_failure=True)
-    except TransientError:
-        return True
-    except Exception:  # noqa: BLE001 - any other failure, whatever it is, is final; Prefect has recorded it
-        return False
-    return False
+    """Return whether a failed task may be tried again: only what an unreachable outside caused.
+
+    Prefect 3.8.8 gives a task's retry condition the exception itself as the state's data. `state.result()` is no way
+    to it: inside a running event loop it returns a coroutine.
+    """
+    return isinstance(state.data, TransientError)
 
 
 def stage_task(stage: Stage, gpu_deployment: str | None) -> Callable[[], None]:
@@ -48,17 +46,18 @@ def stage_task(stage: Stage, gpu_deployment: str | None) -> Callable[[], None]:
     def body() -> None:
         project = Project.here()
         if stage.gpu and gpu_deployment:
-            _run_elsewhere(stage, gpu_deployment, project)
+            _run_elsewhere(stage, gpu_deployment, project, get_run_logger())
         else:
             run_through_dvc(stage, project, get_run_logger())
 
     # Tasks made in a loop share this function's name; Prefect keys them by qualified name.
     body.__name__ = body.__qualname__ = stage.name
     body.__doc__ = f"Run the stage {stage.name}."
-    return task(
-        body, name=stage.name, retries=TRANSIENT_RETRIES, retry_delay_seconds=RETRY_DELAY_S,
+    as_task = task(
+        name=stage.name, retries=TRANSIENT_RETRIES, retry_delay_seconds=RETRY_DELAY_S,
         retry_condition_fn=is_transient, persist_result=False,
     )  # fmt: skip
+    return as_task(body)
 
 
 def run_through_dvc(stage: Stage, project: Project, logger: "Logger | LoggerAdapter[Logger]") -> None:
@@ -84,13 +83,18 @@ def run_through_dvc(stage: Stage, project: Project, logger: "Logger | LoggerAdap
         raise recorded_failure(project, stage.name) or _unexplained(stage, lines)
 
 
-def _run_elsewhere(stage: Stage, deployment: str, project: Project) -> None:
-    """Run a stage as a run of another deployment and wait for it."""
+def _run_elsewhere(stage: Stage, deployment: str, project: Project, logger: "Logger | LoggerAdapter[Logger]") -> None:
+    """Run a stage as a run of another deployment and wait for it.
+
+    Raises:
+        TunegateError: what the stage refused; TransientError where its worker was lost.
+    """
+    clear_failure(project, stage.name)
+    logger.info("%s: as a run of %s; it waits for a worker of that pool", stage.name, deployment)
     run: Any = run_deployment(deployment, parameters={"name": stage.name}, timeout=None, as_subflow=True)
-    if run.state is None or not run.state.is_completed():
-        if error := recorded_failure(project, stage.name):
-            raise error
-        raise_state_exception(run.state)
+    # A worker on another machine left its reason in its own checkout; its run's state carries it too.
+    if error := recorded_failure(project, stage.name) or error_of(run.state):
+        raise error
 
 
 def _unexplained(stage: Stage, lines: list[str]) -> TunegateError:

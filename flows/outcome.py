@@ -1,0 +1,34 @@
+"""How a flow run ended, in our own terms: the state Prefect keeps as the error (and exit code) it was."""
+
+import re
+from typing import Any
+
+from tasks.core import errors
+from tasks.core.errors import TransientError, TunegateError
+
+_KINDS: dict[str, type[TunegateError]] = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, TunegateError)
+}
+_NAMED = re.compile(rf"\b({'|'.join(_KINDS)}): (.*)", re.DOTALL)
+HINT = "\n  next: "
+
+
+def error_of(state: Any) -> TunegateError | None:
+    """Return why a run did not complete, or None where it did.
+
+    The result of a failed run stays with its process; its message names the exception. A crashed run (its worker or
+    its machine was lost) may work next time.
+
+    Args:
+        state: a final Prefect state, or None where there is none yet.
+    """
+    if state is not None and state.is_completed():
+        return None
+    said = (state.message or "") if state is not None else "it has no state"
+    if state is not None and state.is_crashed():
+        return TransientError(f"the run crashed: {said}", "is its worker alive? make workers")
+    if found := _NAMED.search(said):
+        message, _, hint = found[2].partition(HINT)
+        return _KINDS[found[1]](message, hint)
+    name = state.name if state is not None else "no state"
+    return TunegateError(f"the run ended as {name}: {said}", "read its log: make prefect-ui")

@@ -1,0 +1,119 @@
+"""infra/prefect.yaml on a real Prefect server: pools, deployments, one worker a pool, runs, and how they end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.core.project import find_root
+from tasks.machine.network import answer_of
+
+pytestmark = pytest.mark.slow
+
+START_TIMEOUT_S = 120
+PYTHON = sys.executable
+
+
+@pytest.fixture
+def server(tiny_project, monkeypatch):
+    """A server with its own database on a free port; ended with all its processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("PREFECT_HOME", str(tiny_project.state / "prefect"))
+    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    tiny_project.state.mkdir(exist_ok=True)
+    prefect = str(Path(PYTHON).with_name("prefect"))
+    command = [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with _running(command, tiny_project, "server") as log:
+        _until(lambda: answer_of(f"http://127.0.0.1:{port}/api/health") == 200, log)
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
+        yield f"http://127.0.0.1:{port}/api"
+
+
+@pytest.fixture
+def workers(server, tiny_project):
+    """What `make workers` starts, from the project's folder."""
+    with _running([PYTHON, "-m", "flows.workers"], tiny_project, "workers") as log:
+        _until(lambda: log.read_text().count("Worker '") >= 2, log)
+        yield log
+
+
+class _running:
+    """A process in its own group, its output in a file, ended on leaving."""
+
+    def __init__(self, command, project, name):
+        self.command, self.project, self.log = command, project, project.state / f"{name}.log"
+
+    def __enter__(self):
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(self.command, cwd=self.project.root, stdout=output, stderr=output,
+                                            stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        return self.log
+
+    def __exit__(self, *_):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def _until(condition, log):
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(log.read_text()[-4000:])
+        time.sleep(0.5)
+
+
+def _trigger(project, *words):
+    command = [PYTHON, "-m", "flows.trigger", *words, "--poll-s", "1"]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_runs_started_from_prefect_do_what_the_commands_do(workers, tiny_project):
+    code, out, err = _trigger(tiny_project, "stage/gpu", "--param", "name=prepare", "--wait")
+    assert code == 0, err + workers.read_text()[-4000:]
+    assert json.loads(out.splitlines()[-1])["state"] == "Completed"
+    assert (tiny_project.root / "data/prepared/rows.txt").is_file()
+
+    code, out, err = _trigger(tiny_project, "stage/gpu", "--param", "name=gate", "--wait")
+    assert code == 4, err
+    assert "第三行不是 JSON" in err
+    assert "next: mend line 3" in err
+
+    code, _, err = _trigger(tiny_project, "stage/gpu", "--param", "name=不存在", "--wait")
+    assert code == 2, err
+
+    code, out, err = _trigger(tiny_project, "reconcile/reconcile", "--wait")
+    assert code == 0, err + workers.read_text()[-4000:]
+
+    code, _, err = _trigger(tiny_project, "pipeline/weekly", "--wait")
+    assert code == 2
+    assert "make workers" in err
+
+    # prepare and validate on the cpu pool, train handed to the gpu pool; merge is no stage of the tiny project.
+    code, _, err = _trigger(tiny_project, "pipeline/nightly", "--wait")
+    assert code == 1, err
+    assert "stage merge ended without saying why" in err
+    assert (tiny_project.root / "data/models/adapter/rows.txt").is_file()
+    said = workers.read_text()
+    assert "train: as a run of stage/gpu" in said
+    assert "validate: as a run of" not in said
+
+
+def test_workers_say_when_there_is_no_server(tiny_project, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    done = subprocess.run([PYTHON, "-m", "flows.workers"], cwd=find_root(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 75
+    assert "make prefect-ui" in done.stderr
