@@ -80,6 +80,11 @@ def uv_environment(python: Path) -> dict[str, str]:
     return environment
 
 
+def cuda_backend() -> str:
+    """Return the CUDA build to take: the driver's, or $UV_TORCH_BACKEND where a container is built without one."""
+    return os.environ.get("UV_TORCH_BACKEND", "auto")
+
+
 def install_torch(python: Path, uv: list[str], environment: dict[str, str], gpu: bool) -> None:
     """Install torch without touching the rest.
 
@@ -87,7 +92,7 @@ def install_torch(python: Path, uv: list[str], environment: dict[str, str], gpu:
     there is one, else from PyTorch's own CPU index, which uv knows.
     """
     if gpu:
-        ok = run([*uv, "--torch-backend", "auto", f"torch=={TORCH}"], environment)
+        ok = run([*uv, "--torch-backend", cuda_backend(), f"torch=={TORCH}"], environment)
     else:
         local = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", f"torch=={TORCH}+cpu"]
         ok = run(local, quiet=True) or run([*uv, "--no-deps", "--torch-backend", "cpu", f"torch=={TORCH}"], environment)
@@ -119,7 +124,7 @@ def make(name: str, gpu: bool) -> None:
     uv = [str(python), "-m", "uv", "pip", "install", "--quiet", "--python", str(python)]
     install_torch(python, uv, environment, gpu)
     say(f"{FOLDERS[name]}: torch is in, now the lock")
-    extra = ["--torch-backend", "auto"] if gpu else []
+    extra = ["--torch-backend", cuda_backend()] if gpu else []
     if not run([*uv, *extra, "--no-deps", "-r", str(lock)], environment):
         raise SetupError(f"{lock.name} could not be installed; check the network, then make setup")
     if name == "pipeline" and not run([*uv, "--no-deps", "--editable", str(ROOT)], environment):
