@@ -116,7 +116,7 @@ def _save_weights(trainer: Any, mode: str, base_digest: str, output: Path) -> No
     if mode == "full":
         model.to(torch.bfloat16).save_pretrained(output, safe_serialization=True)
         return
-    model.save_pretrained(output, safe_serialization=True)
+    model.save_pretrained(output, safe_serialization=True, save_embedding_layers=False)
     (output / "README.md").unlink(missing_ok=True)  # a card about nothing, with the path of the base in it
     config = read_json(output / "adapter_config.json")
     # PEFT writes sets in hash order and the base as a path: both differ from run to run.

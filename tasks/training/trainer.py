@@ -16,6 +16,7 @@ from tasks.core.progress import Progress
 from tasks.core.settings import TrainParams
 from tasks.core.tracking import TrainingRun
 from tasks.training.checkpoints import PREFIX, seal
+from tasks.training.lora_linear import fuse_lora_layers
 from tasks.training.loss import score_completions
 from tasks.training.model import adapter_to_fp32
 from tasks.training.rows import TokenRow
@@ -92,6 +93,8 @@ class CompletionTrainer(SFTTrainer):
             model.get_base_model() if hasattr(model, "get_base_model") else model
         )  # instead of TRL's head
         adapter_to_fp32(self.model)
+        if self.args.device.type == "cpu":
+            fuse_lora_layers(self.model)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
