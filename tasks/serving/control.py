@@ -98,6 +98,8 @@ def stop_host(project: Project) -> bool:
         if time.monotonic() > deadline:
             raise TransientError(f"host process {status['host_pid']} does not end", f"kill {status['host_pid']}")
         time.sleep(POLL_S)
+    for process in _started:
+        process.poll()
     return True
 
 
