@@ -94,7 +94,7 @@ def stop_host(project: Project) -> bool:
     ) as connection:  # fmt: skip
         connection.ask("POST", "/stop")
     deadline = time.monotonic() + status["drain_timeout_s"] + STOP_MARGIN_S
-    while _runs(status["host_pid"]) and control_socket(project).exists():
+    while _runs(status["host_pid"]):
         if time.monotonic() > deadline:
             raise TransientError(f"host process {status['host_pid']} does not end", f"kill {status['host_pid']}")
         time.sleep(POLL_S)
