@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import DataContractError
+from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl, write_json
 from tasks.core.progress import Progress
 from tasks.core.settings import QuantizeParams
@@ -31,7 +31,7 @@ def quantize(params: QuantizeParams, *, output: Path, merged: Path, prepared: Pa
 
     Raises:
         DataContractError: no calibration rows, or layers that should be 4-bit are not.
-        ConfigError: no group size fits the model.
+        ConfigError: no layer is left to quantize, or no group size fits the model.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -41,6 +41,8 @@ def quantize(params: QuantizeParams, *, output: Path, merged: Path, prepared: Pa
     model: Any = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.bfloat16)
     tokenizer: Any = AutoTokenizer.from_pretrained(merged)
     layers = _target_layers(model, params.ignore)
+    if not layers:
+        raise ConfigError("quantize.ignore leaves no layer to quantize", "edit quantize.ignore in params.yaml")
     group_size = choose_group_size((layer.in_features for layer in layers.values()), params.group_sizes)
     rows = _calibration_rows(prepared / "calibration.jsonl", tokenizer, params)
     log.info("quantize: %d layers to 4 bits in groups of %d, %d calibration rows", len(layers), group_size, len(rows))
