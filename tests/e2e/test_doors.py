@@ -1,19 +1,15 @@
 """Three doors, one result: `tunegate stage`, `dvc repro` and a Prefect deployment write the same bytes."""
 
-import json
-import os
 import shutil
-import signal
+import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tasks.core.stage import STAGES
+from tasks.machine.network import answer_of
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -69,73 +65,31 @@ def test_dvc_repro_writes_the_same_bytes(checkout, by_command):
     assert "up to date" in checkout.run(".venv/bin/dvc", "repro", "quantize").stdout
 
 
-def test_a_prefect_deployment_run_writes_the_same_bytes(checkout, by_command, prefect):
+def test_a_prefect_deployment_run_writes_the_same_bytes(checkout, by_command, workers):
     _forget(checkout.root)
     for name in COMPARED:
-        prefect.run_deployment("stage/gpu", {"name": name})
+        trigger = ["-m", "flows.trigger", "stage/gpu", "--param", f"name={name}", "--wait"]
+        done = subprocess.run(
+            [f"{checkout.root}/.venv/bin/python", *trigger],
+            cwd=checkout.root, env=workers, capture_output=True, text=True, timeout=900, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
     assert _manifests(checkout.root) == by_command
 
 
-class PrefectServer:
-    """A real server and one worker per pool, started from the clone."""
-
-    def __init__(self, clone, port: int) -> None:
-        self.clone, self.url = clone, f"http://127.0.0.1:{port}/api"
-        self.environment = clone.environment | {
-            "PREFECT_HOME": str(clone.root / ".tunegate" / "prefect"),
-            "PREFECT_API_URL": self.url,
-            "PATH": f"{clone.root}/.venv/bin:{os.environ['PATH']}",
-        }
-        self.port = port
-        self.children: list[subprocess.Popen[bytes]] = []
-
-    def start(self) -> None:
-        self._spawn("server", "start", "--host", "127.0.0.1", "--port", str(self.port), without_url=True)
-        self._wait_healthy()
-        for pool in ("cpu", "gpu"):
-            self.prefect("work-pool", "create", pool, "--type", "process", "--overwrite")
-        self.prefect("--no-prompt", "deploy", "--prefect-file", "infra/prefect.yaml", "--all")
-        self._spawn("worker", "start", "--pool", "gpu", "--type", "process")
-
-    def prefect(self, *words: str) -> str:
-        done = subprocess.run([".venv/bin/prefect", *words], cwd=self.clone.root, env=self.environment,
-                              capture_output=True, text=True, timeout=900, check=False)  # fmt: skip
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout
-
-    def run_deployment(self, name: str, parameters: dict[str, str]) -> None:
-        arguments = [word for key, value in parameters.items() for word in ("--param", f"{key}={json.dumps(value)}")]
-        self.prefect("deployment", "run", name, *arguments, "--watch", "--timeout", "900")
-
-    def stop(self) -> None:
-        for child in reversed(self.children):
-            os.killpg(child.pid, signal.SIGTERM)
-            child.wait(timeout=60)
-
-    def _spawn(self, *words: str, without_url: bool = False) -> None:
-        environment = {name: value for name, value in self.environment.items()
-                       if not (without_url and name == "PREFECT_API_URL")}  # fmt: skip
-        log = (self.clone.root / f"prefect-{words[0]}.log").open("wb")
-        self.children.append(
-            subprocess.Popen([".venv/bin/prefect", *words], cwd=self.clone.root, env=environment, stdout=log,
-                             stderr=log, start_new_session=True)
-        )  # fmt: skip
-
-    def _wait_healthy(self) -> None:
-        for _ in range(120):
-            try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=2):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(1)
-        pytest.fail((self.clone.root / "prefect-server.log").read_text()[-3000:])
-
-
 @pytest.fixture(scope="module")
-def prefect(checkout):
-    server = PrefectServer(checkout, 4290)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+def workers(checkout, running, until):
+    """A Prefect server and `make workers`, started in the clone; gives the environment that reaches them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    environment = checkout.environment | {"PREFECT_HOME": str(checkout.root / ".tunegate" / "prefect")}
+    tools = checkout.root / ".venv" / "bin"
+    server = [f"{tools}/prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with running(server, checkout.root, "prefect-server", environment) as log:
+        until(lambda: answer_of(f"{url}/health") == 200, log)
+        environment["PREFECT_API_URL"] = url
+        with running([f"{tools}/python", "-m", "flows.workers"], checkout.root, "workers", environment) as log:
+            until(lambda: log.read_text().count("Worker '") >= 2, log)
+            yield environment

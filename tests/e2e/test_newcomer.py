@@ -2,11 +2,9 @@
 
 import json
 import re
-import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -73,20 +71,11 @@ def test_dvc_repro_finds_everything_done_and_says_something_useful(clone, demo):
 
 
 @pytest.fixture(scope="module")
-def serving(clone, demo):
+def serving(clone, demo, running, until):
     """`tunegate serve` in the foreground, as a platform engineer starts it."""
-    log = Path(clone.root / "serve.log").open("w")  # noqa: SIM115 - lives as long as the process
-    process = subprocess.Popen(
-        [".venv/bin/tunegate", "serve"], cwd=clone.root, env=clone.environment, stdout=log, stderr=log,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        _wait_for(lambda: (_status(clone)["serving"] or {}).get("healthy"), 300, clone.root / "serve.log")
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
-        log.close()
+    with running([".venv/bin/tunegate", "serve"], clone.root, "serve", clone.environment) as log:
+        until(lambda: (_status(clone)["serving"] or {}).get("healthy"), log, 300)
+        yield log
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +118,7 @@ def _copy_version(registry: Registry, **changes: str) -> str:
     return str(made.version)
 
 
-def test_moving_the_alias_to_a_pass_swaps_without_dropping_a_request(clone, client, registry):
+def test_moving_the_alias_to_a_pass_swaps_without_dropping_a_request(clone, client, registry, until):
     second = _copy_version(registry)
     outcomes: list[str] = []
     stop = threading.Event()
@@ -148,7 +137,7 @@ def test_moving_the_alias_to_a_pass_swaps_without_dropping_a_request(clone, clie
         registry.set_champion(second)
         # Either this call or the loop inside `tunegate serve` does it; both take the same lock.
         clone.tunegate("reconcile", "--once", check=False)
-        _wait_for(lambda: _status(clone)["in_sync"], 300, clone.root / "serve.log")
+        until(lambda: _status(clone)["in_sync"], clone.root / "serve.log", 300)
     finally:
         stop.set()
         for caller in callers:
@@ -183,11 +172,3 @@ def test_rollback_is_one_command(clone, registry, client):
 
 def _status(clone) -> dict:
     return json.loads(clone.tunegate("status", "--json").stdout)
-
-
-def _wait_for(condition, timeout_s: float, log: Path) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout_s} s; {log.name} says:\n{log.read_text(encoding='utf-8')[-3000:]}")
-        time.sleep(2)

@@ -1,12 +1,9 @@
 """infra/prefect.yaml on a real Prefect server: pools, deployments, one worker a pool, runs, and how they end."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,12 +13,11 @@ from tasks.machine.network import answer_of
 
 pytestmark = pytest.mark.slow
 
-START_TIMEOUT_S = 120
 PYTHON = sys.executable
 
 
 @pytest.fixture
-def server(tiny_project, monkeypatch):
+def server(tiny_project, monkeypatch, running, until):
     """A server with its own database on a free port; ended with all its processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -32,47 +28,18 @@ def server(tiny_project, monkeypatch):
     tiny_project.state.mkdir(exist_ok=True)
     prefect = str(Path(PYTHON).with_name("prefect"))
     command = [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with _running(command, tiny_project, "server") as log:
-        _until(lambda: answer_of(f"http://127.0.0.1:{port}/api/health") == 200, log)
+    with running(command, tiny_project.root, "server") as log:
+        until(lambda: answer_of(f"http://127.0.0.1:{port}/api/health") == 200, log)
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
         yield f"http://127.0.0.1:{port}/api"
 
 
 @pytest.fixture
-def workers(server, tiny_project):
+def workers(server, tiny_project, running, until):
     """What `make workers` starts, from the project's folder."""
-    with _running([PYTHON, "-m", "flows.workers"], tiny_project, "workers") as log:
-        _until(lambda: log.read_text().count("Worker '") >= 2, log)
+    with running([PYTHON, "-m", "flows.workers"], tiny_project.root, "workers") as log:
+        until(lambda: log.read_text().count("Worker '") >= 2, log)
         yield log
-
-
-class _running:
-    """A process in its own group, its output in a file, ended on leaving."""
-
-    def __init__(self, command, project, name):
-        self.command, self.project, self.log = command, project, project.state / f"{name}.log"
-
-    def __enter__(self):
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(self.command, cwd=self.project.root, stdout=output, stderr=output,
-                                            stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
-        return self.log
-
-    def __exit__(self, *_):
-        os.killpg(self.process.pid, signal.SIGTERM)
-        try:
-            self.process.wait(60)
-        finally:
-            if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-
-
-def _until(condition, log):
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(log.read_text()[-4000:])
-        time.sleep(0.5)
 
 
 def _trigger(project, *words):
