@@ -1,13 +1,16 @@
 """Run one stage: bind its inputs, call its function in a fresh directory, write the manifest, rename into place."""
 
+import errno
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tasks.core.digest import sha256_file, sha256_json
-from tasks.core.errors import DataContractError
+from tasks.core.errors import DataContractError, MissingToolError
 from tasks.core.files import replaced_directory, write_json
 from tasks.core.lineage import Parts, parts_of
 from tasks.core.manifest import MANIFEST, read_manifest, write_manifest
@@ -37,7 +40,7 @@ def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, A
     keywords = _keywords(stage, project, settings, lineage_id, scratch)
     if base:
         keywords["base"] = base.path
-    with replaced_directory(project.root / stage.output) as output:
+    with _disk_full_is_clear(stage, project), replaced_directory(project.root / stage.output) as output:
         summary = stage.load()(settings.section(stage.key), output=output, **keywords)
         write_manifest(output, _header(stage, project.root, parts, lineage_id))
     shutil.rmtree(scratch, ignore_errors=True)
@@ -46,6 +49,20 @@ def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, A
     write_json(project.state / "runs" / f"{stage.name}.json", {"stage": stage.name, "seconds": round(seconds, 2)})
     log.info("%s: done in %s -> %s", stage.name, duration(seconds), stage.output)
     return {"stage": stage.name, "lineage_id": lineage_id, "output": stage.output, **summary}
+
+
+@contextmanager
+def _disk_full_is_clear(stage: Stage, project: Project) -> Iterator[None]:
+    """Turn "no space left on device" into one message; what was written before stays, the half output is removed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise MissingToolError(
+            f"stage {stage.name}: the disk is full ({project.root})",
+            "free space (tunegate doctor says how much; dvc gc -w removes old outputs), then run the same command again",
+        ) from error
 
 
 def _made_inputs(stage: Stage) -> dict[str, str]:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from tasks.core.errors import ConfigError, DataContractError, GateFailedError
+from tasks.core.errors import ConfigError, DataContractError, GateFailedError, MissingToolError
 from tasks.core.failures import clear_failure, record_failure, recorded_failure
 from tasks.core.files import read_json, write_json
 from tasks.core.lineage import Parts, parts_of
@@ -41,6 +41,12 @@ def write_rows(params, *, output, raw, scratch):
     (output / "rows.jsonl").write_bytes((raw / "行.jsonl").read_bytes())
     (output / "mode.txt").write_text(params.on_bad_row)
     return {"rows": 1}
+
+
+def write_to_a_full_disk(params, *, output, raw):
+    """Stage function: /dev/full is a device on which no space is ever left."""
+    (output / "half.txt").write_text("half")
+    Path("/dev/full").write_text("more")
 
 
 def judge(params, *, output, prepared, lineage_id):
@@ -106,6 +112,14 @@ def test_a_refusal_leaves_the_old_output(project, settings, prepared):
         run_stage(stage(refuse), project, settings)
     assert (project.root / PREPARED / MANIFEST).read_bytes() == before
     assert not list((project.root / "data").glob(".*partial"))
+
+
+def test_a_full_disk_is_one_clear_message_and_the_old_output_stays(project, settings, prepared):
+    with pytest.raises(MissingToolError, match="disk is full") as caught:
+        run_stage(stage(write_to_a_full_disk), project, settings)
+    assert "free space" in caught.value.hint
+    assert caught.value.exit_code == 5
+    assert "half.txt" not in verify_manifest(project.root / PREPARED)["files"]
 
 
 def test_scratch_outlives_a_failure(project, settings):
