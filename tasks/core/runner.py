@@ -61,7 +61,7 @@ def _disk_full_is_clear(stage: Stage, project: Project) -> Iterator[None]:
             raise
         raise MissingToolError(
             f"stage {stage.name}: the disk is full ({project.root})",
-            "free space (tunegate doctor says how much; dvc gc -w removes old outputs), then run the same command again",
+            "free space (dvc gc -w removes old outputs), then run the same command again",
         ) from error
 
 
