@@ -34,7 +34,7 @@ def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> d
         gpu_deployment: deployment that runs the stages needing a GPU, e.g. `stage/gpu`.
 
     Returns:
-        {"version", "verdict", "lineage_id", "outcome", "answer"}.
+        {"version", "verdict", "lineage_id", "outcome", "answers"}.
 
     Raises:
         GateFailedError: the verdict is not PASS; the version is registered with its evidence and stays out.
@@ -67,7 +67,7 @@ def register() -> str:
 
 @task(name="promote", persist_result=False)
 def promote_if_allowed(version: str, keep_serving: bool) -> dict[str, Any]:
-    """Promote a version that needs no (further) approval and ask it one question; say what is missing otherwise."""
+    """Promote a version that needs no (further) approval and ask it the smoke prompts; say what is missing otherwise."""
     from tasks.release.golive import go_live
 
     project = Project.here()

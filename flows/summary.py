@@ -13,13 +13,15 @@ def summary(project: Project, outcome: dict[str, Any]) -> str:
     """Return the closing page of `tunegate run`."""
     verdict = read_json(project.root / GATE / "verdict.json")
     demo = " (demo: it may not carry a production deployment)" if verdict["demo"] else ""
-    answer = ["", f"asked  {outcome['question']}", f"answer {outcome['answer']}"] if outcome.get("answer") else []
+    answers = [line for item in outcome["answers"] for line in _exchange(item)]
+    if answers and verdict["profile"] == "laptop":
+        answers.append("(a 135M model: usable English, poor Chinese; verify-7b is the first profile for real use)")
     return "\n".join(
         [
             "",
             f"verdict {verdict['verdict']}{demo}: version {outcome['version']}, lineage {outcome['lineage_id']}",
             *_hop_table(project),
-            *answer,
+            *answers,
             "",
             outcome["outcome"],
             "",
@@ -34,6 +36,11 @@ def summary(project: Project, outcome: dict[str, Any]) -> str:
             f"  where it came from     .venv/bin/tunegate lineage {outcome['version']}",
         ]
     )
+
+
+def _exchange(item: dict[str, str]) -> list[str]:
+    """Return one question and its answer as lines."""
+    return ["", f"asked   {item['question']}", f"answer  {' '.join(item['answer'].split())}"]
 
 
 def _hop_table(project: Project) -> list[str]:

@@ -1,4 +1,4 @@
-"""The end of a run: promote where nobody has to be asked, ask one question, stop what was started."""
+"""The end of a run: promote where nobody has to be asked, ask the smoke prompts, stop what was started."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
+from tasks.release.history import read_history
 from tasks.release.reconcile import promote
 from tasks.release.registry import Registry, requester
 from tasks.serving import control
@@ -15,7 +16,7 @@ from tasks.serving.ask import ask
 def go_live(
     project: Project, settings: Settings, number: str, *, keep_serving: bool, report: Callable[..., Any]
 ) -> dict[str, Any]:
-    """Promote a version and ask it a question through the gateway.
+    """Promote a version and ask it the smoke prompts through the gateway.
 
     Args:
         number: the registered version.
@@ -23,25 +24,39 @@ def go_live(
         report: called with progress lines.
 
     Returns:
-        {"outcome": what a person should know, "question", "answer"}; without question and answer where nothing was
-        asked: approvals are missing, or this version is champion already and nothing is to be left serving.
+        {"outcome": what a person should know, "answers": [{"question", "answer"}]}; no answers where nothing was asked:
+        approvals are missing, this version was replaced on purpose, or nothing changed and nothing is left serving.
     """
     registry = Registry(project, settings.register_.model_name)
-    if (why := refusal(registry.version(number), settings.promote)) is not None:
-        next_command = f"tunegate approve {number} --by NAME --reason TEXT, then tunegate promote {number}"
-        return {"outcome": f"version {number} waits: {why}\n  next: {next_command}"}
     champion = registry.champion()
     running = control.host_status(project) is not None
+    if (why := refusal(registry.version(number), settings.promote)) is not None:
+        next_command = f"tunegate approve {number} --by NAME --reason TEXT, then tunegate promote {number}"
+        return _not_asked(f"version {number} waits: {why}\n  next: {next_command}")
+    if (not champion or champion.number != number) and number in {event.version for event in read_history(registry)}:
+        # A scheduled run with nothing changed must not undo a rollback.
+        return _not_asked(f"version {number} was champion before and was replaced\n  next: tunegate promote {number}")
     if champion and champion.number == number and not running and not keep_serving:
-        return {"outcome": f"nothing changed: version {number} is champion already; tunegate serve brings it up"}
+        return _not_asked(f"nothing changed: version {number} is champion already; tunegate serve brings it up")
     try:
         promote(project, settings, number, by=requester(), reason="tunegate run: PASS, no approval outstanding")
-        question = settings.promote.smoke_prompts[0]
-        answer = ask(project, question, timeout_s=settings.promote.smoke_timeout_s)
-        report("promote: asked the gateway one question, it answered")
+        answers = _ask_all(project, settings)
+        report("promote: asked the gateway %d questions, it answered", len(answers))
     finally:
         if not running and not keep_serving:
             control.stop_host(project)
     kept = running or keep_serving
     serving = f"serving at {project.gateway_url} (tunegate stop ends it)" if kept else "served, asked, stopped again"
-    return {"outcome": f"version {number} is champion; {serving}", "question": question, "answer": answer}
+    return {"outcome": f"version {number} is champion; {serving}", "answers": answers}
+
+
+def _not_asked(outcome: str) -> dict[str, Any]:
+    """Return the result of a run after which nothing was served."""
+    return {"outcome": outcome, "answers": []}
+
+
+def _ask_all(project: Project, settings: Settings) -> list[dict[str, str]]:
+    """Ask the gateway the smoke prompts and return what a caller would have read."""
+    timeout_s = settings.promote.smoke_timeout_s
+    prompts = settings.promote.smoke_prompts
+    return [{"question": prompt, "answer": ask(project, prompt, timeout_s=timeout_s)} for prompt in prompts]

@@ -99,6 +99,23 @@ def test_rollback_goes_to_the_champion_before(project, settings, registry, host)
         rollback(project, settings, by="李审", reason="")
 
 
+def test_a_run_with_nothing_changed_does_not_undo_a_rollback(project, settings, registry, host):
+    promote(project, settings, "1", by="王工", reason="")
+    promote(project, settings, "2", by="王工", reason="")
+    rollback(project, settings, by="李审", reason="回答变差")
+    outcome = go_live(project, settings, "2", keep_serving=True, report=print)
+    assert "was replaced" in outcome["outcome"]
+    assert outcome["answers"] == []
+    assert host.live["version"] == registry.champion().number == "1"
+
+
+def test_a_run_with_nothing_changed_starts_nothing(project, settings, registry, host):
+    promote(project, settings, "1", by="王工", reason="")
+    host.stop_host(project)
+    assert "nothing changed" in go_live(project, settings, "1", keep_serving=False, report=print)["outcome"]
+    assert host.live is None
+
+
 def test_missing_approvals_stop_a_promotion_until_they_are_given(project, settings, registry, host, with_promote):
     strict = with_promote(settings, approvals_required=1)
     with pytest.raises(GateFailedError, match="0 of 1 approvals") as caught:
