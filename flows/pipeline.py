@@ -67,7 +67,7 @@ def register() -> str:
 
 @task(name="promote", persist_result=False)
 def promote_if_allowed(version: str, keep_serving: bool) -> dict[str, Any]:
-    """Promote a version that needs no (further) approval and ask it the smoke prompts; say what is missing otherwise."""
+    """Promote a version that needs no (further) approval and ask it the smoke prompts, or say why not."""
     from tasks.release.golive import go_live
 
     project = Project.here()
