@@ -74,7 +74,8 @@ def test_broken_row_is_named(tokenizer, tmp_path, row, chat_rows, write_rows):
 def test_template_that_opens_a_thought_at_generation_only(tiny_copy):
     """DeepSeek's distills write `<think>` in the generation prompt and drop it from finished turns."""
     template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] | trim }}<|im_end|>\n{% endfor %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{{ m.content.split('</think>')[-1] | trim }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
     )
     (tiny_copy / "chat_template.jinja").write_text(template, encoding="utf-8")

@@ -79,8 +79,9 @@ def test_damaged_and_half_written_checkpoints_are_passed_over(run_train, tmp_pat
 
 
 @pytest.mark.parametrize(("mode", "learning_rate", "gain"), [("qlora", 0.05, 0.02), ("full", 0.005, 0.1)])
-def test_modes_learn(run_train, mode, learning_rate, gain):
-    output, _ = run_train("out", mode=mode, max_steps=12, learning_rate=learning_rate)
+def test_modes_learn(run_train, tmp_path, chat_rows, write_rows, mode, learning_rate, gain):
+    write_rows(tmp_path / "train.jsonl", chat_rows(2))  # one batch: each step sees the same rows
+    output, _ = run_train("out", rows=tmp_path, mode=mode, max_steps=12, learning_rate=learning_rate)
     curve = curve_of(output)
     assert [int(row["step"]) for row in curve] == list(range(1, 13))
     assert float(curve[-1]["loss"]) < float(curve[0]["loss"]) - gain
