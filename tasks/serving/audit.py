@@ -186,7 +186,6 @@ class AuditLog:
             block = block[os.write(self._file, block) :]
         self.link = link
         self._kept, self._dirty = [], True
-        write_json(self.folder / HEAD, {"sequence": link.sequence, "hash": link.hash})
 
     def _line(self, record: dict[str, Any], link: Link) -> tuple[str, Link]:
         """Return the line of a record, redacted and chained, and the new end of the chain."""
@@ -248,12 +247,13 @@ class AuditLog:
         self.healthy = True
 
     def _sync(self) -> None:
-        """Have the disk keep what was written; nobody waits for this."""
+        """Have the disk keep what was written, and note where the chain stands; nobody waits for this."""
         self._synced_at, self._dirty = time.monotonic(), False
         if self._file < 0:
             return
         try:
             os.fdatasync(self._file)
+            write_json(self.folder / HEAD, {"sequence": self.link.sequence, "hash": self.link.hash})
         except OSError as error:
             log.error("audit: the disk did not keep the last records: %s", error)
             self.healthy = False

@@ -36,6 +36,7 @@ from tasks.serving.vllm_server import VllmServer
 log = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT_S = 5.0
+SWITCH_INTERVAL_S = 0.0002
 SLOT_PORT_VARIABLE = "TUNEGATE_SLOT_PORT"
 #: Which GPUs each slot may use, e.g. "0,1|2,3": blue first. Unset: both see all (a switch then needs room for two).
 SLOT_GPUS_VARIABLE = "TUNEGATE_SLOT_GPUS"
@@ -287,6 +288,9 @@ def run_host() -> None:
     """Run the host of the project around here until it is asked to stop."""
     project = Project.here()
     settings = load_settings(project.root / "params.yaml")
+
+    # The audit log's thread must hand the interpreter back before a caller can notice (5 ms by default).
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
     async def main() -> None:
         """Make the host inside its loop."""
