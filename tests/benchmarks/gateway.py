@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -118,6 +119,8 @@ async def measure(project: Project, key: str, given: argparse.Namespace) -> dict
 def main() -> None:
     """Serve the base model in a project of its own, measure, stop, print one JSON line."""
     given = arguments()
+    # Stopped from outside, too, it leaves no server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ |= {"TUNEGATE_GATEWAY_PORT": str(given.port), "TUNEGATE_SLOT_PORT": str(given.port + 1),
                    "TUNEGATE_SERVE_PYTHON": str(Project(ROOT).serve_python)}  # fmt: skip
     settings = load_settings(ROOT / "params.yaml")
