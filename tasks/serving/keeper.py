@@ -27,12 +27,13 @@ def main(grace_s: float, command: list[str]) -> int:
     # The keeper ends when the owner says so (closed pipe) or when the command ends, never before the command.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keeper = os.getpid()
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         process_group=0,
         # Should the keeper itself be killed: this process has one thread, so the signal means just that.
-        preexec_fn=lambda: _prepare_child(libc),
+        preexec_fn=lambda: _prepare_child(libc, keeper),
     )
     while child.poll() is None and not _owner_gone():
         pass
@@ -40,11 +41,14 @@ def main(grace_s: float, command: list[str]) -> int:
     return child.wait()
 
 
-def _prepare_child(libc: ctypes.CDLL) -> None:
+def _prepare_child(libc: ctypes.CDLL, keeper: int) -> None:
     """Give the command normal signals, and SIGTERM when the keeper dies."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != keeper:
+        # It died before it could be watched.
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _owner_gone() -> bool:
