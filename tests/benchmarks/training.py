@@ -119,7 +119,7 @@ def llamafactory(python: Path, base: Path, rows_file: Path, folder: Path) -> dic
             "system_tag": "system"}  # fmt: skip
     write_json(folder / "dataset_info.json", {"rows": {"file_name": "rows.jsonl", "formatting": "sharegpt",
                                                        "columns": {"messages": "messages"}, "tags": tags}})  # fmt: skip
-    write_json(folder / "train.json", {
+    write_json(folder / "train.yaml", {  # JSON is YAML, and its JSON reader is broken
         "stage": "sft", "do_train": True, "model_name_or_path": str(base), "template": "smollm2",
         "dataset_dir": str(folder), "dataset": "rows", "cutoff_len": MAX_LENGTH, "finetuning_type": "lora",
         "lora_rank": 16, "lora_alpha": 32, "lora_dropout": 0.0, "lora_target": "all", "max_steps": STEPS,
@@ -128,7 +128,7 @@ def llamafactory(python: Path, base: Path, rows_file: Path, folder: Path) -> dic
         "save_strategy": "no", "output_dir": str(folder / "out"), "report_to": "none", "seed": 42,
         "use_cpu": True, "preprocessing_num_workers": 1, "disable_tqdm": True,
     })  # fmt: skip
-    command = [str(python), "-m", "llamafactory.cli", "train", str(folder / "train.json")]
+    command = [str(python), "-m", "llamafactory.cli", "train", str(folder / "train.yaml")]
     environment = os.environ | TELEMETRY_OFF | {"HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
     subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
     state = json.loads((folder / "out" / "trainer_state.json").read_text(encoding="utf-8"))
