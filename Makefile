@@ -40,7 +40,7 @@ mlflow-ui: setup  ## MLflow on http://127.0.0.1:5000
 	@$(BIN)/mlflow server --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/.tunegate/mlflow.db} --host 127.0.0.1
 
 prefect-ui: setup  ## Prefect server on http://127.0.0.1:4200
-	@$(BIN)/prefect server start --host 127.0.0.1
+	@mkdir -p "$$PREFECT_HOME" && $(BIN)/prefect server start --host 127.0.0.1
 
 workers: setup  ## Pools, deployments and one worker a pool (needs a server: make prefect-ui in another terminal)
 	@$(BIN)/python -m flows.workers

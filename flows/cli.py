@@ -40,4 +40,10 @@ def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
     except httpx.TransportError as error:
         server = os.environ.get("PREFECT_API_URL", "the temporary one of this run")
         raise TransientError(f"the Prefect server ({server}) stopped answering: {error}", AGAIN) from error
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        raise TransientError(
+            "Prefect's temporary server did not start", f"{AGAIN}; or make prefect-ui first"
+        ) from error
     emit(outcome, as_json=as_json, text=summary(project, outcome))

@@ -16,6 +16,8 @@ def prepare_environment(project: Project) -> None:
     os.environ.update(TELEMETRY_OFF)
     os.environ.update(QUIET)
     os.environ.setdefault("PREFECT_HOME", str(project.state / "prefect"))
+    # Prefect makes the last folder of the path only, and its server dies without a word when that fails.
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")

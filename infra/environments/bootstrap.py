@@ -121,7 +121,7 @@ def make(name: str, gpu: bool) -> None:
     if not run([str(python), "-m", "pip", "install", "--quiet", uv_version]):
         raise SetupError("pip could not install uv; check the network and pip's index, then make setup")
     environment = uv_environment(python)
-    uv = [str(python), "-m", "uv", "pip", "install", "--quiet", "--python", str(python)]
+    uv = [str(python), "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
     install_torch(python, uv, environment, gpu)
     say(f"{FOLDERS[name]}: torch is in, now the lock")
     extra = ["--torch-backend", cuda_backend()] if gpu else []

@@ -1,6 +1,7 @@
 """The adapter between Prefect and DVC: what DVC runs, what it says, and how a failure comes back."""
 
 import logging
+import os
 
 import pytest
 from prefect import flow, task
@@ -108,3 +109,13 @@ def test_prefect_retries_transient_errors_and_no_others():
             with pytest.raises(getattr(errors, kind)):
                 both(kind)
     assert tries == ["TransientError"] * 3 + ["ConfigError"]
+
+
+def test_a_fresh_clone_has_no_state_folder_yet_and_prefect_gets_its_home(tmp_path, monkeypatch):
+    from flows.environment import prepare_environment
+    from tasks.core.project import Project
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    os.environ.pop("PREFECT_HOME", None)
+    prepare_environment(Project(tmp_path / "克隆"))
+    assert (tmp_path / "克隆" / ".tunegate" / "prefect").is_dir()
