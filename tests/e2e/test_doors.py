@@ -84,7 +84,10 @@ def workers(checkout, running, until):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
-    environment = checkout.environment | {"PREFECT_HOME": str(checkout.root / ".tunegate" / "prefect")}
+    (checkout.root / ".tunegate" / "prefect").mkdir(parents=True, exist_ok=True)
+    # The environments are borrowed, so the worker must be told whose checkout it works in.
+    places = {"PREFECT_HOME": checkout.root / ".tunegate" / "prefect", "TUNEGATE_ROOT": checkout.root}
+    environment = checkout.environment | {name: str(place) for name, place in places.items()}
     tools = checkout.root / ".venv" / "bin"
     server = [f"{tools}/prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with running(server, checkout.root, "prefect-server", environment) as log:
