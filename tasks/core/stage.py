@@ -114,6 +114,8 @@ _DOSSIER_CODE = (
     "tasks/release/model_files.py",
     "tasks/release/ceval_categories.json",
 )
+#: The leak search reads evaluation sets as the evaluation does.
+_DATA_CODE = ("tasks/data", "tasks/evaluation/ceval.py", PIPELINE_LOCK)
 _REPORTS = {f"eval_{hop}": report_of(hop) for hop in HOPS}
 
 STAGES: tuple[Stage, ...] = (
@@ -122,7 +124,7 @@ STAGES: tuple[Stage, ...] = (
         function="tasks.data.prepare:prepare",
         inputs=_inputs(raw=RAW),
         output=PREPARED,
-        code=("tasks/data", PIPELINE_LOCK),
+        code=_DATA_CODE,
         sections=("evaluate.ceval", "evaluate.domain"),
     ),
     Stage(
@@ -130,7 +132,7 @@ STAGES: tuple[Stage, ...] = (
         function="tasks.data.validate:validate",
         inputs=_inputs(prepared=PREPARED),
         output=VALIDATION,
-        code=("tasks/data", PIPELINE_LOCK),
+        code=_DATA_CODE,
     ),
     Stage(
         name="train",

@@ -1,6 +1,7 @@
 """One name everywhere: stage = function = params section = dvc.yaml stage = Prefect task."""
 
-from pathlib import Path
+import ast
+from pathlib import Path, PurePosixPath
 
 import pytest
 from dvc.repo import Repo
@@ -49,3 +50,25 @@ def test_every_stage_has_a_params_section(key):
 def test_code_that_decides_the_output_exists(stage):
     for path in stage.code:
         assert (ROOT / path).exists(), path
+
+
+def _imported(module: str, seen: set[str]) -> set[str]:
+    """Return the project modules that decide what a stage writes: its own and all it imports, core left out."""
+    path = ROOT / (module.replace(".", "/") + ".py")
+    if module in seen or not path.is_file() or module.startswith("tasks.core"):
+        return seen
+    seen.add(module)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tasks."):
+            _imported(node.module, seen)
+            for name in node.names:
+                _imported(f"{node.module}.{name.name}", seen)
+    return seen
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_every_module_a_stage_imports_is_a_dependency(stage):
+    """DVC does not follow imports: a forgotten module would leave stale outputs in place."""
+    modules = _imported(stage.function.partition(":")[0], set())
+    paths = {module.replace(".", "/") + ".py" for module in modules}
+    assert {path for path in paths if not any(PurePosixPath(path).is_relative_to(code) for code in stage.code)} == set()
