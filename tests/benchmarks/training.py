@@ -2,8 +2,9 @@
 
 The same 64 rows once through: LoRA r=16 on all linear layers of the bf16 base, batch 4, 16 steps, no gradient
 checkpointing. Each engine trains in a process of its own, one after the other, so that none profits from another's
-warm memory; time is that of the training loop alone. The loss is the mean over the 16 steps: the engines shuffle
-differently, so a single step's loss says nothing. Run alone on the machine:
+warm memory; time is that of the training loop alone. The engines shuffle and average differently, so losses they log do not
+compare: `loss_after` is the trained model's mean loss a completion token over the 64 rows, computed alike for all. Run
+alone on the machine:
 
     python tests/benchmarks/training.py [--llamafactory PYTHON]
 """
@@ -44,17 +45,25 @@ class SilentRun:
         """Drop the metrics."""
 
 
-def result(log_history: list[dict[str, float]], seconds: float) -> dict[str, Any]:
-    """Return what is compared."""
-    losses = [entry["loss"] for entry in log_history if "loss" in entry]
-    return {"seconds": round(seconds, 2), "mean_loss": round(sum(losses) / len(losses), 4), "steps": len(losses)}
-
-
-def timed(trainer: Any) -> dict[str, Any]:
+def timed(trainer: Any, rows: list[TokenRow]) -> dict[str, Any]:
     """Train and return time and loss."""
     started = time.monotonic()
     trainer.train()
-    return result(trainer.state.log_history, time.monotonic() - started)
+    return {"seconds": round(time.monotonic() - started, 2), "loss_after": loss_after(trainer.model, rows)}
+
+
+def loss_after(model: Any, rows: list[TokenRow]) -> float:
+    """Return the mean cross entropy of a model over all completion tokens of the rows."""
+    import torch
+
+    total, count = 0.0, 0
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for row in rows:
+            logits = model(input_ids=torch.tensor([row.input_ids])).logits[0, :-1].float()
+            labels = torch.tensor(row.labels[1:])
+            total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+            count += int((labels >= 0).sum())
+    return round(total / count, 4)
 
 
 def ours(base: Path, rows: list[TokenRow], tokenizer: Any, scratch: Path) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def ours(base: Path, rows: list[TokenRow], tokenizer: Any, scratch: Path) -> dic
     report = StepReport(SilentRun(), [0] * STEPS)  # type: ignore[arg-type]
     args = to_sft_config(params, scratch)
     args.save_strategy = "no"
-    return timed(CompletionTrainer(load_trainable(base, params), args, rows, order, tokenizer, [report]))
+    return timed(CompletionTrainer(load_trainable(base, params), args, rows, order, tokenizer, [report]), rows)
 
 
 def plain_trl(base: Path, rows: list[TokenRow], tokenizer: Any, scratch: Path) -> dict[str, Any]:
@@ -89,7 +98,7 @@ def plain_trl(base: Path, rows: list[TokenRow], tokenizer: Any, scratch: Path) -
     lora = LoraConfig(r=16, lora_alpha=32, target_modules=LINEAR, task_type="CAUSAL_LM")
     data = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows])
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    return timed(SFTTrainer(model, config, train_dataset=data, processing_class=tokenizer, peft_config=lora))
+    return timed(SFTTrainer(model, config, train_dataset=data, processing_class=tokenizer, peft_config=lora), rows)
 
 
 ENGINES = {"tunegate": ours, "trl": plain_trl}
@@ -131,9 +140,19 @@ def llamafactory(python: Path, base: Path, rows_file: Path, folder: Path) -> dic
     command = [str(python), "-m", "llamafactory.cli", "train", str(folder / "train.yaml")]
     environment = os.environ | TELEMETRY_OFF | {"HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
     subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
-    state = json.loads((folder / "out" / "trainer_state.json").read_text(encoding="utf-8"))
     seconds = json.loads((folder / "out" / "train_results.json").read_text(encoding="utf-8"))["train_runtime"]
-    return result(state["log_history"], seconds)
+    return {"seconds": round(seconds, 2), "loss_after": adapter_loss(base, folder / "out", rows_file)}
+
+
+def adapter_loss(base: Path, adapter: Path, rows_file: Path) -> float:
+    """Return `loss_after` of an adapter on disk."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    rows = encode_rows(rows_file, load_tokenizer(base), MAX_LENGTH).rows
+    return loss_after(PeftModel.from_pretrained(model, adapter), rows)
 
 
 def main() -> None:
