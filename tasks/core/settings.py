@@ -105,7 +105,7 @@ class QuantizeParams(Section):
     group_sizes: list[int] = Field(min_length=1, description="preferred first; the first that divides every layer")
     calibration_rows: int = Field(ge=1)
     max_length_tokens: int = Field(ge=16)
-    grid_points: int = Field(ge=2)
+    grid_points: int = Field(ge=3, description="llm-compressor 0.14 divides by grid points - 2")
     ignore: list[str]
     seed: int
 

@@ -80,7 +80,7 @@ def small_model(tmp_path):
 def _quantized(root, name, **changes):
     output = root / name
     output.mkdir()
-    params = PARAMS.model_copy(update={"grid_points": 2, "calibration_rows": 4, **changes})
+    params = PARAMS.model_copy(update={"grid_points": 3, "calibration_rows": 4, **changes})
     quantize(params, output=output, merged=root / "merged", prepared=root / "prepared")
     return output
 
