@@ -2,9 +2,9 @@
 
 The same 64 rows once through: LoRA r=16 on all linear layers of the bf16 base, batch 4, 16 steps, no gradient
 checkpointing. Each engine trains in a process of its own, one after the other, so that none profits from another's
-warm memory; time is that of the training loop alone. The engines shuffle and average differently, so losses they log do not
-compare: `loss_after` is the trained model's mean loss a completion token over the 64 rows, computed alike for all. Run
-alone on the machine:
+warm memory; time is that of the training loop alone. The engines shuffle and average differently, so the losses they
+log do not compare: `loss_after` is the trained model's mean loss a completion token over the 64 rows, computed alike
+for all. Run alone on the machine:
 
     python tests/benchmarks/training.py [--llamafactory PYTHON]
 """
