@@ -1,5 +1,6 @@
 """C-Eval-schema suites: what is read, how it is asked, what is refused."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from tasks.evaluation import ceval
 
 HEADER = "id,question,A,B,C,D,answer,explanation\n"
 ROW = "0,碘片应在____服用。,照射前或照射初期,一周以后,一月以后,从不,A,\n"
-REAL = Path("/work/shared/data/ceval")
+#: C-Eval proper in its official layout, beside the checkout or named by a variable; never in the repository.
+REAL = Path(os.environ.get("TUNEGATE_CEVAL_DIR") or Path(__file__).parents[4] / "shared" / "data" / "ceval")
 ROOT = Path(__file__).parents[3]
 
 
