@@ -4,7 +4,8 @@ from typing import Any
 
 from tasks.core.files import read_json
 from tasks.core.project import Project
-from tasks.core.stage import DOSSIER, GATE, HOPS, VALIDATION, report_of
+from tasks.core.stage import DOSSIER, GATE, HOPS, VALIDATION
+from tasks.release.registry import hop_metrics
 
 METRICS = ("domain_bits_per_byte", "ceval_accuracy", "domain_choice_accuracy", "safety_accuracy")
 
@@ -45,7 +46,7 @@ def _exchange(item: dict[str, str]) -> list[str]:
 
 def _hop_table(project: Project) -> list[str]:
     """Return the metrics of every hop as lines."""
-    reports = {hop: read_json(project.root / report_of(hop) / "results.json")["metrics"] for hop in HOPS}
+    reports = hop_metrics(project)
     lines = [f"  {'':<24}" + "".join(f"{hop:>10}" for hop in HOPS)]
     for name in METRICS:
         cells = "".join(f"{reports[hop][name]:>10.3f}" for hop in HOPS if name in reports[hop])

@@ -7,7 +7,7 @@ from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
 from tasks.release.history import read_history
-from tasks.release.reconcile import promote
+from tasks.release.reconcile import next_command, promote
 from tasks.release.registry import Registry, requester
 from tasks.serving import control
 from tasks.serving.ask import ask
@@ -30,9 +30,9 @@ def go_live(
     registry = Registry(project, settings.register_.model_name)
     champion = registry.champion()
     running = control.host_status(project) is not None
-    if (why := refusal(registry.version(number), settings.promote)) is not None:
-        next_command = f"tunegate approve {number} --by NAME --reason TEXT, then tunegate promote {number}"
-        return _not_asked(f"version {number} waits: {why}\n  next: {next_command}")
+    version = registry.version(number)
+    if (why := refusal(version, settings.promote)) is not None:
+        return _not_asked(f"version {number} waits: {why}\n  next: {next_command(version)}")
     if (not champion or champion.number != number) and number in {event.version for event in read_history(registry)}:
         # A scheduled run with nothing changed must not undo a rollback.
         return _not_asked(f"version {number} was champion before and was replaced\n  next: tunegate promote {number}")
@@ -40,7 +40,7 @@ def go_live(
         return _not_asked(f"nothing changed: version {number} is champion already; tunegate serve brings it up")
     try:
         promote(project, settings, number, by=requester(), reason="tunegate run: PASS, no approval outstanding")
-        answers = _ask_all(project, settings)
+        answers = ask(project, settings.promote.smoke_prompts, timeout_s=settings.promote.smoke_timeout_s)
         report("promote: asked the gateway %d questions, it answered", len(answers))
     finally:
         if not running and not keep_serving:
@@ -53,10 +53,3 @@ def go_live(
 def _not_asked(outcome: str) -> dict[str, Any]:
     """Return the result of a run after which nothing was served."""
     return {"outcome": outcome, "answers": []}
-
-
-def _ask_all(project: Project, settings: Settings) -> list[dict[str, str]]:
-    """Ask the gateway the smoke prompts and return what a caller would have read."""
-    timeout_s = settings.promote.smoke_timeout_s
-    prompts = settings.promote.smoke_prompts
-    return [{"question": prompt, "answer": ask(project, prompt, timeout_s=timeout_s)} for prompt in prompts]

@@ -59,7 +59,7 @@ def promote(
     registry = Registry(project, settings.register_.model_name)
     version = registry.version(number)
     if (why := refusal(version, settings.promote)) is not None:
-        raise GateFailedError(f"version {number} may not go live: {why}", _next_command(version))
+        raise GateFailedError(f"version {number} may not go live: {why}", next_command(version))
     before = registry.champion()
     with _exclusively(project):
         registry.set_champion(number)
@@ -128,7 +128,7 @@ def _record(registry: Registry, kind: Kind, number: str, by: str, reason: str) -
         append_event(registry, kind, number, by, reason)
 
 
-def _next_command(version: Version) -> str:
+def next_command(version: Version) -> str:
     """Return what to do about a version that may not go live."""
     if version.verdict != "PASS":
         return "read data/reports/dossier/index.html, mend the cause, tunegate run"

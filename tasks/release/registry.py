@@ -139,11 +139,16 @@ def register(project: Project, settings: Settings) -> Version:
         if known.tags.get(f"{PREFIX}evidence") == tags[f"{PREFIX}evidence"]:
             log.info("register: version %s holds this evidence already", known.number)
             return known
-    run_id = _record_run(project, settings, registry, tags)
+    run_id = _record_run(project, registry, tags)
     source = f"{registry.client.get_run(run_id).info.artifact_uri}/{MODEL_ARTIFACT}"
     made = registry.client.create_model_version(registry.name, source=source, run_id=run_id, tags=tags)
     log.info("register: %s version %s, verdict %s", registry.name, made.version, tags[f"{PREFIX}verdict"])
     return registry.version(str(made.version))
+
+
+def hop_metrics(project: Project) -> dict[str, dict[str, float]]:
+    """Return the metrics of every hop, as the evaluations wrote them."""
+    return {hop: read_json(project.root / report_of(hop) / "results.json")["metrics"] for hop in HOPS}
 
 
 def requester() -> str:
@@ -174,13 +179,12 @@ def _tags(project: Project) -> dict[str, str]:
         "requested_by": requester(),
         "approvals": "[]",
     }
-    for hop in HOPS:
-        metrics = read_json(project.root / report_of(hop) / "results.json")["metrics"]
+    for hop, metrics in hop_metrics(project).items():
         tags |= {f"metric.{hop}.{name}": f"{value:.6f}" for name, value in metrics.items()}
     return {f"{PREFIX}{name}": value for name, value in tags.items()}
 
 
-def _record_run(project: Project, settings: Settings, registry: Registry, tags: dict[str, str]) -> str:
+def _record_run(project: Project, registry: Registry, tags: dict[str, str]) -> str:
     """Complete the training run (or make one where DVC restored the training) with metrics and artifacts."""
     client = registry.client
     adapter = read_manifest(project.root / ADAPTER)
@@ -192,8 +196,7 @@ def _record_run(project: Project, settings: Settings, registry: Registry, tags: 
         else client.create_run(tracking.experiment_id(client, project), tags=trained).info.run_id
     )
     client.set_tag(run_id, f"{PREFIX}model_lineage_id", tags[f"{PREFIX}lineage_id"])
-    for hop in HOPS:
-        metrics = read_json(project.root / report_of(hop) / "results.json")["metrics"]
+    for hop, metrics in hop_metrics(project).items():
         for name, value in metrics.items():
             client.log_metric(run_id, f"{hop}.{name}", value)
     client.log_artifacts(run_id, str(project.root / AWQ), MODEL_ARTIFACT)

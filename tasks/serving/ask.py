@@ -1,9 +1,10 @@
-"""Ask the gateway one question, as a caller would: with a key, over HTTP."""
+"""Ask the gateway questions, as a caller would: with a key, over HTTP."""
 
 import json
 import secrets
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 
 from tasks.core.errors import TransientError
 from tasks.core.project import Project
@@ -13,8 +14,8 @@ from tasks.serving.paths import keys_path
 MAX_ANSWER_TOKENS = 96
 
 
-def ask(project: Project, question: str, *, timeout_s: float) -> str:
-    """Return the champion's answer to one question.
+def ask(project: Project, questions: Iterable[str], *, timeout_s: float) -> list[dict[str, str]]:
+    """Return [{"question", "answer"}] as the champion answers.
 
     A key is made for this call alone and revoked after it.
 
@@ -24,6 +25,14 @@ def ask(project: Project, question: str, *, timeout_s: float) -> str:
     keys = KeyStore(keys_path(project))
     name = f"run-{secrets.token_hex(4)}"
     token = keys.create(name, "caller")
+    try:
+        return [{"question": text, "answer": _answer(project, token, text, timeout_s)} for text in questions]
+    finally:
+        keys.revoke(name)
+
+
+def _answer(project: Project, token: str, question: str, timeout_s: float) -> str:
+    """Return the answer to one question."""
     body = {
         "model": "champion",
         "messages": [{"role": "user", "content": question}],
@@ -42,6 +51,4 @@ def ask(project: Project, question: str, *, timeout_s: float) -> str:
         raise TransientError(
             f"the gateway at {project.gateway_url} did not answer: {error}", "tunegate status"
         ) from error
-    finally:
-        keys.revoke(name)
     return answer.strip()
