@@ -3,10 +3,18 @@
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prefect wants its home on import and warns, an error here, where a clean checkout has no such folder yet."""
+    home = tempfile.TemporaryDirectory(prefix="tunegate-prefect-")
+    config.add_cleanup(home.cleanup)
+    os.environ["PREFECT_HOME"] = home.name
 
 
 class Running:
