@@ -27,12 +27,65 @@ class BaseModelParams(Section):
     digest: str | None
 
 
-class NearDuplicateParams(Section):
-    """MinHash over character n-grams; `jaccard` is the similarity from which two rows are one."""
+class FileParams(Section):
+    """What is known better about one raw file than its content shows; null: detected."""
 
-    ngram_characters: int = Field(ge=2)
+    format: Literal["alpaca", "sharegpt", "messages", "multilingual_thinking", "preference"] | None
+    encoding: Literal["utf-8", "utf-16", "gb18030"] | None
+
+
+class ReadParams(Section):
+    """Raw files to rows."""
+
+    on_bad_row: Literal["quarantine", "stop"]
+    on_bad_file: Literal["quarantine", "stop"]
+    max_row_mib: int = Field(ge=1, description="a longer line or item is quarantined unread")
+    repair_mojibake: bool
+    files: dict[str, FileParams] = Field(description="overrides by path under data/raw")
+
+
+Policy = Literal["mask", "pseudonymize", "drop", "keep"]
+
+
+class PrivacyPolicies(Section):
+    """What happens to each type of personal data; `drop` drops the whole row."""
+
+    resident_id: Policy
+    mobile: Policy
+    landline: Policy
+    email: Policy
+    bank_card: Policy
+    passport: Policy
+    licence_plate: Policy
+    credit_code: Policy
+    ip: Policy
+    coordinates: Policy
+    person_name: Policy
+    address: Policy
+    organisation: Policy
+
+
+class PrivacyParams(Section):
+    """Desensitization; a pseudonym's key comes from TUNEGATE_PSEUDONYM_KEY."""
+
+    policies: PrivacyPolicies
+    organisations: str | None = Field(description="file under the project root, one name a line")
+
+
+class NearDuplicateParams(Section):
+    """MinHash over n-grams; `jaccard` is the similarity from which two rows are one."""
+
+    ngram_characters: int = Field(ge=2, description="Chinese")
+    ngram_words: int = Field(ge=1, description="English")
     permutations: int = Field(ge=16)
     jaccard: float = Fraction
+
+
+class EvalSetParams(Section):
+    """A further evaluation set: a folder of C-Eval- or CMMLU-shaped CSVs, or a domain pack."""
+
+    name: str
+    path: str
 
 
 class DecontaminateParams(Section):
@@ -40,17 +93,25 @@ class DecontaminateParams(Section):
 
     ngram_characters: int = Field(ge=2)
     containment: float = Fraction
+    extra_sets: list[EvalSetParams]
 
 
 class PrepareParams(Section):
     """Raw instruction rows to one chat schema; every row's fate in the ledger."""
 
-    on_bad_row: Literal["quarantine", "stop"]
-    mask: list[Literal["resident_id", "mobile", "landline", "email", "bank_card", "licence_plate", "ip"]]
+    read: ReadParams
+    privacy: PrivacyParams
     near_duplicate: NearDuplicateParams
     decontaminate: DecontaminateParams
     validation_fraction: float = Fraction
     calibration_rows: int = Field(ge=1)
+
+
+class DriftParams(Section):
+    """Comparison with the profile of the last released dataset (`tunegate data profile --write FILE`)."""
+
+    reference: str | None = Field(description="file under the project root; null: nothing to compare with")
+    max_stability_index: float = Field(gt=0, description="population stability index, for each distribution")
 
 
 class ValidateParams(Section):
@@ -62,6 +123,7 @@ class ValidateParams(Section):
     min_chinese_fraction: float = Fraction
     answer_characters: tuple[int, int]
     max_turns: int = Field(ge=1)
+    drift: DriftParams
 
 
 class LoraParams(Section):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tasks.data.normalization import normalize
+from tasks.data.matching.normalization import normalize
 
 Message = dict[str, str]
 SEPARATOR = "\x1f"

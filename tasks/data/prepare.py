@@ -12,14 +12,14 @@ from tasks.core.files import write_json, write_jsonl
 from tasks.core.progress import Progress
 from tasks.core.settings import CevalParams, DomainParams, PrepareParams
 from tasks.data.conversation import ChatRow, Message
-from tasks.data.decontaminate import Leak, LeakFinder
-from tasks.data.deduplicate import BEST_ROW_RULE, Cluster, deduplicate
-from tasks.data.desensitize import find_spans, replace_spans
-from tasks.data.eval_sets import EvalItem, read_eval_sets
-from tasks.data.formats import parse
-from tasks.data.ledger import Ledger
+from tasks.data.matching.decontaminate import Leak, LeakFinder
+from tasks.data.matching.deduplicate import BEST_ROW_RULE, Cluster, deduplicate
+from tasks.data.privacy.desensitize import find_spans, replace_spans
+from tasks.data.matching.eval_sets import EvalItem, read_eval_sets
+from tasks.data.reading.formats import parse
+from tasks.data.ledger.ledger import Ledger
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS, BadRowError
-from tasks.data.raw import INSTRUCTIONS, RawRow, read_raw
+from tasks.data.reading.raw import INSTRUCTIONS, RawRow, read_raw
 from tasks.data.split import calibration_rows, in_validation
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl, replaced_directory, write_json
 from tasks.core.project import Project
 from tasks.core.settings import ValidateParams
-from tasks.data.desensitize import ALL_TYPES, mask_text
-from tasks.data.expectations import Outcome, run_expectations
-from tasks.data.frames import read_prepared, row_frame, totals_frame
+from tasks.data.privacy.desensitize import ALL_TYPES, mask_text
+from tasks.data.expectations.suites import Outcome, run_expectations
+from tasks.data.expectations.frames import read_prepared, row_frame, totals_frame
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from tasks.core.errors import ConfigError, MissingToolError, TunegateError
 from tasks.core.files import read_json, write_json
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
-from tasks.data.desensitize import mask_text
+from tasks.data.privacy.desensitize import mask_text
 from tasks.serving.audit import AuditLog
 from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.keys import KeyStore

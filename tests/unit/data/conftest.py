@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.project import TELEMETRY_OFF
-from tasks.core.settings import CevalParams, DomainParams, PrepareParams
+from tasks.core.settings import CevalParams, DomainParams, PrepareParams, PrivacyPolicies
 from tasks.data.conversation import ChatRow
 from tasks.data.prepare import prepare
 
@@ -23,10 +23,12 @@ CEVAL = CevalParams(
 DOMAIN = DomainParams(path="data/raw/eval/domain", limit=None)
 PREPARE = PrepareParams.model_validate(
     {
-        "on_bad_row": "quarantine",
-        "mask": ["resident_id", "mobile", "landline", "email", "bank_card", "licence_plate", "ip"],
-        "near_duplicate": {"ngram_characters": 5, "permutations": 128, "jaccard": 0.8},
-        "decontaminate": {"ngram_characters": 8, "containment": 0.6},
+        "read": {
+            "on_bad_row": "quarantine", "on_bad_file": "stop", "max_row_mib": 8, "repair_mojibake": True, "files": {},
+        },
+        "privacy": {"policies": dict.fromkeys(PrivacyPolicies.model_fields, "mask"), "organisations": None},
+        "near_duplicate": {"ngram_characters": 5, "ngram_words": 3, "permutations": 128, "jaccard": 0.8},
+        "decontaminate": {"ngram_characters": 8, "containment": 0.6, "extra_sets": []},
         "validation_fraction": 0.0,
         "calibration_rows": 4,
     }

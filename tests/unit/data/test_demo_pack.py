@@ -10,11 +10,11 @@ import pytest
 
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.settings import load_settings
-from tasks.data.decontaminate import LeakFinder
-from tasks.data.desensitize import ALL_TYPES, find_spans
-from tasks.data.eval_sets import read_eval_sets
-from tasks.data.formats import parse
-from tasks.data.normalization import normalize
+from tasks.data.matching.decontaminate import LeakFinder
+from tasks.data.privacy.desensitize import ALL_TYPES, find_spans
+from tasks.data.matching.eval_sets import read_eval_sets
+from tasks.data.reading.formats import parse
+from tasks.data.matching.normalization import normalize
 from tasks.data.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[3]

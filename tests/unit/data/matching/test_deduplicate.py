@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tasks.core.settings import NearDuplicateParams
 from tasks.data.conversation import ChatRow
-from tasks.data.deduplicate import deduplicate
-from tasks.data.ngrams import MinHash, gram_sequence, grams, jaccard, rows_per_band
+from tasks.data.matching.deduplicate import deduplicate
+from tasks.data.matching.ngrams import MinHash, gram_sequence, grams, jaccard, rows_per_band
 
 PARAMS = NearDuplicateParams(ngram_characters=5, permutations=128, jaccard=0.8)
 Chat = Callable[..., ChatRow]

@@ -14,8 +14,8 @@ from typing import Any
 from tasks.core.progress import Progress
 from tasks.core.settings import NearDuplicateParams
 from tasks.data.conversation import ChatRow, content_key
-from tasks.data.ngrams import MinHash, grams, jaccard, rows_per_band
-from tasks.data.normalization import normalize
+from tasks.data.matching.ngrams import MinHash, grams, jaccard, rows_per_band
+from tasks.data.matching.normalization import normalize
 
 log = logging.getLogger(__name__)
 

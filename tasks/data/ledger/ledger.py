@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tasks.core.errors import DataContractError
-from tasks.data.raw import RawRow
+from tasks.data.reading.raw import RawRow
 
 Fate = Literal["kept", "dropped", "quarantined"]
 FATES: tuple[Fate, ...] = ("kept", "dropped", "quarantined")

@@ -6,8 +6,8 @@ import pytest
 
 from tasks.core.settings import DecontaminateParams
 from tasks.data.conversation import ChatRow
-from tasks.data.decontaminate import LeakFinder
-from tasks.data.eval_sets import EvalItem
+from tasks.data.matching.decontaminate import LeakFinder
+from tasks.data.matching.eval_sets import EvalItem
 
 Chat = Callable[..., ChatRow]
 PARAMS = DecontaminateParams(ngram_characters=8, containment=0.6)

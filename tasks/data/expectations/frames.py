@@ -11,11 +11,11 @@ from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.settings import DecontaminateParams
 from tasks.data.conversation import ChatRow, content_key
-from tasks.data.decontaminate import LeakFinder
-from tasks.data.desensitize import find_spans
-from tasks.data.eval_sets import EvalItem
-from tasks.data.ledger import FATES
-from tasks.data.reasoning import is_well_formed
+from tasks.data.matching.decontaminate import LeakFinder
+from tasks.data.privacy.desensitize import find_spans
+from tasks.data.matching.eval_sets import EvalItem
+from tasks.data.ledger.ledger import FATES
+from tasks.data.reading.reasoning import is_well_formed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataContractError
-from tasks.data.ledger import Ledger, row_id
+from tasks.data.ledger.ledger import Ledger, row_id
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
-from tasks.data.raw import RawRow
+from tasks.data.reading.raw import RawRow
 
 BOM = b"\xef\xbb\xbf"
 GOOD = {"instruction": "什么是隐蔽？", "output": "进入建筑物，关闭门窗和通风，收听官方消息。"}

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tasks.core.settings import ValidateParams
-from tasks.data.data_docs import FIXED_RUN, finish_site, site_config
-from tasks.data.outcome import Outcome, Severity, limits_in_words
+from tasks.data.expectations.data_docs import FIXED_RUN, finish_site, site_config
+from tasks.data.expectations.outcome import Outcome, Severity, limits_in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.data.desensitize import ALL_TYPES, find_spans, luhn_valid, mask_text, resident_id_check
+from tasks.data.privacy.desensitize import ALL_TYPES, find_spans, luhn_valid, mask_text, resident_id_check
 
 FULL_WIDTH = {code - 0xFEE0: code for code in range(0xFF01, 0xFF5F)}
 

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.data.outcome import Outcome
+from tasks.data.expectations.outcome import Outcome
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLOCK = re.compile(r"\d{8}T\d{6}\.\d+Z")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.data.normalization import is_mojibake, language_of, normalize
+from tasks.data.matching.normalization import is_mojibake, language_of, normalize
 
 
 @pytest.mark.parametrize(

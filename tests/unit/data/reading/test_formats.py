@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.data.formats import parse
+from tasks.data.reading.formats import parse
 from tasks.data.problems import QUARANTINE_REASONS, BadRowError
 
 U, A = "碘片什么时候服用？", "接到卫生部门通知后服用，最好在照射开始前24 h内。"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.data.conversation import Message
-from tasks.data.normalization import is_mojibake, language_of
+from tasks.data.matching.normalization import is_mojibake, language_of
 from tasks.data.problems import BadRowError
-from tasks.data.reasoning import fold
+from tasks.data.reading.reasoning import fold
 
 TOOL_ROLES = frozenset({"observation", "function_call", "function", "tool", "tool_call", "tool_response"})
 SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}

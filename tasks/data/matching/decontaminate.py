@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from tasks.core.settings import DecontaminateParams
 from tasks.data.conversation import ChatRow
-from tasks.data.eval_sets import EvalItem
-from tasks.data.ngrams import Grams, gram_sequence, grams
-from tasks.data.normalization import han_count, normalize
+from tasks.data.matching.eval_sets import EvalItem
+from tasks.data.matching.ngrams import Grams, gram_sequence, grams
+from tasks.data.matching.normalization import han_count, normalize
 
 #: From this weight (a Chinese character 1, any other character a third) a question identifies itself.
 SELF_IDENTIFYING_WEIGHT = 18

@@ -1,0 +1,1 @@
+"""The fate of every raw row, and the questions people ask about it."""

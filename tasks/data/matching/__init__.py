@@ -1,0 +1,1 @@
+"""What stands twice and what leaks: normalization, n-grams, duplicates, evaluation items in training rows."""
