@@ -12,7 +12,8 @@ class TunegateError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        # Both arguments, or an error that crosses a process border loses its hint.
+        super().__init__(message, hint)
         self.message = message
         self.hint = hint
 
