@@ -27,10 +27,13 @@ class BaseModelParams(Section):
     digest: str | None
 
 
+Format = Literal["alpaca", "sharegpt", "messages", "multilingual_thinking", "preference"]
+
+
 class FileParams(Section):
     """What is known better about one raw file than its content shows; null: detected."""
 
-    format: Literal["alpaca", "sharegpt", "messages", "multilingual_thinking", "preference"] | None
+    format: Format | None
     encoding: Literal["utf-8", "utf-16", "gb18030"] | None
 
 
@@ -110,19 +113,37 @@ class PrepareParams(Section):
 class DriftParams(Section):
     """Comparison with the profile of the last released dataset (`tunegate data profile --write FILE`)."""
 
-    reference: str | None = Field(description="file under the project root; null: nothing to compare with")
+    reference: str | None = Field(description="file under data/raw; null: nothing to compare with")
     max_stability_index: float = Field(gt=0, description="population stability index, for each distribution")
 
 
+class RawParams(Section):
+    """What the raw files themselves must be."""
+
+    min_understood_fraction: float = Fraction
+    max_damaged_files: int = Field(ge=0)
+
+
+class FormatParams(Section):
+    """Thresholds of the rows of one format; null: those of all rows."""
+
+    answer_characters: tuple[int, int] | None
+    max_turns: int | None
+
+
 class ValidateParams(Section):
-    """Thresholds of the Great Expectations suites; `critical` ones stop the run."""
+    """Thresholds of the Great Expectations suites; `critical` ones stop the run, `warning` ones are reported."""
 
     min_train_rows: int = Field(ge=1)
     max_quarantined_fraction: float = Fraction
     max_dropped_fraction: float = Fraction
+    max_too_long_fraction: float = Fraction
     min_chinese_fraction: float = Fraction
     answer_characters: tuple[int, int]
     max_turns: int = Field(ge=1)
+    raw: RawParams
+    formats: dict[Format, FormatParams]
+    severities: dict[str, Literal["critical", "warning"]] = Field(description="by expectation, where not the usual one")
     drift: DriftParams
 
 

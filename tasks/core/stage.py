@@ -109,7 +109,7 @@ _GATE_CODE = tuple(
                  "gate_words", "model_files")
 )  # fmt: skip
 _DOSSIER_CODE = (
-    *(f"tasks/release/dossier{part}.py" for part in ("", "_charts", "_facts")),
+    *(f"tasks/release/dossier{part}.py" for part in ("", "_charts", "_data", "_data_charts", "_facts")),
     "tasks/release/gate_words.py",
     "tasks/release/model_files.py",
     "tasks/release/ceval_categories.json",
@@ -130,7 +130,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         name="validate",
         function="tasks.data.validate:validate",
-        inputs=_inputs(prepared=PREPARED),
+        # `raw` holds the profile of the last released dataset.
+        inputs=_inputs(prepared=PREPARED, raw=RAW),
         output=VALIDATION,
         code=_DATA_CODE,
     ),

@@ -20,13 +20,14 @@ EXAMPLE_ROWS = 3
 EXAMPLE_CHARACTERS = 120
 
 
-def validate(params: ValidateParams, *, output: Path, prepared: Path) -> dict[str, Any]:
+def validate(params: ValidateParams, *, output: Path, prepared: Path, raw: Path) -> dict[str, Any]:
     """Check the prepared rows and write validation.json and the Data Docs site.
 
     Args:
         params: thresholds.
         output: folder to fill.
         prepared: output of stage prepare.
+        raw: data/raw of the project; the profile of the last released dataset is read from it.
 
     Returns:
         How many expectations were met and which were not.
