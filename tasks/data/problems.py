@@ -5,20 +5,26 @@ from typing import Final
 #: Reason code -> what it means; the codes a ledger may carry for quarantined rows.
 QUARANTINE_REASONS: Final = {
     "malformed_json": "the line is not JSON",
-    "malformed_encoding": "the line is not UTF-8",
+    "malformed_encoding": "the row is not in the encoding of its file",
+    "malformed_csv": "the row has other columns than the header, or its quotes do not close",
+    "oversized": "the row is longer than max_row_mib",
+    "damaged_file": "the rest of the file cannot be read; counted as one row",
     "not_an_object": "the row is JSON but no object",
     "unknown_format": "no known format has these fields",
     "missing_field": "a field the format needs is absent",
     "wrong_type": "a field has the wrong type",
     "unknown_role": "a turn's role is none of the format's",
     "tool_role": "tool calls and their results are not trained on yet",
-    "wrong_role_order": "turns do not alternate from user to a last assistant",
+    "malformed_tool_call": "a call or a list of tools is not the JSON it must be",
+    "wrong_role_order": "turns do not alternate from user (calls and results between) to a last assistant",
     "empty_turn": "a turn is empty",
     "reasoning_without_answer": "reasoning with no answer after it",
     "unclosed_think": "<think> without </think>",
     "unopened_think": "</think> without <think>",
     "nested_think": "more than one reasoning block in a turn",
     "misplaced_think": "reasoning where none belongs",
+    "untagged_reasoning": "reasoning left in the answer, outside <think>",
+    "language_mismatch": "reasoning or answer in another language than `reasoning_language`",
     "invalid_text": "NUL or half a surrogate pair in the text",
     "mojibake": "text decoded with the wrong encoding",
     "unsupported_language": "neither Chinese nor in Latin letters",
@@ -44,3 +50,7 @@ class BadRowError(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type["BadRowError"], tuple[str, str]]:
+        """Travel between processes: an exception is otherwise rebuilt from its one message."""
+        return BadRowError, (self.reason, self.detail)

@@ -16,16 +16,34 @@ MESSAGE_ROLES = {"system": "system", "developer": "system", "user": "user", "ass
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a raw row says: its format, its language, the concept it names, its messages."""
+    """What a raw row says.
+
+    Args:
+        format: which reader understood it.
+        language: `zh` or `en`, of what is said (without the system turn).
+        concept: what the row teaches, where it names it.
+        messages: optional system, then user, assistant and tool turns in order, ending with assistant.
+        tools: JSON text of the tools on offer.
+        rejected: the answer a preference row refuses; the chosen one is the last message.
+        repairs: {"field": ..., "read_as": encoding} of each text that was decoded wrongly and repaired.
+    """
 
     format: str
     language: str
     concept: str | None
     messages: tuple[Message, ...]
+    tools: str | None = None
+    rejected: str | None = None
+    repairs: tuple[dict[str, str], ...] = ()
 
 
-def parse(row: Any) -> Parsed:
+def parse(row: Any, override_format: str | None = None, *, repair_mojibake: bool = True) -> Parsed:
     """Return a raw row as a chat.
+
+    Args:
+        row: the value of a raw row.
+        override_format: the format all rows of the file have (`params.files`); None: told by the row's fields.
+        repair_mojibake: repair wrongly decoded text where the round trip proves it; else such a row is refused.
 
     Raises:
         BadRowError: the row is no object, of no known format, or breaks its format's rules.

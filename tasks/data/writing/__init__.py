@@ -1,0 +1,1 @@
+"""Prepared rows out again, in the formats other tools read."""
