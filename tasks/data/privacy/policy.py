@@ -1,0 +1,95 @@
+"""What happens to personal data in a conversation, by type: mask, pseudonymize, drop the row, keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.core.settings import PrivacyParams
+from tasks.data.conversation import Message
+from tasks.data.privacy.desensitize import Finder
+from tasks.data.privacy.organisations import read_organisations
+from tasks.data.privacy.pseudonyms import pseudonym, require_key
+from tasks.data.privacy.spans import COVER, Span, replace_spans
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A conversation without personal data, and the record of what was replaced.
+
+    Args:
+        messages: the conversation; what stood under policy `drop` is masked too, so that the row can be shown.
+        masks: `{"message", "type", "start", "end", "policy"}` of each span in the raw text; never the text itself.
+        drop_types: types found whose policy drops the row; empty: the row stays.
+    """
+
+    messages: tuple[Message, ...]
+    masks: tuple[dict[str, Any], ...]
+    drop_types: tuple[str, ...]
+
+
+class Desensitizer:
+    """Finds and replaces personal data by the policies of params.yaml.
+
+    Args:
+        params: policy by type, and the file of organisation names.
+        root: project root, which the file's path is relative to.
+        key: for pseudonyms (`pseudonyms.environment_key`); None where no policy makes one.
+
+    Raises:
+        ConfigError: a policy makes pseudonyms and there is no key, or the file of organisations cannot be read.
+    """
+
+    def __init__(self, params: PrivacyParams, root: Path, key: bytes | None) -> None:
+        policies: dict[str, str] = params.policies.model_dump()
+        self._policies = {type_: policy for type_, policy in policies.items() if policy != "keep"}
+        self._key = require_key(key) if "pseudonymize" in self._policies.values() else None
+        names = read_organisations(root / params.organisations) if params.organisations else ()
+        self._finder = Finder(tuple(self._policies), names)
+
+    def find(self, text: str) -> list[Span]:
+        """Return the personal data in `text` that no policy keeps, in order, without overlaps.
+
+        Masks and pseudonyms are no personal data.
+        """
+        return self._finder.find(text)
+
+    def clean(self, messages: Sequence[Message]) -> Cleaned:
+        """Return the conversation with its personal data masked or pseudonymized, as the policies say.
+
+        All messages are read as one text: who gave a name in the question is recognized by it in the answer.
+        """
+        spans = self._finder.find(f"\n{COVER}\n".join(message["content"] for message in messages))
+        if not spans:
+            return Cleaned(tuple(messages), (), ())
+        cleaned: list[Message] = []
+        masks: list[dict[str, Any]] = []
+        offset = 0
+        for number, message in enumerate(messages):
+            text = message["content"]
+            own = [
+                Span(span.start - offset, span.end - offset, span.type)
+                for span in spans
+                if offset <= span.start < offset + len(text)
+            ]
+            offset += len(text) + 3
+            cleaned.append({**message, "content": self._replaced(text, own)} if own else message)
+            masks += [
+                {
+                    "message": number, "type": span.type, "start": span.start, "end": span.end,
+                    "policy": self._policies[span.type],
+                }
+                for span in own
+            ]  # fmt: skip
+        drop = sorted({mask["type"] for mask in masks if mask["policy"] == "drop"})
+        return Cleaned(tuple(cleaned), tuple(masks), tuple(drop))
+
+    def _replaced(self, text: str, spans: Sequence[Span]) -> str:
+        """Return `text` with each span masked or under its pseudonym."""
+        return replace_spans(text, spans, [self._label(span.type, text[span.start : span.end]) for span in spans])
+
+    def _label(self, type_: str, value: str) -> str:
+        """Return what stands in for a value."""
+        if self._key is None or self._policies[type_] != "pseudonymize":
+            return f"[{type_.upper()}]"
+        return pseudonym(type_, value, self._key)
