@@ -124,8 +124,11 @@ STAGES: tuple[Stage, ...] = (
         function="tasks.data.prepare:prepare",
         inputs=_inputs(raw=RAW),
         output=PREPARED,
-        code=_DATA_CODE,
-        sections=("evaluate.ceval", "evaluate.domain"),
+        # The base model's own tokenizer tells which rows are too long to be trained on.
+        code=(*_DATA_CODE, "tasks/models", "tasks/training/tokenizer.py"),
+        sections=("evaluate.ceval", "evaluate.domain", "train.max_length_tokens"),
+        base_model=True,
+        extras=("scratch",),
     ),
     Stage(
         name="validate",

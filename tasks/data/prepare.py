@@ -1,9 +1,12 @@
-"""Stage prepare: raw instruction files to chat rows for training, with the fate of every raw row on record."""
+"""Stage prepare: raw instruction files to chat rows for training, with the fate of every raw row on record.
+
+Three passes, so that a million rows need neither the memory nor the time of a million objects: each row alone, a chunk
+at a time on every core (`passes.first`); all rows together, as columns (`passes.second`); the files (`passes.third`).
+"""
 
 import logging
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +14,42 @@ from tasks.core.errors import DataContractError
 from tasks.core.files import write_json, write_jsonl
 from tasks.core.progress import Progress
 from tasks.core.settings import CevalParams, DomainParams, PrepareParams
-from tasks.data.conversation import ChatRow, Message
-from tasks.data.matching.decontaminate import Leak, LeakFinder
-from tasks.data.matching.deduplicate import BEST_ROW_RULE, Cluster, deduplicate
-from tasks.data.privacy.desensitize import find_spans, replace_spans
-from tasks.data.matching.eval_sets import EvalItem, read_eval_sets
-from tasks.data.reading.formats import parse
-from tasks.data.ledger.ledger import Ledger
-from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS, BadRowError
-from tasks.data.reading.raw import INSTRUCTIONS, RawRow, read_raw
-from tasks.data.split import calibration_rows, in_validation
+from tasks.data.matching.eval_sets import read_eval_sets
+from tasks.data.passes.facts import Gathered
+from tasks.data.passes.first import ChunkJudge, FirstPass
+from tasks.data.passes.pool import ordered, process_count
+from tasks.data.passes.second import decide
+from tasks.data.passes.summary import summarize
+from tasks.data.passes.third import Outputs
+from tasks.data.privacy.pseudonyms import environment_key
+from tasks.data.reading.raw import INSTRUCTIONS, Chunk, instruction_files, read_chunks
+from tasks.data.tokens import RowLengths
 
 log = logging.getLogger(__name__)
 
-TRAIN, VALIDATION, CALIBRATION = "train", "validation", "calibration"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What is written: rows by split, and the evidence of what was left out."""
-
-    splits: dict[str, list[ChatRow]]
-    clusters: list[Cluster]
-    leaks: list[Leak]
-    items: list[EvalItem]
-    unsearchable: list[EvalItem]
+MEBIBYTE = 1 << 20
 
 
 def prepare(
-    params: PrepareParams, *, output: Path, raw: Path, evaluate_ceval: CevalParams, evaluate_domain: DomainParams
+    params: PrepareParams,
+    *,
+    output: Path,
+    raw: Path,
+    base: Path,
+    scratch: Path,
+    train_max_length_tokens: int,
+    evaluate_ceval: CevalParams,
+    evaluate_domain: DomainParams,
 ) -> dict[str, Any]:
     """Write train.jsonl, validation.jsonl, calibration.jsonl, ledger.jsonl, summary.json and evidence files.
 
     Args:
-        params: what is masked, what counts as a duplicate or a leak, how rows are split.
+        params: how files are read, what happens to personal data, what counts as a duplicate or a leak.
         output: folder to fill.
         raw: data/raw of the project; instruction files are read from its `instructions` folder.
+        base: folder of the base model, whose tokenizer and chat template count the tokens of a row.
+        scratch: folder for texts and band keys between the passes.
+        train_max_length_tokens: longest row that is trained on.
         evaluate_ceval: the C-Eval-shaped suite to keep out of training; a path in it is relative to the project root.
         evaluate_domain: the domain pack to keep out of training.
 
@@ -56,187 +59,73 @@ def prepare(
     Raises:
         DataContractError: there is no row to train on, the ledger does not balance, an input is damaged, or a row is
             bad and `on_bad_row` is `stop`.
+        ConfigError: a pseudonym is asked for and there is no key.
+        TransientError: a worker process was killed.
     """
-    items = read_eval_sets(evaluate_ceval, evaluate_domain, raw.parents[1])
-    ledger = Ledger()
-    rows = [_masked(row, params.mask) for row in _read_rows(raw, ledger, params.on_bad_row)]
-    log.info("prepare: %d rows read, %d understood", ledger.counts()["in"], len(rows))
-    clusters = deduplicate(rows, params.near_duplicate)
-    _settle_duplicates(ledger, clusters, params)
-    finder = LeakFinder(items, params.decontaminate)
-    leaks = _find_leaks(finder, clusters)
-    _settle_leaks(ledger, leaks)
-    leaked = {leak.row_id for leak in leaks}
-    kept = [cluster for cluster in clusters if cluster.kept.row_id not in leaked]
-    prepared = Prepared(_split(kept, params), clusters, leaks, items, finder.unsearchable)
-    _settle_kept(ledger, kept, params)
-    ledger.require_balance(row.row_id for name in (TRAIN, VALIDATION) for row in prepared.splits[name])
-    _require_rows(ledger, prepared, raw)
-    return _write(output, params, ledger, prepared)
-
-
-def _read_rows(raw: Path, ledger: Ledger, on_bad_row: str) -> Iterable[ChatRow]:
-    """Yield the rows that can be understood; settle the others in the ledger."""
-    for row in read_raw(raw):
-        row_id = ledger.enter(row)
-        try:
-            yield _chat_row(row, row_id)
-        except BadRowError as problem:
-            if on_bad_row == "stop":
-                raise DataContractError(
-                    f"{raw / row.source}:{row.line}: {problem}",
-                    "mend or remove the row, or set prepare.on_bad_row: quarantine",
-                ) from problem
-            evidence = {"detail": problem.detail, "line": row.line}
-            ledger.settle(row_id, "quarantined", problem.reason, QUARANTINE_REASONS[problem.reason], evidence)
-
-
-def _chat_row(raw: RawRow, row_id: str) -> ChatRow:
-    """Return a raw row as a chat row, or raise why it cannot be one."""
-    if raw.problem:
-        raise raw.problem
-    parsed = parse(raw.value)
-    return ChatRow(
-        row_id, raw.source, raw.index, raw.line, parsed.format, parsed.language, parsed.concept, parsed.messages
-    )
-
-
-def _masked(row: ChatRow, types: list[Any]) -> ChatRow:
-    """Return the row without personal data of these types, and with the record of what was replaced."""
-    messages: list[Message] = []
-    masks: list[dict[str, Any]] = []
-    for number, message in enumerate(row.messages):
-        spans = find_spans(message["content"], types)
-        messages.append({**message, "content": replace_spans(message["content"], spans)})
-        masks += [{"message": number, "type": span.type, "start": span.start, "end": span.end} for span in spans]
-    return row.with_messages(tuple(messages), tuple(masks)) if masks else row
-
-
-def _find_leaks(finder: LeakFinder, clusters: list[Cluster]) -> list[Leak]:
-    """Return every hit of an evaluation item in a row that would be kept."""
-    progress = Progress(log, "decontaminate", len(clusters), "rows")
-    leaks = []
-    for cluster in clusters:
-        leaks += finder.find(cluster.kept)
-        progress.advance()
-    return leaks
-
-
-def _settle_duplicates(ledger: Ledger, clusters: list[Cluster], params: PrepareParams) -> None:
-    """Write the fate of duplicates."""
-    near = params.near_duplicate
-    rules = {
-        "exact_duplicate": DROP_REASONS["exact_duplicate"],
-        "near_duplicate": f"Jaccard of character {near.ngram_characters}-grams >= {near.jaccard}",
-    }
-    for cluster in clusters:
-        for duplicate in cluster.duplicates:
-            evidence = {
-                "cluster_id": cluster.cluster_id,
-                "duplicate_of": cluster.kept.row_id,
-                "jaccard": round(duplicate.jaccard, 4),
-                "kept_because": BEST_ROW_RULE,
-            }
-            ledger.settle(duplicate.row.row_id, "dropped", duplicate.reason, rules[duplicate.reason], evidence)
-
-
-def _settle_leaks(ledger: Ledger, leaks: list[Leak]) -> None:
-    """Write the fate of rows with evaluation items in them; the best match is the evidence."""
-    hits = Counter(leak.row_id for leak in leaks)
-    for leak in {leak.row_id: leak for leak in reversed(leaks)}.values():
-        evidence = {
-            "eval_set": leak.eval_set,
-            "item_id": leak.item_id,
-            "containment": leak.containment,
-            "items": hits[leak.row_id],
-        }
-        ledger.settle(leak.row_id, "dropped", "eval_leak", leak.rule, evidence)
-
-
-def _settle_kept(ledger: Ledger, clusters: list[Cluster], params: PrepareParams) -> None:
-    """Write the fate of the rows that stay: where they went, what was masked, what they stand for."""
-    for cluster in clusters:
-        row = cluster.kept
-        evidence: dict[str, Any] = {"split": _split_of(row, params), "format": row.format}
-        if cluster.duplicates:
-            evidence["cluster_id"] = cluster.cluster_id
-        if row.masks:
-            evidence |= {"masks": dict(Counter(mask["type"] for mask in row.masks)), "spans": list(row.masks)}
-        reason = "personal_data_masked" if row.masks else "clean"
-        rule = f"mask: {', '.join(params.mask)}" if row.masks else "no rule matched"
-        ledger.settle(row.row_id, "kept", reason, rule, evidence)
-
-
-def _split_of(row: ChatRow, params: PrepareParams) -> str:
-    """Return the split a kept row belongs to."""
-    return VALIDATION if in_validation(row, params.validation_fraction) else TRAIN
-
-
-def _split(clusters: list[Cluster], params: PrepareParams) -> dict[str, list[ChatRow]]:
-    """Return the kept rows by split; calibration is part of train."""
-    splits: dict[str, list[ChatRow]] = {TRAIN: [], VALIDATION: []}
-    for cluster in clusters:
-        splits[_split_of(cluster.kept, params)].append(cluster.kept)
-    return splits | {CALIBRATION: calibration_rows(splits[TRAIN], params.calibration_rows)}
-
-
-def _require_rows(ledger: Ledger, prepared: Prepared, raw: Path) -> None:
-    """Refuse a result nothing can be trained on."""
-    if prepared.splits[TRAIN]:
-        return
-    counts = ledger.counts()
-    reasons = ledger.reasons()
-    left_out = [(n, reason) for fate in ("quarantined", "dropped") for reason, n in reasons[fate].items()]
-    why = f" ({', '.join(f'{n} {reason}' for n, reason in left_out)})" if left_out else ""
-    raise DataContractError(
-        f"no row to train on: {counts['in']} rows in {raw / INSTRUCTIONS}, {counts['kept']} kept{why}",
-        "add instruction rows (Alpaca, ShareGPT or multilingual-thinking), or look at prepare in params.yaml",
-    )
-
-
-def _write(output: Path, params: PrepareParams, ledger: Ledger, prepared: Prepared) -> dict[str, Any]:
-    """Write every file of the stage and return its counts."""
-    for name, rows in prepared.splits.items():
-        write_jsonl(output / f"{name}.jsonl", (row.as_json() for row in rows))
-    write_jsonl(output / "ledger.jsonl", ledger.as_json())
-    write_jsonl(output / "clusters.jsonl", (cluster.as_json() for cluster in prepared.clusters if cluster.duplicates))
-    write_jsonl(output / "leaks.jsonl", (leak.as_json() for leak in prepared.leaks))
-    write_jsonl(output / "eval_questions.jsonl", (item.as_json() for item in prepared.items))
-    summary = _summary(params, ledger, prepared)
+    items = read_eval_sets(evaluate_ceval, evaluate_domain, raw.parents[1], params.decontaminate.extra_sets)
+    spool = _empty(scratch / "spool")
+    setup = FirstPass(params, raw, base, train_max_length_tokens, items, environment_key(), spool)
+    gathered = _judge_all(setup)
+    try:
+        decisions = decide(gathered, params)
+        outputs = Outputs(output, gathered, decisions, params, train_max_length_tokens)
+        outputs.write(Progress(log, "write", len(gathered.columns), "rows"))
+        lengths = RowLengths(base, train_max_length_tokens)
+        summary = summarize(gathered, decisions, outputs, params, lengths, items)
+    finally:
+        gathered.spool.close()
+    _require_rows(summary, raw)
+    write_jsonl(output / "eval_questions.jsonl", (item.as_json() for item in items))
     write_json(output / "summary.json", summary)
+    shutil.rmtree(spool)
     log.info("prepare: %s", ", ".join(f"{n} {name}" for name, n in summary["rows"].items()))
     return {"rows": summary["rows"], "splits": summary["splits"]}
 
 
-def _summary(params: PrepareParams, ledger: Ledger, prepared: Prepared) -> dict[str, Any]:
-    """Return the counts a reviewer asks for first, and the policy they came from."""
-    kept = prepared.splits[TRAIN] + prepared.splits[VALIDATION]
-    masks = Counter(mask["type"] for row in kept for mask in row.masks)
-    sets = sorted({item.eval_set for item in prepared.items})
-    return {
-        "rows": ledger.counts(),
-        "reasons": ledger.reasons(),
-        "masks": {type_: masks[type_] for type_ in params.mask},
-        "leaks": {name: _set_report(name, prepared) for name in sets},
-        "duplicates": {
-            "clusters": sum(bool(cluster.duplicates) for cluster in prepared.clusters),
-            "rule": BEST_ROW_RULE,
-        },
-        "languages": dict(Counter(row.language for row in kept)),
-        "formats": dict(Counter(row.format for row in kept)),
-        "concepts": dict(Counter(row.concept or "unnamed" for row in kept)),
-        "sources": dict(Counter(entry.source for entry in ledger.entries())),
-        "splits": {name: len(rows) for name, rows in prepared.splits.items()},
-        "policy": params.model_dump(mode="json"),
-    }
+def _judge_all(setup: FirstPass) -> Gathered:
+    """Run the first pass over every raw file."""
+    sizes = {path.relative_to(setup.raw).as_posix(): path.stat().st_size for path in instruction_files(setup.raw)}
+    processes = process_count(sum(sizes.values()))
+    gathered = Gathered(setup.spool)
+    chunks = _with_progress(read_chunks(setup.raw, setup.params.read), sizes, gathered, processes)
+    for facts in ordered(ChunkJudge, (setup,), enumerate(chunks), processes):
+        gathered.add(facts)
+    gathered.finish()
+    log.info("prepare: %d rows read", len(gathered.columns))
+    return gathered
 
 
-def _set_report(name: str, prepared: Prepared) -> dict[str, int]:
-    """Return how many items of an evaluation set were looked for, and what was found."""
-    hits = [leak for leak in prepared.leaks if leak.eval_set == name]
-    return {
-        "items": sum(item.eval_set == name for item in prepared.items),
-        "unsearchable": sum(item.eval_set == name for item in prepared.unsearchable),
-        "leaked_items": len({leak.item_id for leak in hits}),
-        "leaked_rows": len({leak.row_id for leak in hits}),
-    }
+def _with_progress(
+    chunks: Iterable[Chunk], sizes: dict[str, int], gathered: Gathered, processes: int
+) -> Iterator[Chunk]:
+    """Yield chunks and tell how many mebibytes of the files are read, how fast, and how long still."""
+    total = max(sum(sizes.values()) // MEBIBYTE, 1)
+    progress = Progress(log, f"read and judge ({processes} process{'es' * (processes > 1)})", total, "MiB")
+    read = 0
+    for chunk in chunks:
+        yield chunk
+        # Rows of an array or a table count as nothing: their files are small beside JSON Lines.
+        read += len(chunk.data) if isinstance(chunk.data, bytes) else 0
+        if (whole := min(read // MEBIBYTE, total)) > progress.done:
+            progress.advance(whole - progress.done, f"{gathered.rows} rows")
+
+
+def _empty(folder: Path) -> Path:
+    """Return a folder without what a killed run left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _require_rows(summary: dict[str, Any], raw: Path) -> None:
+    """Refuse a result nothing can be trained on."""
+    if summary["splits"]["train"]:
+        return
+    reasons = summary["reasons"]
+    left_out = [(n, reason) for fate in ("quarantined", "dropped") for reason, n in reasons[fate].items()]
+    why = f" ({', '.join(f'{n} {reason}' for n, reason in left_out)})" if left_out else ""
+    rows = summary["rows"]
+    raise DataContractError(
+        f"no row to train on: {rows['in']} rows in {raw / INSTRUCTIONS}, {rows['kept']} kept{why}",
+        "add instruction rows (Alpaca, ShareGPT, messages, multilingual-thinking), or look at prepare in params.yaml",
+    )

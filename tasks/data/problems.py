@@ -28,6 +28,8 @@ QUARANTINE_REASONS: Final = {
     "invalid_text": "NUL or half a surrogate pair in the text",
     "mojibake": "text decoded with the wrong encoding",
     "unsupported_language": "neither Chinese nor in Latin letters",
+    "special_token": "a special token of the base model in the text",
+    "template_refuses": "the base model's chat template cannot render the conversation",
 }
 
 #: Reason code -> what it means; for dropped rows.
@@ -35,6 +37,8 @@ DROP_REASONS: Final = {
     "exact_duplicate": "the same conversation after normalization stands elsewhere",
     "near_duplicate": "almost the same conversation stands elsewhere",
     "eval_leak": "the row carries a question of an evaluation set",
+    "personal_data": "personal data of a type whose policy drops the row",
+    "too_long": "more tokens than training takes",
 }
 
 

@@ -1,117 +1,91 @@
 """The fate of every raw row: kept, dropped or quarantined, why, by which rule, on what evidence."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from tasks.core.errors import DataContractError
-from tasks.data.reading.raw import RawRow
+from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
 
 Fate = Literal["kept", "dropped", "quarantined"]
 FATES: tuple[Fate, ...] = ("kept", "dropped", "quarantined")
-ID_CHARACTERS = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of ledger.jsonl."""
+    """One line of ledger.jsonl.
+
+    Args:
+        row_id: stable name from content and origin.
+        source: file relative to data/raw.
+        index: position of the row in its file, from 0.
+        line: line or item number in the file, from 1.
+        format: format it was understood as, None where it was not.
+        fate: what became of it.
+        reason: a key of `QUARANTINE_REASONS` or `DROP_REASONS`, or `clean`, `personal_data_replaced`.
+        rule: the rule that decided, in words.
+        evidence: what the rule found: the row it duplicates, the item it leaks, the spans that were replaced.
+    """
 
     row_id: str
     source: str
     index: int
+    line: int
+    format: str | None
     fate: Fate
     reason: str
     rule: str
     evidence: dict[str, Any]
 
 
-def row_id(source: str, content: str, occurrence: int) -> str:
-    """Return the stable name of a raw row: the same content in the same file keeps it wherever rows are added.
+def row_number(source: str, content: bytes) -> int:
+    """Return the stable number of a raw row: the same content in the same file keeps it wherever rows are added.
 
     Args:
         source: file relative to data/raw.
-        content: canonical text of the row.
-        occurrence: 0 for the first row with this content in the file, 1 for its first copy.
+        content: canonical bytes of the row.
     """
-    origin = "\x1f".join((source, str(occurrence), content))
-    return f"r-{hashlib.sha256(origin.encode('utf-8', 'backslashreplace')).hexdigest()[:ID_CHARACTERS]}"
+    return int.from_bytes(hashlib.sha256(source.encode() + b"\x1f" + content).digest()[:8])
 
 
-class Ledger:
-    """Rows that came in, and the one fate of each."""
+def copy_number(number: int, occurrence: int) -> int:
+    """Return the number of a further copy of a row in its file; the first copy is occurrence 1."""
+    return int.from_bytes(hashlib.sha256(f"{number:016x}\x1f{occurrence}".encode()).digest()[:8])
 
-    def __init__(self) -> None:
-        self._rows: dict[str, RawRow] = {}
-        self._entries: dict[str, Entry] = {}
-        self._seen: Counter[tuple[str, str]] = Counter()
 
-    def enter(self, raw: RawRow) -> str:
-        """Take a raw row in and return its id.
+def row_name(number: int) -> str:
+    """Return a row id as people see it."""
+    return f"r-{number:016x}"
 
-        Raises:
-            DataContractError: two rows got one id.
-        """
-        content = hashlib.sha256(raw.content.encode("utf-8", "backslashreplace")).hexdigest()
-        name = row_id(raw.source, raw.content, self._seen[raw.source, content])
-        self._seen[raw.source, content] += 1
-        if name in self._rows:
-            raise DataContractError(f"two raw rows have the id {name}", "report this: ids must be unique")
-        # The text is not needed again; what stays is the place.
-        self._rows[name] = RawRow(raw.source, raw.index, raw.line, "", None)
-        return name
 
-    def settle(self, name: str, fate: Fate, reason: str, rule: str, evidence: dict[str, Any]) -> None:
-        """Write the fate of a row.
+def fate_of(reason: str) -> Fate:
+    """Return the fate a reason leads to; no reason is a kept row."""
+    if reason in DROP_REASONS:
+        return "dropped"
+    return "quarantined" if reason in QUARANTINE_REASONS else "kept"
 
-        Raises:
-            DataContractError: the row never came in, or already has a fate.
-        """
-        if name not in self._rows or name in self._entries:
-            known = "has a fate already" if name in self._entries else "never came in"
-            raise DataContractError(f"ledger: row {name} {known}", "report this: a row was counted twice or invented")
-        raw = self._rows[name]
-        self._entries[name] = Entry(name, raw.source, raw.index, fate, reason, rule, evidence)
 
-    def entries(self) -> list[Entry]:
-        """Return the entries in the order the rows came in."""
-        return [self._entries[name] for name in self._rows if name in self._entries]
+def require_balance(
+    names: npt.NDArray[np.uint64], fates: dict[Fate, int], written: dict[str, int], rows_in: int
+) -> None:
+    """Check that rows in = kept + dropped + quarantined, that ids are unique and that kept rows are the written ones.
 
-    def require_balance(self, written: Iterable[str]) -> None:
-        """Check that rows in = kept + dropped + quarantined, and that the kept rows are the written ones.
+    Args:
+        names: id numbers of all rows.
+        fates: rows by fate, as counted while the ledger was written.
+        written: rows by output file, as counted while it was written.
+        rows_in: rows that were read.
 
-        Args:
-            written: ids of the rows in the output files.
-
-        Raises:
-            DataContractError: a row has no fate, or kept and written rows differ.
-        """
-        lost = [name for name in self._rows if name not in self._entries]
-        if lost:
-            places = ", ".join(f"{self._rows[name].source}:{self._rows[name].line}" for name in lost[:3])
-            raise DataContractError(
-                f"ledger: {len(lost)} of {len(self._rows)} rows have no fate ({places})", "report this: rows vanished"
-            )
-        kept = Counter(entry.row_id for entry in self.entries() if entry.fate == "kept")
-        differing = (kept - (found := Counter(written))) + (found - kept)
-        if differing:
-            some = ", ".join(sorted(differing)[:3])
-            raise DataContractError(
-                f"ledger: kept rows and written rows differ in {len(differing)} row(s): {some}",
-                "report this: rows vanished or were written twice",
-            )
-
-    def counts(self) -> dict[str, int]:
-        """Return rows in and rows by fate."""
-        fates = Counter(entry.fate for entry in self._entries.values())
-        return {"in": len(self._rows), **{fate: fates[fate] for fate in FATES}}
-
-    def reasons(self) -> dict[str, dict[str, int]]:
-        """Return {fate: {reason: rows}}."""
-        found = Counter((entry.fate, entry.reason) for entry in self._entries.values())
-        return {fate: {reason: n for (of, reason), n in sorted(found.items()) if of == fate} for fate in FATES}
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Return the lines of ledger.jsonl."""
-        return [asdict(entry) for entry in self.entries()]
+    Raises:
+        DataContractError: they differ.
+    """
+    hint = "report this: rows vanished or were counted twice"
+    if sum(fates.values()) != rows_in:
+        raise DataContractError(f"ledger: {rows_in} rows came in, {sum(fates.values())} have a fate", hint)
+    if fates["kept"] != sum(written.values()):
+        raise DataContractError(f"ledger: {fates['kept']} rows are kept, {sum(written.values())} were written", hint)
+    if twins := len(names) - len(np.unique(names)):
+        raise DataContractError(f"ledger: {twins} raw rows share the id of another", "report this: ids must be unique")

