@@ -1,80 +1,102 @@
-"""Personal data out of text: Chinese and English, next to Chinese characters, full-width digits included."""
+"""Personal data out of conversations, by the policy of its type: mask, pseudonymize, drop the row, keep.
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+The serving log imports `mask_text` from here: nothing heavy may be imported at the top.
+"""
 
-from tasks.data.privacy.checksums import luhn_valid, resident_id_check
-from tasks.data.privacy.organisations import OrganisationFinder
-from tasks.data.privacy.spans import ALL_TYPES, Span, covered, readable, replace_spans
-from tasks.data.privacy.structured import find_structured
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "ALL_TYPES",
-    "Finder",
-    "Span",
-    "find_spans",
-    "luhn_valid",
-    "mask_text",
-    "replace_spans",
-    "resident_id_check",
-]
+from tasks.data.privacy.finder import Finder, find_spans, mask_text
+from tasks.data.privacy.organisations import read_organisations
+from tasks.data.privacy.pseudonyms import pseudonym, require_key
+from tasks.data.privacy.spans import ALL_TYPES, COVER, Span, replace_spans
+
+if TYPE_CHECKING:
+    from tasks.core.settings import PrivacyParams
+    from tasks.data.conversation import Message
+
+__all__ = ["ALL_TYPES", "Cleaned", "Desensitizer", "Span", "find_spans", "mask_text", "replace_spans"]
 
 
-class Finder:
-    """Finds personal data of the asked types.
+@dataclass(frozen=True)
+class Cleaned:
+    """A conversation without personal data, and the record of what was replaced.
 
     Args:
-        types: which of ALL_TYPES to look for.
-        organisations: names to find as `organisation`; without them there are none of this type.
+        messages: the conversation; what stood under policy `drop` is masked too, so that the row can be shown.
+        masks: `{"message", "type", "start", "end", "policy"}` of each span in the raw text; never the text itself.
+        drop_types: types found whose policy drops the row; empty: the row stays.
     """
 
-    def __init__(self, types: Sequence[str], organisations: Sequence[str] = ()) -> None:
-        self._types = frozenset(types)
-        self._organisations = OrganisationFinder(organisations if "organisation" in self._types else ())
+    messages: "tuple[Message, ...]"
+    masks: tuple[dict[str, Any], ...]
+    drop_types: tuple[str, ...]
+
+
+class Desensitizer:
+    """Finds and replaces personal data by the policies of params.yaml.
+
+    Args:
+        params: policy by type, and the file of organisation names.
+        root: project root, which the file's path is relative to.
+        key: for pseudonyms (`pseudonyms.environment_key`); None where no policy makes one.
+
+    Raises:
+        ConfigError: a policy makes pseudonyms and there is no key, or the file of organisations cannot be read.
+    """
+
+    def __init__(self, params: "PrivacyParams", root: Path, key: bytes | None) -> None:
+        policies: dict[str, str] = params.policies.model_dump()
+        self._policies = {type_: policy for type_, policy in policies.items() if policy != "keep"}
+        self._key = require_key(key) if "pseudonymize" in self._policies.values() else None
+        names = read_organisations(root / params.organisations) if params.organisations else ()
+        self._finder = Finder(tuple(self._policies), names)
 
     def find(self, text: str) -> list[Span]:
-        """Return the personal data in `text`, in order, without overlaps."""
-        plain = readable(text)
-        found: list[Span] = []
-        # What stood glued to personal data can be recognized once that is out of the way.
-        while more := self._one_pass(plain):
-            found += more
-            plain = covered(plain, more)
-        return sorted(found)
+        """Return the personal data in `text` that no policy keeps, in order, without overlaps.
 
-    def _one_pass(self, plain: str) -> list[Span]:
-        """Return what every recognizer sees in readable text, in order."""
-        found: list[Span] = []
-        for span in self._candidates(plain):
-            if all(span.end <= other.start or other.end <= span.start for other in found):
-                found.append(span)
-        return sorted(found)
+        Masks and pseudonyms are no personal data.
+        """
+        return self._finder.find(text)
 
-    def _candidates(self, plain: str) -> Iterable[Span]:
-        """Yield candidates of every type, the more specific type first."""
-        yield from find_structured(plain, self._types)
-        yield from self._organisations.find(plain)
+    def clean(self, messages: "Sequence[Message]") -> Cleaned:
+        """Return the conversation with its personal data masked or pseudonymized, as the policies say.
 
+        All messages are read as one text: who gave a name in the question is recognized by it in the answer.
+        """
+        spans = self._finder.find(f"\n{COVER}\n".join(message["content"] for message in messages))
+        if not spans:
+            return Cleaned(tuple(messages), (), ())
+        cleaned: list[Message] = []
+        masks: list[dict[str, Any]] = []
+        offset = 0
+        for number, message in enumerate(messages):
+            text = message["content"]
+            own = [
+                Span(span.start - offset, span.end - offset, span.type)
+                for span in spans
+                if offset <= span.start < offset + len(text)
+            ]
+            offset += len(text) + 3
+            cleaned.append({**message, "content": self._replaced(text, own)} if own else message)
+            masks += [
+                {
+                    "message": number, "type": span.type, "start": span.start, "end": span.end,
+                    "policy": self._policies[span.type],
+                }
+                for span in own
+            ]  # fmt: skip
+        drop = sorted({mask["type"] for mask in masks if mask["policy"] == "drop"})
+        return Cleaned(tuple(cleaned), tuple(masks), tuple(drop))
 
-def find_spans(text: str, types: Sequence[str]) -> list[Span]:
-    """Return the personal data of these types in `text`, in order, without overlaps.
+    def _replaced(self, text: str, spans: Sequence[Span]) -> str:
+        """Return `text` with each span masked or under its pseudonym."""
+        return replace_spans(text, spans, [self._label(span.type, text[span.start : span.end]) for span in spans])
 
-    Where two types claim the same characters, the more specific one (`ALL_TYPES` order) has them.
-    """
-    return _finder(tuple(types)).find(text)
-
-
-@lru_cache(maxsize=16)
-def _finder(types: tuple[str, ...]) -> Finder:
-    """Return the finder of these types."""
-    return Finder(types)
-
-
-def mask_text(text: str, types: Sequence[str]) -> tuple[str, dict[str, int]]:
-    """Replace personal data of these types by `[TYPE]` and count what was replaced.
-
-    Masking twice changes nothing more.
-    """
-    spans = find_spans(text, types)
-    return replace_spans(text, spans), dict(Counter(span.type for span in spans))
+    def _label(self, type_: str, value: str) -> str:
+        """Return what stands in for a value."""
+        if self._key is None or self._policies[type_] != "pseudonymize":
+            return f"[{type_.upper()}]"
+        return pseudonym(type_, value, self._key)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.data.privacy.desensitize import ALL_TYPES, find_spans, luhn_valid, mask_text, resident_id_check
+from tasks.data.privacy.checksums import luhn_valid, resident_id_check
+from tasks.data.privacy.desensitize import ALL_TYPES, find_spans, mask_text
 
 FULL_WIDTH = {code - 0xFEE0: code for code in range(0xFF01, 0xFF5F)}
 

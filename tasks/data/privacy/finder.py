@@ -1,0 +1,68 @@
+"""Every type of personal data in one text, without overlaps."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from tasks.data.privacy.organisations import OrganisationFinder
+from tasks.data.privacy.spans import Span, covered, readable, replace_spans
+from tasks.data.privacy.structured import find_structured
+
+
+class Finder:
+    """Finds personal data of the asked types.
+
+    Args:
+        types: which of ALL_TYPES to look for.
+        organisations: names to find as `organisation`; without them there are none of this type.
+    """
+
+    def __init__(self, types: Sequence[str], organisations: Sequence[str] = ()) -> None:
+        self._types = frozenset(types)
+        self._organisations = OrganisationFinder(organisations if "organisation" in self._types else ())
+
+    def find(self, text: str) -> list[Span]:
+        """Return the personal data in `text`, in order, without overlaps."""
+        plain = readable(text)
+        found: list[Span] = []
+        # What stood glued to personal data can be recognized once that is out of the way.
+        while more := self._one_pass(plain):
+            found += more
+            plain = covered(plain, more)
+        return sorted(found)
+
+    def _one_pass(self, plain: str) -> list[Span]:
+        """Return what every recognizer sees in readable text, in order."""
+        found: list[Span] = []
+        for span in self._candidates(plain):
+            if all(span.end <= other.start or other.end <= span.start for other in found):
+                found.append(span)
+        return sorted(found)
+
+    def _candidates(self, plain: str) -> Iterable[Span]:
+        """Yield candidates of every type, the more specific type first."""
+        yield from find_structured(plain, self._types)
+        yield from self._organisations.find(plain)
+
+
+def find_spans(text: str, types: Sequence[str]) -> list[Span]:
+    """Return the personal data of these types in `text`, in order, without overlaps.
+
+    Where two types claim the same characters, the more specific one (`ALL_TYPES` order) has them.
+    """
+    return _finder(tuple(types)).find(text)
+
+
+@lru_cache(maxsize=16)
+def _finder(types: tuple[str, ...]) -> Finder:
+    """Return the finder of these types."""
+    return Finder(types)
+
+
+def mask_text(text: str, types: Sequence[str]) -> tuple[str, dict[str, int]]:
+    """Replace personal data of these types by `[TYPE]` and count what was replaced.
+
+    Masking twice changes nothing more.
+    """
+    spans = find_spans(text, types)
+    return replace_spans(text, spans), dict(Counter(span.type for span in spans))
