@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.settings import DecontaminateParams
-from tasks.data.conversation import ChatRow
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.ngrams import Grams, gram_sequence, grams
-from tasks.data.matching.normalization import han_count, normalize
+from tasks.data.matching.normalization import NormalizedRow, han_count, normalize
 
 #: From this weight (a Chinese character 1, any other character a third) a question identifies itself.
 SELF_IDENTIFYING_WEIGHT = 18
@@ -44,10 +43,17 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
-class Leak:
-    """One evaluation item found in one row."""
+class Hit:
+    """One evaluation item found in one row.
 
-    row_id: str
+    Args:
+        eval_set: name of the evaluation set.
+        item_id: the item in it.
+        containment: share of the question that stands in the row.
+        rule: what made it a leak.
+        question: its first characters.
+    """
+
     eval_set: str
     item_id: str
     containment: float
@@ -55,7 +61,7 @@ class Leak:
     question: str
 
     def as_json(self) -> dict[str, Any]:
-        """Return the hit as a line of leaks.jsonl."""
+        """Return the hit as evidence."""
         return asdict(self)
 
 
@@ -99,10 +105,13 @@ class LeakFinder:
             by_ngram[target.ngram].append(target)
         self._indexes = [_Index(ngram, by_ngram[ngram], self._least) for ngram in sorted(by_ngram)]
 
-    def find(self, row: ChatRow) -> list[Leak]:
-        """Return the evaluation items that stand in `row`, best match first."""
-        turns = [normalize(text) for text in row.spoken]
-        questions = [normalize(message["content"]) for message in row.messages if message["role"] == "user"]
+    def find(self, rows: Sequence[NormalizedRow]) -> list[list[Hit]]:
+        """Return for each row the evaluation items that stand in it, best match first."""
+        return [self._find_one(row) for row in rows]
+
+    def _find_one(self, row: NormalizedRow) -> list[Hit]:
+        turns = row.texts
+        questions = [text for role, text in zip(row.roles, turns, strict=True) if role == "u"]
         text = "\n".join(turns)
         leaks = []
         for index in self._indexes:
@@ -110,7 +119,7 @@ class LeakFinder:
             for target in index.candidates(sequence):
                 containment = self._match(target, sequence, text, questions)
                 if containment is not None:
-                    leaks.append(self._leak(row, target, containment))
+                    leaks.append(self._leak(target, containment))
         return sorted(leaks, key=lambda leak: (-leak.containment, leak.eval_set, leak.item_id))
 
     def _target(self, item: EvalItem, question: str, *, generic: bool) -> _Target:
@@ -141,7 +150,7 @@ class LeakFinder:
             return self._params.containment if target.options else 1.0
         return self._params.containment * (WITH_OPTIONS if target.options else 1.0)
 
-    def _leak(self, row: ChatRow, target: _Target, containment: float) -> Leak:
+    def _leak(self, target: _Target, containment: float) -> Hit:
         """Return the evidence of one hit."""
         rule = (
             f"at least {self._params.containment} of the question's {target.ngram}-grams, or half that and its options"
@@ -149,7 +158,7 @@ class LeakFinder:
         if target.whole:
             rule = "the short question stands in a user turn, whole or with its options"
         item = target.item
-        return Leak(row.row_id, item.eval_set, item.item_id, round(containment, 4), rule, item.question[:80])
+        return Hit(item.eval_set, item.item_id, round(containment, 4), rule, item.question[:80])
 
 
 class _Index:

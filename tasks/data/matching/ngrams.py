@@ -1,79 +1,116 @@
-"""Hashed character n-grams and MinHash signatures of normalized text, vectorized over the characters."""
+"""Hashed n-grams of normalized texts, of one or of a whole chunk at once: of characters and of words."""
 
-import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.data.matching.folding import Points, is_han
+
 Grams = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
+_WORD_BASE = np.uint64(0xD1B54A32D192ED03)
+#: Words longer than this are hashed as if their characters started anew: no harm, such words are no words.
+_LONGEST_WORD = 256
+_TURN_END, _ROW_END, _SPACE = 0x0A, 0x1F, 0x20
+
+
+@dataclass(frozen=True)
+class ChunkGrams:
+    """The n-grams of many rows, in order.
+
+    Args:
+        hashes: one a gram; shape (grams,).
+        rows: the row each stands in, ascending; shape (grams,).
+    """
+
+    hashes: Grams
+    rows: Places
+
+
+def character_grams(texts: Sequence[str], length: int) -> ChunkGrams:
+    """Return the character n-grams of each text; a text shorter than `length` has none."""
+    points, rows = _joined(texts)
+    hashes, starts = _windows(points.astype(np.uint64), length)
+    inside = rows[starts] == rows[starts + length - 1] if length > 1 else points[starts] != _ROW_END
+    inside &= points[starts + length - 1] != _ROW_END
+    return ChunkGrams(hashes[inside], rows[starts[inside]])
+
+
+def word_grams(texts: Sequence[str], length: int) -> ChunkGrams:
+    """Return the word n-grams of each text; a Chinese character is a word."""
+    points, rows = _joined(texts)
+    apart = (points == _SPACE) | (points == _TURN_END) | (points == _ROW_END)
+    alone = is_han(points)
+    # A word starts after a gap, and at and after a Chinese character.
+    starts = ~apart
+    starts[1:] &= apart[:-1] | alone[1:] | alone[:-1]
+    first = np.flatnonzero(starts)
+    if not len(first):
+        return ChunkGrams(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64))
+    place = np.arange(len(points)) - first[np.maximum(np.cumsum(starts) - 1, 0)]
+    # Places before the first word are negative; they are gaps and weigh nothing.
+    weights = _powers(_LONGEST_WORD)[place % _LONGEST_WORD] * np.where(apart, 0, points).astype(np.uint64)
+    words = mixed(np.add.reduceat(weights, first))
+    hashes, windows = _windows(words, length)
+    inside = rows[first[windows]] == rows[first[windows + length - 1]]
+    return ChunkGrams(hashes[inside], rows[first[windows[inside]]])
 
 
 def gram_sequence(text: str, length: int) -> Grams:
-    """Return the hash of every n-gram of `text`, in order; shape (characters - length + 1,).
+    """Return the hash of every character n-gram of `text`, in order; shape (characters - length + 1,).
 
     Text shorter than `length` is one gram; empty text has none.
     """
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
-    length = min(length, len(points))
-    if not length:
+    if not len(points):
         return np.empty(0, dtype=np.uint64)
-    hashes = np.zeros(len(points) - length + 1, dtype=np.uint64)
-    for offset in range(length):
-        hashes = hashes * _BASE + points[offset : len(points) - length + 1 + offset]
-    return _mixed(hashes)
+    return _windows(points, min(length, len(points)))[0]
 
 
 def grams(text: str, length: int) -> Grams:
-    """Return the distinct n-gram hashes of `text`, sorted."""
+    """Return the distinct character n-gram hashes of `text`, sorted."""
     return cast(Grams, np.unique(gram_sequence(text, length)))
 
 
 def jaccard(left: Grams, right: Grams) -> float:
     """Return |A and B| / |A or B| of two sorted sets of n-grams."""
-    shared = len(np.intersect1d(left, right, assume_unique=True))
-    union = len(left) + len(right) - shared
-    return shared / union if union else 0.0
+    if not len(left) or not len(right):
+        return 0.0
+    places = np.minimum(np.searchsorted(left, right), len(left) - 1)
+    shared = int(np.count_nonzero(left[places] == right))
+    return shared / (len(left) + len(right) - shared)
 
 
-class MinHash:
-    """Signatures whose share of equal places estimates the Jaccard similarity.
-
-    Multiply-shift hashing; the multipliers come from SHA-256, so signatures are the same on every machine and with
-    every numpy.
-
-    Args:
-        permutations: length of a signature.
-
-    Source: Broder 1997; Dietzfelbinger et al. 1997 (multiply-shift).
-    """
-
-    def __init__(self, permutations: int) -> None:
-        digests = [hashlib.sha256(f"tunegate minhash {number}".encode()).digest() for number in range(permutations)]
-        self._factors = np.array([int.from_bytes(digest[:8], "little") | 1 for digest in digests], dtype=np.uint64)
-        self._offsets = np.array([int.from_bytes(digest[8:16], "little") for digest in digests], dtype=np.uint64)
-
-    def signature(self, found: Grams) -> npt.NDArray[np.uint32]:
-        """Return the signature of a non-empty set of n-grams; shape (permutations,)."""
-        hashed = self._factors[:, None] * found[None, :] + self._offsets[:, None]
-        return cast(npt.NDArray[np.uint32], (hashed.min(axis=1) >> np.uint64(32)).astype(np.uint32))
-
-
-def rows_per_band(permutations: int, threshold: float, recall: float = 0.995) -> int:
-    """Return the longest band with which a pair at `threshold` shares a band with probability >= `recall`.
-
-    Longer bands make fewer false candidates. Source: Leskovec et al., Mining of Massive Datasets, 3.4.2.
-    """
-    for rows in range(permutations, 1, -1):
-        if 1 - (1 - threshold**rows) ** (permutations // rows) >= recall:
-            return rows
-    return 1
-
-
-def _mixed(hashes: Grams) -> Grams:
+def mixed(hashes: Grams) -> Grams:
     """Spread the bits (splitmix64's finalizer, Steele et al. 2014)."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return cast(Grams, hashes ^ (hashes >> np.uint64(31)))
+
+
+def _windows(values: Grams, length: int) -> tuple[Grams, Places]:
+    """Return a hash of every `length` consecutive values, and where each starts."""
+    count = max(len(values) - length + 1, 0)
+    hashes = np.zeros(count, dtype=np.uint64)
+    for offset in range(length):
+        hashes *= _BASE
+        hashes += values[offset : offset + count]
+    return mixed(hashes), np.arange(count)
+
+
+def _joined(texts: Sequence[str]) -> tuple[Points, Places]:
+    """Return the code points of all texts, each ended by a mark of its own, and the text each stands in."""
+    joined = "".join(f"{text}\x1f" for text in texts).encode("utf-32-le", "surrogatepass")
+    return np.frombuffer(joined, dtype="<u4"), np.repeat(
+        np.arange(len(texts)), np.array([len(text) + 1 for text in texts], dtype=np.int64)
+    )
+
+
+def _powers(count: int) -> Grams:
+    """Return the first powers of the words' base, modulo 2^64."""
+    return cast(Grams, np.cumprod(np.full(count, _WORD_BASE, dtype=np.uint64), dtype=np.uint64))

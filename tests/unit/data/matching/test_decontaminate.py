@@ -8,9 +8,10 @@ from tasks.core.settings import DecontaminateParams
 from tasks.data.conversation import ChatRow
 from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.eval_sets import EvalItem
+from tasks.data.matching.normalization import normalized
 
 Chat = Callable[..., ChatRow]
-PARAMS = DecontaminateParams(ngram_characters=8, containment=0.6)
+PARAMS = DecontaminateParams(ngram_characters=8, containment=0.6, extra_sets=[])
 FULL_WIDTH = {code - 0xFEE0: code for code in range(0xFF01, 0xFF5F)}
 
 CHOICE = EvalItem(
@@ -47,7 +48,7 @@ def finder() -> LeakFinder:
 
 
 def found(finder: LeakFinder, row: ChatRow) -> list[str]:
-    return [leak.item_id for leak in finder.find(row)]
+    return [leak.item_id for leak in finder.find([normalized(row.messages)])[0]]
 
 
 def with_options(question: str, options: tuple[str, ...]) -> str:
@@ -116,8 +117,8 @@ def test_scattered_ngrams_are_no_leak(finder: LeakFinder, chat: Chat) -> None:
 
 
 def test_evidence_names_set_item_share_and_rule(finder: LeakFinder, chat: Chat) -> None:
-    (leak,) = finder.find(chat(CHOICE.question, "选B。", "r-9"))
-    assert (leak.row_id, leak.eval_set, leak.item_id, leak.containment) == ("r-9", "domain_choice", "choice-1", 1.0)
+    ((leak,),) = finder.find([normalized(chat(CHOICE.question, "选B。").messages)])
+    assert (leak.eval_set, leak.item_id, leak.containment) == ("domain_choice", "choice-1", 1.0)
     assert "8-grams" in leak.rule
 
 

@@ -1,0 +1,153 @@
+"""Near-duplicates among rows that share a band: found exactly, without comparing all with all.
+
+Rows linked by shared bands form groups. In a small group every row is compared with every kept one. In a large one (a
+template filled in a hundred thousand times) rows are compared only where they share one of their rarest n-grams: two
+rows similar enough must, so nothing is missed.
+
+Source: the prefix filter of Chaudhuri, Ganti, Kaushik, A Primitive Operator for Similarity Joins in Data Cleaning,
+ICDE 2006.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.settings import NearDuplicateParams
+from tasks.data.matching.ngrams import Grams, jaccard
+
+Rows = npt.NDArray[np.int64]
+Match = tuple[int, int, float]
+
+#: Up to this many rows all are compared with all.
+_SMALL_GROUP = 24
+#: Rows whose n-grams say which n-grams of a large group are rare.
+_SAMPLE_ROWS = 1000
+#: A row of a large group is compared with the kept rows it shares most rare n-grams with, at most this many.
+_MOST_CANDIDATES = 64
+_REMEMBERED_ROWS = 20_000
+_HASH_BITS = np.uint64(16)
+
+
+def near_duplicates(
+    bands: Grams, order: Rows, grams_of: Callable[[int], Grams], params: NearDuplicateParams
+) -> list[Match]:
+    """Return (row, row kept in its place, Jaccard) for every near-duplicate.
+
+    Args:
+        bands: keys from `Fingerprinter.bands`; shape (all rows, bands). May be memory-mapped.
+        order: rows to look at, the best first; the best of similar rows is kept.
+        grams_of: n-grams of a row, distinct and sorted; asked only of rows that share a band.
+        params: the Jaccard similarity from which two rows are one.
+    """
+    matches: list[Match] = []
+    remembered = lru_cache(maxsize=_REMEMBERED_ROWS)(grams_of)
+    for group in _groups(bands, np.asarray(order, dtype=np.int64)):
+        settle = _settle_small if len(group) <= _SMALL_GROUP else _settle_large
+        matches += settle(group.tolist(), remembered, params.jaccard)
+    return matches
+
+
+def _groups(bands: Grams, order: Rows) -> Iterator[Rows]:
+    """Yield the rows linked by shared bands, each group in `order`, groups of one left out."""
+    labels = np.arange(len(order))
+    for band in range(bands.shape[1]):
+        keys = np.asarray(bands[:, band])[order]
+        by_key = np.argsort(keys, kind="stable")
+        same = keys[by_key[1:]] == keys[by_key[:-1]]
+        labels = _linked(labels, by_key[:-1][same], by_key[1:][same])
+    by_label = np.argsort(labels, kind="stable")
+    cuts = np.flatnonzero(np.diff(labels[by_label])) + 1
+    starts, ends = np.append(0, cuts), np.append(cuts, len(order))
+    for number in np.flatnonzero(ends - starts > 1).tolist():
+        yield order[by_label[starts[number] : ends[number]]]
+
+
+def _linked(labels: Rows, left: Rows, right: Rows) -> Rows:
+    """Return labels that are equal where they were, and for every linked pair."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends = np.stack([labels[left], labels[right]])
+    ends = ends[:, ends[0] != ends[1]]
+    if not ends.shape[1]:
+        return labels
+    graph = coo_array((np.ones(ends.shape[1], dtype=np.int8), (ends[0], ends[1])), shape=(len(labels), len(labels)))
+    _, component = connected_components(graph, directed=False)
+    return np.asarray(component, dtype=np.int64)[labels]
+
+
+def _settle_small(group: list[int], grams_of: Callable[[int], Grams], least: float) -> Iterator[Match]:
+    """Yield the near-duplicates of a small group."""
+    kept: list[int] = []
+    for row in group:
+        best = _best(row, kept, grams_of, least)
+        if best is None:
+            kept.append(row)
+        else:
+            yield row, *best
+
+
+def _settle_large(group: list[int], grams_of: Callable[[int], Grams], least: float) -> Iterator[Match]:
+    """Yield the near-duplicates of a large group."""
+    kept_with: dict[int, list[int]] = defaultdict(list)
+    for row, rare in zip(group, _shared_rare_grams(group, grams_of, least), strict=True):
+        shared = Counter(other for gram in rare for other in kept_with.get(gram, ()))
+        best = _best(row, [other for other, _ in shared.most_common(_MOST_CANDIDATES)], grams_of, least)
+        if best is not None:
+            yield row, *best
+            continue
+        for gram in rare:
+            kept_with[gram].append(row)
+
+
+def _shared_rare_grams(group: list[int], grams_of: Callable[[int], Grams], least: float) -> Iterator[list[int]]:
+    """Yield for each row its rarest n-grams, numbered, without those no other row has among its own."""
+    rarity = _Rarity([grams_of(row) for row in group[:: max(len(group) // _SAMPLE_ROWS, 1)]])
+    rarest = [rarity.rarest(grams_of(row), least) for row in group]
+    _, numbers, counts = np.unique(np.concatenate(rarest), return_inverse=True, return_counts=True)
+    start = 0
+    for one in rarest:
+        own = numbers[start : start + len(one)]
+        start += len(one)
+        yield own[counts[own] > 1].tolist()
+
+
+def _best(row: int, candidates: list[int], grams_of: Callable[[int], Grams], least: float) -> tuple[int, float] | None:
+    """Return the candidate most similar to a row, if one is similar enough; of equals the first."""
+    best: tuple[int, float] | None = None
+    own = grams_of(row)
+    for other in candidates:
+        theirs = grams_of(other)
+        if min(len(own), len(theirs)) < least * max(len(own), len(theirs)):
+            continue
+        similarity = jaccard(own, theirs)
+        if similarity >= least and (best is None or similarity > best[1]):
+            best = other, similarity
+    return best
+
+
+class _Rarity:
+    """How rare n-grams are within a group.
+
+    Args:
+        sample: n-grams of some of its rows.
+    """
+
+    def __init__(self, sample: list[Grams]) -> None:
+        self._known, counts = np.unique(np.concatenate(sample), return_counts=True)
+        self._counts = counts.astype(np.uint64)
+
+    def rarest(self, found: Grams, least: float) -> Grams:
+        """Return the rarest n-grams of a row: so many that rows of Jaccard >= `least` share one of them."""
+        if not len(found) or not len(self._known):
+            return found
+        count = len(found) - math.ceil(least * len(found) - 1e-9) + 1
+        places = np.minimum(np.searchsorted(self._known, found), len(self._known) - 1)
+        seen = np.where(self._known[places] == found, self._counts[places], np.uint64(0))
+        ranked = (seen << np.uint64(48)) | (found >> _HASH_BITS)
+        rarest: Grams = np.partition(ranked, count - 1)[:count]
+        return rarest
