@@ -8,6 +8,7 @@ index of our own come in.
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -24,6 +25,8 @@ _STYLE = """<style>
 body { font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem; color: #1c1c1c; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 td, th { border: 1px solid #c9c9c9; padding: .3rem .5rem; text-align: left; vertical-align: top; }
+td.number { text-align: right; } td { overflow-wrap: anywhere; } .wide { overflow-x: auto; }
+h2 [lang], h1 [lang] { font-weight: 500; color: #666; }
 nav, .modal, .cooltip .top, .btn, #ge-cta-footer { display: none; }
 .alert { border-left: 4px solid #888; padding: .3rem .8rem; background: #f4f4f4; }
 .text-success, .met { color: #19692c; } .text-danger, .broken { color: #a71d2a; }
@@ -53,17 +56,35 @@ def site_config(folder: Path) -> dict[str, Any]:
     }
 
 
-def finish_site(folder: Path, outcomes: Sequence[Outcome]) -> None:
+@dataclass(frozen=True)
+class Table:
+    """A table of the index page.
+
+    Args:
+        heading: English and Chinese.
+        words: a sentence above it.
+        columns: headings.
+        lines: cells.
+    """
+
+    heading: tuple[str, str]
+    words: str
+    columns: Sequence[str]
+    lines: Sequence[Sequence[Any]]
+
+
+def finish_site(folder: Path, outcomes: Sequence[Outcome], tables: Sequence[Table]) -> None:
     """Rewrite every page so that it depends on the data alone and needs no network; write the index.
 
     Args:
         folder: the site Great Expectations wrote.
         outcomes: every expectation's outcome, for the index.
+        tables: what else a reviewer asks for, for the index.
     """
     shutil.rmtree(folder / "static", ignore_errors=True)
     for page in sorted(folder.rglob("*.html")):
         page.write_text(_stable(page.read_text(encoding="utf-8")), encoding="utf-8")
-    (folder / "index.html").write_text(_index(folder, outcomes), encoding="utf-8")
+    (folder / "index.html").write_text(_index(folder, outcomes, tables), encoding="utf-8")
 
 
 def _stable(html: str) -> str:
@@ -75,25 +96,47 @@ def _stable(html: str) -> str:
     return html.replace("</head>", f"{_STYLE}</head>", 1)
 
 
-def _index(folder: Path, outcomes: Sequence[Outcome]) -> str:
-    """Return the start page: every outcome, and links to Great Expectations' pages."""
+def _index(folder: Path, outcomes: Sequence[Outcome], tables: Sequence[Table]) -> str:
+    """Return the start page: every outcome, broken ones first, the tables, links to Great Expectations' pages."""
     pages = [page.relative_to(folder).as_posix() for page in sorted(folder.rglob("*/*.html"))]
     links = "".join(f'<li><a href="{escape(page)}">{escape(page.removesuffix(".html"))}</a></li>\n' for page in pages)
-    rows = "".join(_index_row(outcome) for outcome in outcomes)
     met = sum(outcome.success for outcome in outcomes)
+    ranked = sorted(outcomes, key=lambda outcome: (outcome.success, outcome.severity))
+    results = Table(
+        ("Expectations", "数据期望"),
+        f"{met} of {len(outcomes)} expectations met. A broken critical one stops the run, a warning is reported.",
+        ("Expectation", "Severity", "Outcome", "Observed", "Threshold", "What it expects"),
+        [_cells(outcome) for outcome in ranked],
+    )
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Data Docs</title>\n'
-        f"{_STYLE}</head><body>\n<h1>Data Docs</h1>\n<p>{met} of {len(outcomes)} expectations met.</p>\n"
-        "<table><tr><th>Expectation</th><th>Severity</th><th>Outcome</th><th>Observed</th><th>Threshold</th>"
-        f"<th>What it expects</th></tr>\n{rows}</table>\n<h2>Pages of Great Expectations</h2>\n<ul>\n{links}</ul>\n"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Data Docs</title>\n'
+        f'{_STYLE}</head><body>\n<h1>Data Docs <span lang="zh">数据检查报告</span></h1>\n'
+        f"{''.join(map(_table, (results, *tables)))}"
+        f"<h2>Pages of Great Expectations</h2>\n<ul>\n{links}</ul>\n"
         "<p>Times on these pages are fixed: the same data gives the same bytes. When it ran is in the run record.</p>\n"
         "</body></html>\n"
     )
 
 
-def _index_row(outcome: Outcome) -> str:
-    """Return one line of the index table."""
+def _cells(outcome: Outcome) -> tuple[Any, ...]:
+    """Return one line of the table of outcomes."""
     state = "met" if outcome.success else "broken"
-    cells = (outcome.severity, state, outcome.observed, outcome.limits, outcome.description)
-    shown = "".join(f'<td class="{state if cell == state else ""}">{escape(str(cell))}</td>' for cell in cells)
-    return f"<tr><td>{escape(outcome.suite)}.{escape(outcome.name)}</td>{shown}</tr>\n"
+    return outcome.name, outcome.severity, state, outcome.observed, outcome.limits, outcome.description
+
+
+def _table(table: Table) -> str:
+    """Return one section of the index."""
+    english, chinese = table.heading
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    lines = "".join(f"<tr>{''.join(map(_cell, line))}</tr>\n" for line in table.lines)
+    body = f'<div class="wide"><table><tr>{head}</tr>\n{lines}</table></div>\n' if table.lines else ""
+    return f'<h2>{escape(english)} <span lang="zh">{escape(chinese)}</span></h2>\n<p>{escape(table.words)}</p>\n{body}'
+
+
+def _cell(value: Any) -> str:
+    """Return one cell; met and broken have their colour, numbers stand right."""
+    if isinstance(value, int | float):
+        return f'<td class="number">{value:,}</td>'
+    kind = f' class="{value}"' if value in ("met", "broken") else ""
+    return f"<td{kind}>{escape(str(value)) if value is not None else ''}</td>"

@@ -1,136 +1,195 @@
-"""Prepared rows as flat columns, which is what Great Expectations can look at; no column holds a row's text."""
+"""What stage prepare wrote, read back from its files as frames that Great Expectations can look at."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl
-from tasks.core.settings import DecontaminateParams
-from tasks.data.conversation import ChatRow, content_key
-from tasks.data.matching.decontaminate import LeakFinder
-from tasks.data.privacy.desensitize import find_spans
-from tasks.data.matching.eval_sets import EvalItem
+from tasks.core.progress import Progress
+from tasks.core.settings import DecontaminateParams, PrivacyParams
+from tasks.data.expectations.columns import TEXT_COLUMNS, Columns, Lines, RowColumns, read_lines
+from tasks.data.expectations.ledger_counts import (
+    DAMAGED_FILE,
+    LedgerCounts,
+    count_ledger,
+    surplus,
+    written_ids,
+)
+from tasks.data.expectations.profile import distributions, profile_of
 from tasks.data.ledger.ledger import FATES
-from tasks.data.reading.reasoning import is_well_formed
+from tasks.data.matching.eval_sets import EvalItem
+from tasks.data.passes.pool import ordered, process_count
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ROLE_LETTERS = {"system": "S", "user": "U", "assistant": "A"}
+log = logging.getLogger(__name__)
+
+SPLITS: Final = ("train", "validation")
 
 
-@dataclass(frozen=True)
+@dataclass
 class PreparedData:
-    """What stage prepare wrote, read back from its files."""
+    """What stage prepare wrote, in columns and counts.
 
-    rows: list[tuple[str, dict[str, Any]]]
-    calibration: list[dict[str, Any]]
-    ledger: list[dict[str, Any]]
-    items: list[EvalItem]
+    Args:
+        rows: one line a row of train and validation; no column holds text of a row.
+        ledger: the ledger in numbers.
+        calibration: digests of the ids of the calibration rows.
+        items: how many evaluation items were looked for.
+        summary: summary.json.
+    """
+
+    rows: "pd.DataFrame"
+    ledger: LedgerCounts
+    calibration: npt.NDArray[np.uint64]
+    items: int
     summary: dict[str, Any]
+
+    @property
+    def train(self) -> "pd.DataFrame":
+        """The rows of train."""
+        return self.rows[self.rows["split"] == "train"]
+
+    def profile(self) -> dict[str, Any]:
+        """Return the distributions of the rows, measured here; token counts are prepare's, which has the tokenizer."""
+        columns = {
+            name: self.rows[name].astype(object).tolist() for name in ("language", "source", "concept", "format")
+        }
+        measured = distributions(
+            languages=columns["language"],
+            sources=columns["source"],
+            concepts=[concept if isinstance(concept, str) else None for concept in columns["concept"]],
+            formats=[name if isinstance(name, str) else None for name in columns["format"]],
+            characters=self.rows["characters"].to_numpy(),
+        )
+        tokens = self.summary.get("lengths", {}).get("tokens")
+        measured["lengths"] |= {"tokens": tokens} if tokens else {}
+        return profile_of({"rows": len(self.rows), **measured})
 
 
 def read_prepared(prepared: Path) -> PreparedData:
-    """Read the files of stage prepare; rows come with the name of their split.
+    """Read the files of stage prepare.
 
     Raises:
         DataContractError: a file is missing or damaged, or there is no row.
     """
-    names = ("train.jsonl", "validation.jsonl", "calibration.jsonl", "ledger.jsonl", "eval_questions.jsonl")
-    if missing := [name for name in names if not (prepared / name).is_file()]:
+    names = (*(f"{split}.jsonl" for split in SPLITS), "calibration.jsonl", "ledger.jsonl", "eval_questions.jsonl")
+    if missing := [name for name in (*names, "summary.json") if not (prepared / name).is_file()]:
         raise DataContractError(f"{prepared} has no {', '.join(missing)}", "tunegate stage prepare")
-    rows = [(split, row) for split in ("train", "validation") for row in _chat_rows(prepared / f"{split}.jsonl")]
-    if not rows:
-        raise DataContractError(f"{prepared} holds no row", "add instruction rows, then tunegate stage prepare")
-    return PreparedData(
-        rows=rows,
-        calibration=list(read_jsonl(prepared / "calibration.jsonl")),
-        ledger=list(read_jsonl(prepared / "ledger.jsonl")),
-        items=[EvalItem.from_json(value) for value in read_jsonl(prepared / "eval_questions.jsonl")],
-        summary=read_json(prepared / "summary.json"),
-    )
+    summary = read_json(prepared / "summary.json")
+    items = [EvalItem.from_json(value) for value in read_jsonl(prepared / "eval_questions.jsonl")]
+    processes = process_count(sum((prepared / name).stat().st_size for name in names))
+    rows = _read_rows(prepared, summary, items, processes)
+    ledger = count_ledger(prepared / "ledger.jsonl", processes)
+    rows["format"] = _categories(ledger.format_of(rows["row_digest"].to_numpy()))
+    calibration = np.fromiter(written_ids([prepared / "calibration.jsonl"]), dtype=np.uint64)
+    return PreparedData(rows, ledger, calibration, len(items), summary)
 
 
-def _chat_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a split after checking that they have the fields of a chat row."""
-    for number, row in enumerate(read_jsonl(path), start=1):
-        messages = row.get("messages") if isinstance(row, dict) else None
-        whole = isinstance(messages, list) and set(row) >= {"row_id", "source", "language", "concept"}
-        if not whole or not all(_is_message(message) for message in messages or []):
-            raise DataContractError(f"{path}:{number} is no chat row", "tunegate stage prepare writes it anew")
-        yield row
+def _read_rows(prepared: Path, summary: Mapping[str, Any], items: list[EvalItem], processes: int) -> "pd.DataFrame":
+    """Return one line a row of train and validation: shape, lengths, and what must not be there any more.
 
-
-def _is_message(message: Any) -> bool:
-    """Tell whether a value is an object with a role and a text."""
-    return isinstance(message, dict) and all(isinstance(message.get(field), str) for field in ("role", "content"))
-
-
-def row_frame(data: PreparedData) -> "pd.DataFrame":
-    """Return one line per row of train and validation: shape, lengths, and what must not be there any more.
-
-    Personal data and evaluation items are looked for again, with the policy prepare wrote down: rows that were
-    changed or added after prepare do not slip through.
+    Raises:
+        DataContractError: a row is damaged, or there is none.
     """
+    policy = summary["policy"]
+    privacy = PrivacyParams.model_validate(policy["privacy"])
+    arguments = (privacy, DecontaminateParams.model_validate(policy["decontaminate"]), items, prepared.parents[1])
+    table = _Table()
+    progress = Progress(log, "validate", summary["rows"]["kept"], "rows")
+    for columns in ordered(RowColumns, arguments, _row_lines(prepared), processes):
+        if columns:
+            table.add(columns)
+            progress.advance(len(columns["row_id"]))
+    if not table.rows:
+        raise DataContractError(f"{prepared} holds no row", "add instruction rows, then tunegate stage prepare")
+    return table.frame()
+
+
+def _row_lines(prepared: Path) -> Iterator[Lines]:
+    """Yield the lines of train and validation."""
+    for split in SPLITS:
+        yield from read_lines(prepared / f"{split}.jsonl")
+
+
+@dataclass
+class _Table:
+    """Columns put together from chunks; texts that repeat are kept as numbers."""
+
+    rows: int = 0
+    parts: dict[str, list[Any]] = field(default_factory=dict)
+    names: dict[str, dict[str, int]] = field(default_factory=lambda: {name: {} for name in TEXT_COLUMNS})
+
+    def add(self, columns: Columns) -> None:
+        """Take in the columns of one chunk."""
+        self.rows += len(columns["row_id"])
+        for name, values in columns.items():
+            part = _codes(list(values), self.names[name]) if name in self.names else values
+            self.parts.setdefault(name, []).append(part)
+
+    def frame(self) -> "pd.DataFrame":
+        """Return the whole table."""
+        import pandas as pd
+
+        return pd.DataFrame({name: self._column(name, parts) for name, parts in self.parts.items()})
+
+    def _column(self, name: str, parts: list[Any]) -> Any:
+        """Return one column."""
+        import pandas as pd
+
+        if name in self.names:
+            return pd.Categorical.from_codes(np.concatenate(parts), pd.Index(list(self.names[name]), dtype="str"))
+        if name == "row_id":
+            return pd.array([row_id for part in parts for row_id in part], dtype="str")
+        return np.concatenate(parts)
+
+
+def _codes(values: list[str | None], names: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Return texts as numbers, -1 for none; new ones are numbered in `names`."""
+    numbers = (-1 if value is None else names.setdefault(value, len(names)) for value in values)
+    return np.fromiter(numbers, dtype=np.int32, count=len(values))
+
+
+def _categories(values: list[str | None]) -> Any:
+    """Return repeated texts as a column of codes."""
     import pandas as pd
 
-    policy = data.summary["policy"]
-    finder = LeakFinder(data.items, DecontaminateParams.model_validate(policy["decontaminate"]))
-    return pd.DataFrame([_row_columns(split, row, finder, policy["mask"]) for split, row in data.rows])
-
-
-def _row_columns(split: str, row: dict[str, Any], finder: LeakFinder, types: list[str]) -> dict[str, Any]:
-    """Return the columns of one row."""
-    messages = row["messages"]
-    answers = [message["content"] for message in messages if message["role"] == "assistant"]
-    chat = ChatRow(row["row_id"], row["source"], 0, 0, "", row["language"], row["concept"], tuple(messages))
-    leaks = finder.find(chat)
-    found = Counter(span.type for message in messages for span in find_spans(message["content"], types))
-    return {
-        "row_id": row["row_id"],
-        "source": row["source"],
-        "split": split,
-        "language": row["language"],
-        "concept": row["concept"],
-        "roles": "".join(ROLE_LETTERS.get(message["role"], "?") for message in messages),
-        "turns": sum(message["role"] != "system" for message in messages),
-        "empty_turns": sum(not message["content"].strip() for message in messages),
-        "shortest_answer_characters": min(map(len, answers), default=0),
-        "longest_answer_characters": max(map(len, answers), default=0),
-        "reasoning_well_formed": all(map(is_well_formed, answers)),
-        "content_sha256": hashlib.sha256(content_key(messages).encode()).hexdigest(),
-        "personal_data": ", ".join(f"{count} {type_}" for type_, count in sorted(found.items())) or None,
-        "eval_leak": f"{leaks[0].eval_set} {leaks[0].item_id}" if leaks else None,
-    }
+    names: dict[str, int] = {}
+    codes = _codes(values, names)
+    return pd.Categorical.from_codes(codes, pd.Index(list(names), dtype="str"))
 
 
 def totals_frame(data: PreparedData) -> "pd.DataFrame":
     """Return one line about the whole data set, counted from the files, not taken from the summary."""
     import pandas as pd
 
-    fates = Counter(entry["fate"] for entry in data.ledger)
+    fates = {fate: data.ledger.rows(fate=fate) for fate in FATES}
     rows_in = data.summary["rows"]["in"]
-    train = [row for split, row in data.rows if split == "train"]
-    written = Counter(row["row_id"] for _, row in data.rows)
-    kept = Counter(entry["row_id"] for entry in data.ledger if entry["fate"] == "kept")
-    train_ids = {row["row_id"] for row in train}
+    written = data.rows["row_digest"].to_numpy()
+    train = data.train
+    damaged = {key.source for key in data.ledger.fates if key.reason == DAMAGED_FILE}
     return pd.DataFrame(
         [
             {
                 "rows_in": rows_in,
-                "rows_without_fate": rows_in - sum(fates[fate] for fate in FATES),
-                "rows_kept_but_not_written": sum((kept - written).values()),
-                "rows_written_but_not_kept": sum((written - kept).values()),
+                "rows_without_fate": rows_in - sum(fates.values()),
+                "rows_kept_but_not_written": surplus(data.ledger.kept, written),
+                "rows_written_but_not_kept": surplus(written, data.ledger.kept),
                 "train_rows": len(train),
-                "chinese_fraction": sum(row["language"] == "zh" for row in train) / max(len(train), 1),
+                "chinese_fraction": float((train["language"] == "zh").sum()) / max(len(train), 1),
                 "quarantined_fraction": fates["quarantined"] / max(rows_in, 1),
                 "dropped_fraction": fates["dropped"] / max(rows_in, 1),
-                "calibration_rows_outside_train": sum(row["row_id"] not in train_ids for row in data.calibration),
-                "eval_items_searched": len(data.items),
+                "too_long_fraction": data.ledger.rows(reason="too_long") / max(rows_in, 1),
+                "damaged_files": len(damaged),
+                "calibration_rows_outside_train": int((~np.isin(data.calibration, train["row_digest"])).sum()),
+                "eval_items_searched": data.items,
             }
         ]
     )

@@ -1,0 +1,185 @@
+"""Prepared rows as flat columns, chunk by chunk in worker processes; no column holds a row's text.
+
+Personal data and evaluation items are looked for again, with the policy prepare wrote down: rows that were changed or
+added after prepare do not slip through.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from tasks.core.errors import DataContractError
+from tasks.core.settings import DecontaminateParams, PrivacyParams
+from tasks.data.matching.decontaminate import LeakFinder
+from tasks.data.matching.deduplicate import content_digests
+from tasks.data.matching.eval_sets import EvalItem
+from tasks.data.matching.normalization import NormalizedRow, normalized
+from tasks.data.privacy.desensitize import Desensitizer
+from tasks.data.reading.reasoning import is_well_formed
+
+CHUNK_BYTES: Final = 4 << 20
+ROLE_LETTERS: Final = {"system": "S", "user": "U", "assistant": "A", "tool": "T"}
+FIELDS: Final = frozenset({"row_id", "source", "language", "concept", "messages"})
+#: Columns of texts that repeat; they become codes. The others are numbers, but for `row_id`.
+TEXT_COLUMNS: Final = ("source", "split", "language", "concept", "roles", "rejected", "personal_data", "eval_leak")
+
+Columns = dict[str, list[Any] | npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Whole lines of a JSON Lines file.
+
+    Args:
+        path: the file.
+        split: what the file is called without its ending.
+        first_line: number of the first line, from 1.
+        data: the bytes.
+    """
+
+    path: Path
+    split: str
+    first_line: int
+    data: bytes
+
+    def values(self) -> Iterator[tuple[int, Any]]:
+        """Yield line number and value of every line that is not empty.
+
+        Raises:
+            DataContractError: a line is not JSON; the message names file and line.
+        """
+        for number, line in enumerate(self.data.split(b"\n"), start=self.first_line):
+            if line.strip():
+                try:
+                    yield number, orjson.loads(line)
+                except ValueError as error:
+                    raise DataContractError(
+                        f"{self.path}:{number} is not valid JSON", "tunegate stage prepare writes it anew"
+                    ) from error
+
+
+def read_lines(path: Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Lines]:
+    """Yield a file in pieces of about `chunk_bytes`, cut between lines."""
+    line = 1
+    with path.open("rb") as stream:
+        while data := stream.read(chunk_bytes):
+            data += stream.readline()
+            yield Lines(path, path.stem, line, data)
+            line += data.count(b"\n")
+
+
+def digest(row_id: str) -> int:
+    """Return 64 bits that stand for a row id: a million of them fit in 8 MB."""
+    return int.from_bytes(hashlib.blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+class RowColumns:
+    """Lines of prepared rows to columns; one in each worker process.
+
+    Args:
+        privacy: policies prepare worked with.
+        decontaminate: how leaks are looked for.
+        items: the evaluation items to look for.
+        root: project root; the list of organisations is read from it.
+    """
+
+    def __init__(
+        self, privacy: PrivacyParams, decontaminate: DecontaminateParams, items: Sequence[EvalItem], root: Path
+    ) -> None:
+        self._desensitizer = Desensitizer(masking(privacy), root, None)
+        self._finder = LeakFinder(items, decontaminate)
+
+    def __call__(self, lines: Lines) -> Columns:
+        """Return the columns of these rows.
+
+        Raises:
+            DataContractError: a line is no chat row.
+        """
+        rows = [_chat_row(lines.path, number, value) for number, value in lines.values()]
+        if not rows:
+            return {}
+        spoken = [normalized(row["messages"]) for row in rows]
+        columns: Columns = {name: [row[name] for row in rows] for name in ("row_id", "source", "language", "concept")}
+        shapes = [_shape(row) for row in rows]
+        columns |= {name: np.array([shape[name] for shape in shapes]) for name in shapes[0]}
+        return columns | {
+            "split": [lines.split] * len(rows),
+            "roles": ["".join(ROLE_LETTERS.get(turn["role"], "?") for turn in row["messages"]) for row in rows],
+            "rejected": [_rejected(row) for row in rows],
+            "row_digest": np.array([digest(row["row_id"]) for row in rows], dtype=np.uint64),
+            "content_digest": content_digests(spoken)[:, 0],
+            "personal_data": [self._personal_data(row) for row in rows],
+            "eval_leak": self._leaks(spoken),
+        }
+
+    def _personal_data(self, row: dict[str, Any]) -> str | None:
+        """Return how much personal data of which type a row holds, the rejected answer included; None for none."""
+        rejected = [{"role": "assistant", "content": row["rejected"]}] if row.get("rejected") else []
+        masks = self._desensitizer.clean([*row["messages"], *rejected]).masks
+        found = Counter(mask["type"] for mask in masks)
+        return ", ".join(f"{n} {type_}" for type_, n in sorted(found.items())) or None
+
+    def _leaks(self, rows: Sequence[NormalizedRow]) -> list[str | None]:
+        """Return the best hit of an evaluation item in each row."""
+        return [f"{hits[0].eval_set} {hits[0].item_id}" if hits else None for hits in self._finder.find(rows)]
+
+
+def masking(privacy: PrivacyParams, *, everything: bool = False) -> PrivacyParams:
+    """Return policies under which looking needs no key: what is pseudonymized or dropped is looked for like a mask.
+
+    Args:
+        privacy: policies prepare worked with.
+        everything: look for the types that are kept, too.
+    """
+    policies = privacy.policies.model_dump()
+    looked_for = {
+        type_: policy if policy == "keep" and not everything else "mask" for type_, policy in policies.items()
+    }
+    return PrivacyParams.model_validate({**privacy.model_dump(), "policies": looked_for})
+
+
+def _chat_row(path: Path, number: int, row: Any) -> dict[str, Any]:
+    """Return a value after checking that it has the fields of a chat row."""
+    messages = row.get("messages") if isinstance(row, dict) else None
+    whole = isinstance(messages, list) and set(row) >= FIELDS and isinstance(row["row_id"], str)
+    if not whole or not all(_is_message(message) for message in messages or []):
+        raise DataContractError(f"{path}:{number} is no chat row", "tunegate stage prepare writes it anew")
+    return dict(row)
+
+
+def _is_message(message: Any) -> bool:
+    """Tell whether a value is an object with a role and a text."""
+    return isinstance(message, dict) and all(isinstance(message.get(field), str) for field in ("role", "content"))
+
+
+def _shape(row: dict[str, Any]) -> dict[str, int]:
+    """Return the numbers that describe a row."""
+    messages = row["messages"]
+    texts = [message["content"] for message in messages]
+    answers = [message["content"] for message in messages if message["role"] == "assistant"]
+    lengths = [len(answer) for answer in answers]
+    return {
+        "turns": sum(message["role"] != "system" for message in messages),
+        "characters": sum(map(len, texts)),
+        "empty_turns": sum(not text.strip() for text in texts),
+        "shortest_answer_characters": min(lengths, default=0),
+        "longest_answer_characters": max(lengths, default=0),
+        "malformed_reasoning": sum(not is_well_formed(answer) for answer in answers),
+        "reasoned_answers": sum("<think>" in answer for answer in answers),
+        "undeclared_tool_turns": 0 if row.get("tools") else sum(turn["role"] == "tool" for turn in messages),
+    }
+
+
+def _rejected(row: dict[str, Any]) -> str | None:
+    """Return what a preference row has beside the chosen answer: `given`, or `same` where nothing is preferred."""
+    rejected = row.get("rejected")
+    if not rejected:
+        return None
+    return "same" if row["messages"] and rejected == row["messages"][-1]["content"] else "given"
