@@ -1,4 +1,4 @@
-"""What passes from files to workers (`Chunk`) and from a chunk to the parser (`RawRow`): every raw row, readable or not."""
+"""From files to workers (`Chunk`), from a chunk to the parser (`RawRow`): every raw row, readable or not."""
 
 import hashlib
 import json
@@ -100,11 +100,11 @@ def _line_row(chunk: Chunk, index: int, line: int, data: bytes) -> RawRow:
         return RawRow(chunk.source, index, line, canonical(value), value)
     except UnicodeDecodeError as error:
         problem = BadRowError("malformed_encoding", f"byte {error.start + 1} is not {chunk.encoding.upper()}")
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         # The parser's own words name the position; they never quote the row.
-        known = isinstance(error, json.JSONDecodeError)
-        where = f"{error.msg}, character {error.pos + 1}" if known else "cannot be read"  # type: ignore[attr-defined]
-        problem = BadRowError("malformed_json", where)
+        problem = BadRowError("malformed_json", f"{error.msg}, character {error.pos + 1}")
+    except (ValueError, RecursionError):
+        problem = BadRowError("malformed_json", "too deep, or a number of thousands of digits")
     return RawRow(chunk.source, index, line, data, None, problem)
 
 
