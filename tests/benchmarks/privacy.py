@@ -4,8 +4,8 @@
 
 Spans are scored one by one (labelled/README.md says what is labelled):
 
-* A labelled span is **found** when spans of its type cover it: wholly for structured types (a digit left over is a
-  leak), at least 80 % of its characters for names, addresses and organisations.
+* A labelled span is **found** when spans of its type cover it: every letter and digit for structured types (one left
+  over is a leak), at least 80 % of them for names, addresses and organisations.
 * A reported span is **right** when it overlaps a labelled span of its type and has at most four characters, or as many
   as the label, outside it: a title taken along is right, a sentence taken along is not.
 * Precision counts sentences with personal data and the hard negatives. Engineering sentences count apart: false alarms
@@ -49,10 +49,10 @@ def found(detector: Desensitizer, text: str) -> list[Span]:
     return [(span.start, span.end, span.type) for span in detector.find(text)]
 
 
-def covered(label: dict[str, Any], spans: Iterable[Span]) -> float:
-    """Return the share of a label's characters that spans cover."""
-    places = {place for start, end, _ in spans for place in range(max(start, label["start"]), min(end, label["end"]))}
-    return len(places) / (label["end"] - label["start"])
+def covered(label: dict[str, Any], text: str, spans: Iterable[Span]) -> float:
+    """Return the share of a label's letters and digits that spans cover."""
+    wanted = {place for place in range(label["start"], label["end"]) if text[place].isalnum()}
+    return len(wanted & {place for start, end, _ in spans for place in range(start, end)}) / len(wanted)
 
 
 def names(label: dict[str, Any]) -> set[str]:
@@ -107,10 +107,10 @@ class Score:
         """Count one label."""
         type_ = label["type"]
         enough = COVERED.get(type_, 1.0)
-        hit = covered(label, (span for span in spans if span[2] in names(label))) >= enough
+        hit = covered(label, row["text"], (span for span in spans if span[2] in names(label))) >= enough
         self.labels[type_] += 1
         self.found[type_] += hit
-        self.masked[type_] += covered(label, spans) >= enough
+        self.masked[type_] += covered(label, row["text"], spans) >= enough
         self.exact[type_] += any(
             (span[0], span[1]) == (label["start"], label["end"]) and span[2] in names(label) for span in spans
         )
