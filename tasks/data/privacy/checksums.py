@@ -9,7 +9,7 @@ _RESIDENT_SHAPE = re.compile(r"[1-9]\d{16}[0-9Xx]")
 
 _CREDIT_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _CREDIT_WEIGHTS = tuple(3**place % 31 for place in range(17))
-_CREDIT_SHAPE = re.compile(rf"[1-9AN-Y][0-9A-Y]\d{{6}}[{_CREDIT_ALPHABET}]{{10}}")
+_CREDIT_SHAPE = re.compile(rf"[1-9A-HJ-NPQRTUWXY][{_CREDIT_ALPHABET}]\d{{6}}[{_CREDIT_ALPHABET}]{{10}}")
 
 
 def resident_id_check(first17: str) -> str:

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from tasks.data.privacy.addresses import find_addresses
+from tasks.data.privacy.chinese_names import find_chinese_names
+from tasks.data.privacy.english_names import find_english_names
 from tasks.data.privacy.organisations import OrganisationFinder
 from tasks.data.privacy.spans import Span, covered, readable, replace_spans
 from tasks.data.privacy.structured import find_structured
@@ -43,6 +46,11 @@ class Finder:
         """Yield candidates of every type, the more specific type first."""
         yield from find_structured(plain, self._types)
         yield from self._organisations.find(plain)
+        if "address" in self._types:
+            yield from find_addresses(plain)
+        if "person_name" in self._types:
+            yield from find_chinese_names(plain)
+            yield from find_english_names(plain)
 
 
 def find_spans(text: str, types: Sequence[str]) -> list[Span]:
