@@ -78,20 +78,9 @@ def _prepared_at(revision: str, stack: ExitStack) -> Path:
     if revision == WORKSPACE:
         return root / PREPARED
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunegate-diff-"))) / "prepared"
-    command = [
-        sys.executable,
-        "-m",
-        "dvc",
-        "get",
-        "--quiet",
-        "--rev",
-        revision,
-        "--out",
-        str(folder),
-        str(root),
-        PREPARED,
-    ]
-    done = subprocess.run([*command, str(root), PREPARED], cwd=root, capture_output=True, text=True)
+    options = ["--rev", revision, "--out", str(folder), "--quiet"]
+    command = [sys.executable, "-m", "dvc", "get", str(root), PREPARED, *options]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise ConfigError(

@@ -28,6 +28,7 @@ from tasks.data.tokens import RowLengths
 log = logging.getLogger(__name__)
 
 MEBIBYTE = 1 << 20
+ADD_ROWS = "add instruction rows (Alpaca, ShareGPT, messages, multilingual-thinking), or look at prepare in params.yaml"
 
 
 def prepare(
@@ -65,15 +66,13 @@ def prepare(
     items = read_eval_sets(evaluate_ceval, evaluate_domain, raw.parents[1], params.decontaminate.extra_sets)
     spool = _empty(scratch / "spool")
     setup = FirstPass(params, raw, base, train_max_length_tokens, items, environment_key(), spool)
-    gathered = _judge_all(setup)
-    try:
+    with Gathered(spool) as gathered:
+        _judge_all(setup, gathered)
         decisions = decide(gathered, params)
         outputs = Outputs(output, gathered, decisions, params, train_max_length_tokens)
         outputs.write(Progress(log, "write", len(gathered.columns), "rows"))
         lengths = RowLengths(base, train_max_length_tokens)
         summary = summarize(gathered, decisions, outputs, params, lengths, items)
-    finally:
-        gathered.spool.close()
     _require_rows(summary, raw)
     write_jsonl(output / "eval_questions.jsonl", (item.as_json() for item in items))
     write_json(output / "summary.json", summary)
@@ -82,17 +81,17 @@ def prepare(
     return {"rows": summary["rows"], "splits": summary["splits"]}
 
 
-def _judge_all(setup: FirstPass) -> Gathered:
+def _judge_all(setup: FirstPass, gathered: Gathered) -> None:
     """Run the first pass over every raw file."""
     sizes = {path.relative_to(setup.raw).as_posix(): path.stat().st_size for path in instruction_files(setup.raw)}
     processes = process_count(sum(sizes.values()))
-    gathered = Gathered(setup.spool)
     chunks = _with_progress(read_chunks(setup.raw, setup.params.read), sizes, gathered, processes)
     for facts in ordered(ChunkJudge, (setup,), enumerate(chunks), processes):
         gathered.add(facts)
+    if not gathered.rows:
+        raise DataContractError(f"no row to train on: the files in {setup.raw / INSTRUCTIONS} hold no row", ADD_ROWS)
     gathered.finish()
     log.info("prepare: %d rows read", len(gathered.columns))
-    return gathered
 
 
 def _with_progress(
@@ -127,5 +126,5 @@ def _require_rows(summary: dict[str, Any], raw: Path) -> None:
     rows = summary["rows"]
     raise DataContractError(
         f"no row to train on: {rows['in']} rows in {raw / INSTRUCTIONS}, {rows['kept']} kept{why}",
-        "add instruction rows (Alpaca, ShareGPT, messages, multilingual-thinking), or look at prepare in params.yaml",
+        ADD_ROWS,
     )

@@ -27,9 +27,7 @@ class RowLengths:
     """
 
     def __init__(self, base: Path, max_length_tokens: int) -> None:
-        from tasks.training.tokenizer import load_tokenizer
-
-        self._tokenizer = load_tokenizer(base)
+        self._tokenizer = _tokenizer(base)
         self.max_length_tokens = max_length_tokens
         self._special = re.compile("|".join(map(re.escape, self._tokenizer.all_special_tokens)))
         self._byte_level, self._composes = _byte_level(self._tokenizer)
@@ -70,6 +68,14 @@ class RowLengths:
         except TemplateError as error:
             raise BadRowError("template_refuses", f"the chat template says: {error}") from error
         return text
+
+
+@lru_cache(2)
+def _tokenizer(base: Path) -> Any:
+    """Return the tokenizer of a model folder, read once a process."""
+    from tasks.training.tokenizer import load_tokenizer
+
+    return load_tokenizer(base)
 
 
 def _is_composed(message: Message) -> bool:

@@ -5,18 +5,20 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.core.files import read_json
+from tasks.core.settings import Format
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
 
 #: Reason by number; 0 is a row that no rule about single rows refused.
 REASONS: tuple[str, ...] = ("", *QUARANTINE_REASONS, *DROP_REASONS)
 REASON_NUMBER = {reason: number for number, reason in enumerate(REASONS)}
 LANGUAGES: tuple[str, ...] = ("", "zh", "en")
+FORMATS: tuple[str, ...] = get_args(Format)
 OPEN_FILES = 64
 
 Integers = npt.NDArray[np.int64]
@@ -140,6 +142,13 @@ class Gathered:
         self._bands_path = folder / "bands.u64"
         self._bands_file = self._bands_path.open("wb")
         self._bands_a_row = 0
+
+    def __enter__(self) -> "Gathered":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bands_file.close()
+        self.spool.close()
 
     def add(self, facts: ChunkFacts) -> None:
         """Take the facts of the next chunk."""

@@ -16,11 +16,11 @@ from tasks.data.matching.decontaminate import Hit, LeakFinder
 from tasks.data.matching.deduplicate import Fingerprinter, content_digests
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.normalization import NormalizedRow, normalized_rows
-from tasks.data.passes.facts import LANGUAGES, REASON_NUMBER, ChunkFacts, Columns, Spool
-from tasks.data.privacy.policy import Cleaned, Desensitizer
+from tasks.data.passes.facts import FORMATS, LANGUAGES, REASON_NUMBER, ChunkFacts, Columns, Spool
+from tasks.data.privacy.desensitize import Cleaned, Desensitizer
 from tasks.data.problems import BadRowError
-from tasks.data.reading.formats import FORMATS, Parsed, parse
-from tasks.data.reading.raw import Chunk, RawRow, rows_of
+from tasks.data.reading.formats import Parsed, parse
+from tasks.data.reading.rows import Chunk, RawRow, rows_of
 from tasks.data.tokens import UNCOUNTED, RowLengths
 
 

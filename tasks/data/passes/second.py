@@ -11,9 +11,10 @@ import orjson
 from tasks.core.settings import PrepareParams
 from tasks.data.conversation import Message
 from tasks.data.ledger.ledger import copy_number
-from tasks.data.matching.deduplicate import near_duplicates, row_grams
+from tasks.data.matching.deduplicate import row_grams
 from tasks.data.matching.ngrams import Grams
 from tasks.data.matching.normalization import normalized
+from tasks.data.matching.similar import near_duplicates
 from tasks.data.passes.facts import LANGUAGES, REASON_NUMBER, Columns, Gathered, Integers
 from tasks.data.split import calibration_rows, in_validation
 
@@ -103,11 +104,13 @@ def _drop_copies(
     jaccard: npt.NDArray[np.float64],
 ) -> None:
     """Mark all but the best row of each group with the same normalized conversation."""
+    if not len(best_first):
+        return
     content = columns.content[best_first]
     order = np.lexsort((content[:, 1], content[:, 0]))
     same = np.r_[False, (content[order][1:] == content[order][:-1]).all(axis=1)]
     # lexsort is stable: within a group the best row stands first.
-    heads = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))] if len(order) else order
+    heads = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))]
     copies = best_first[order[same]]
     reason[copies] = REASON_NUMBER["exact_duplicate"]
     kept_row[copies] = best_first[heads[same]]

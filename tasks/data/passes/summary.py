@@ -13,10 +13,9 @@ from tasks.data.ledger.ledger import FATES, fate_of
 from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.deduplicate import BEST_ROW_RULE
 from tasks.data.matching.eval_sets import EvalItem
-from tasks.data.passes.facts import LANGUAGES, REASONS, Gathered, Integers
+from tasks.data.passes.facts import FORMATS, LANGUAGES, REASONS, Gathered, Integers
 from tasks.data.passes.second import Decisions
 from tasks.data.passes.third import CALIBRATION, TRAIN, VALIDATION, Outputs
-from tasks.data.reading.formats import FORMATS
 from tasks.data.tokens import UNCOUNTED, RowLengths
 
 #: Rows whose tokens are counted for the pictures: all of a small dataset, a sample by digest of a large one.

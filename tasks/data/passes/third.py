@@ -1,7 +1,7 @@
 """Third pass: the files of stage prepare, in the order the rows came in."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -12,12 +12,11 @@ import orjson
 
 from tasks.core.progress import Progress
 from tasks.core.settings import PrepareParams
-from tasks.data.ledger.ledger import Entry, Fate, fate_of, require_balance, row_name
+from tasks.data.ledger.ledger import FATES, Entry, Fate, fate_of, require_balance, row_name
 from tasks.data.matching.deduplicate import BEST_ROW_RULE
-from tasks.data.passes.facts import REASONS, Gathered
+from tasks.data.passes.facts import FORMATS, REASONS, Gathered
 from tasks.data.passes.second import NOWHERE, Decisions, cluster_name
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
-from tasks.data.reading.formats import FORMATS
 
 TRAIN, VALIDATION, CALIBRATION = "train", "validation", "calibration"
 _LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
@@ -58,7 +57,8 @@ class Outputs:
             for number, first, after in self._gathered.chunks():
                 self._write_chunk(files, number, first, after)
                 progress.advance(after - first)
-        require_balance(self._decisions.name, dict(self.fates), dict(self.written), len(self._gathered.columns))
+        fates = {fate: self.fates[fate] for fate in FATES}
+        require_balance(self._decisions.name, fates, dict(self.written), len(self._gathered.columns))
         self._write_lines("calibration", (self._named(row) for row in self._decisions.calibration.tolist()))
         self._write_lines("clusters", (orjson.dumps(self._cluster(kept), option=_LINE) for kept in self._clusters))
 
@@ -74,7 +74,7 @@ class Outputs:
             for kept in largest
         ]
 
-    def _write_chunk(self, files: dict[str, BinaryIO], number: int, first: int, after: int) -> None:
+    def _write_chunk(self, files: Mapping[str, BinaryIO], number: int, first: int, after: int) -> None:
         """Write the rows of one chunk to the files they belong to."""
         evidence = self._gathered.spool.evidence(number)
         texts = self._gathered.spool.rows(number)

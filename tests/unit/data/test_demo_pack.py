@@ -25,7 +25,7 @@ SETTINGS = load_settings(ROOT / "params.yaml")
 CAUGHT = {
     "exact_duplicate": {("dropped", "exact_duplicate")},
     "near_duplicate": {("dropped", "near_duplicate")},
-    "personal_data": {("kept", "personal_data_masked")},
+    "personal_data": {("kept", "personal_data_replaced")},
     "broken_roles": {("quarantined", "wrong_role_order"), ("quarantined", "unknown_role")},
     "empty_output": {("quarantined", "empty_turn"), ("quarantined", "reasoning_without_answer")},
     "unclosed_think": {("quarantined", "unclosed_think")},
@@ -66,11 +66,15 @@ def raw_rows() -> dict[tuple[str, int], dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     """The shipped pack, prepared with the shipped parameters."""
     output: Path = tmp_path_factory.mktemp("prepared")
     evaluate = SETTINGS.evaluate
-    prepare(SETTINGS.prepare, output=output, raw=RAW, evaluate_ceval=evaluate.ceval, evaluate_domain=evaluate.domain)
+    prepare(
+        SETTINGS.prepare, output=output, raw=RAW, base=base, scratch=tmp_path_factory.mktemp("scratch"),
+        train_max_length_tokens=SETTINGS.train.max_length_tokens,
+        evaluate_ceval=evaluate.ceval, evaluate_domain=evaluate.domain,
+    )  # fmt: skip
     return output
 
 

@@ -66,7 +66,7 @@ def test_ledger_evidence_leads_to_the_cause_and_holds_no_personal_data(filled: A
     filled.prepare()
     ledger = {(entry["fate"], entry["reason"]): entry for entry in filled.lines("ledger.jsonl")}
     assert [entry["index"] for entry in filled.lines("ledger.jsonl")] == list(range(15))
-    masked = ledger["kept", "personal_data_masked"]["evidence"]
+    masked = ledger["kept", "personal_data_replaced"]["evidence"]
     assert masked["masks"] == {"mobile": 1, "email": 1}
     assert ledger["quarantined", "malformed_json"]["evidence"]["line"] == 11
     assert ledger["dropped", "eval_leak"]["evidence"]["item_id"] == "short-1"
@@ -97,13 +97,14 @@ def test_adding_rows_moves_no_row(filled: Any, alpaca_row: Alpaca) -> None:
 
 
 def test_types_not_asked_for_stay(filled: Any) -> None:
-    filled.prepare(changed(filled.params, mask=["email"]))
+    policies = filled.params.privacy.policies.model_copy(update={"mobile": "keep"})
+    filled.prepare(changed(filled.params, privacy=filled.params.privacy.model_copy(update={"policies": policies})))
     assert any("13800138000" in json.dumps(row, ensure_ascii=False) for row in filled.lines("train.jsonl"))
 
 
 def test_stop_names_file_and_line_of_the_first_bad_row(filled: Any) -> None:
     with pytest.raises(DataContractError, match=r"rows\.jsonl:11: malformed_json") as stopped:
-        filled.prepare(changed(filled.params, on_bad_row="stop"))
+        filled.prepare(changed(filled.params, read=filled.params.read.model_copy(update={"on_bad_row": "stop"})))
     assert stopped.value.exit_code == 3
     assert "quarantine" in stopped.value.hint
 
@@ -138,10 +139,16 @@ def test_files_joined_end_to_end_lose_no_line(project: Any, alpaca_row: Alpaca) 
     assert ledger[2]["evidence"]["line"] == 3
 
 
-def test_a_damaged_array_is_an_error_because_its_rows_cannot_be_counted(project: Any) -> None:
-    project.write("damaged.json", ['[{"instruction": "问"'])
-    with pytest.raises(DataContractError, match=r"damaged\.json is no valid JSON array"):
+def test_a_damaged_file_stops_or_is_one_row_as_the_settings_say(project: Any, alpaca_row: Alpaca) -> None:
+    project.write("rows.jsonl", [alpaca_row("隐蔽是什么？", "进屋关窗。")])
+    project.write(
+        "damaged.json", ["[" + json.dumps(alpaca_row("撤离是什么？", "有序离开危险区。")) + ', {"instruction"']
+    )
+    with pytest.raises(DataContractError, match=r"damaged\.json:\d+: the array ends early"):
         project.prepare()
+    project.prepare(changed(project.params, read=project.params.read.model_copy(update={"on_bad_file": "quarantine"})))
+    reasons = [entry["reason"] for entry in project.lines("ledger.jsonl")]
+    assert reasons == ["clean", "damaged_file", "clean"]
 
 
 @pytest.mark.parametrize("rows", [[], ['{"instruction": "只有问题"}'], ["不是JSON"]])

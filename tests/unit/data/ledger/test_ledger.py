@@ -6,59 +6,50 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataContractError
-from tasks.data.ledger.ledger import Ledger, row_id
+from tasks.data.ledger.ledger import copy_number, fate_of, require_balance, row_number
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
-from tasks.data.reading.raw import RawRow
 
 BOM = b"\xef\xbb\xbf"
 GOOD = {"instruction": "什么是隐蔽？", "output": "进入建筑物，关闭门窗和通风，收听官方消息。"}
+NAMES = np.arange(3, dtype=np.uint64)
 
 
-def entered(ledger: Ledger, *contents: str) -> list[str]:
-    return [ledger.enter(RawRow("a.jsonl", number, number + 1, text, None)) for number, text in enumerate(contents)]
+def test_ids_follow_content_and_origin() -> None:
+    first = row_number("a.jsonl", "甲".encode())
+    assert first == row_number("a.jsonl", "甲".encode())
+    assert len({first, row_number("b.jsonl", "甲".encode()), row_number("a.jsonl", "乙".encode())}) == 3
+    assert len({first, *(copy_number(first, copy) for copy in range(1, 4))}) == 4
 
 
-def test_ids_follow_content_and_origin_not_position() -> None:
-    first, second = entered(Ledger(), "甲", "乙")
-    assert entered(Ledger(), "新", "甲", "乙")[1:] == [first, second]
-    assert row_id("b.jsonl", "甲", 0) != first == row_id("a.jsonl", "甲", 0)
+def test_every_reason_has_one_fate() -> None:
+    assert {fate_of(reason) for reason in DROP_REASONS} == {"dropped"}
+    assert {fate_of(reason) for reason in QUARANTINE_REASONS} == {"quarantined"}
+    assert fate_of("") == "kept"
+    assert not {*DROP_REASONS} & {*QUARANTINE_REASONS}
 
 
-def test_copies_in_one_file_have_their_own_ids() -> None:
-    assert len(set(entered(Ledger(), "甲", "甲", "甲"))) == 3
+def test_a_balanced_ledger_passes() -> None:
+    require_balance(NAMES, {"kept": 2, "dropped": 1, "quarantined": 0}, {"train": 1, "validation": 1}, 3)
 
 
-def test_a_row_without_fate_is_an_error_that_names_its_place() -> None:
-    ledger = Ledger()
-    kept, _ = entered(ledger, "甲", "乙")
-    ledger.settle(kept, "kept", "clean", "no rule matched", {})
-    with pytest.raises(DataContractError, match=r"1 of 2 rows have no fate \(a.jsonl:2\)"):
-        ledger.require_balance([kept])
-
-
-def test_a_kept_row_that_was_not_written_is_an_error() -> None:
-    ledger = Ledger()
-    (kept,) = entered(ledger, "甲")
-    ledger.settle(kept, "kept", "clean", "no rule matched", {})
-    ledger.require_balance([kept])
-    for written in ([], [kept, kept], [kept, "r-invented"]):
-        with pytest.raises(DataContractError, match="kept rows and written rows differ"):
-            ledger.require_balance(written)
-
-
-def test_two_fates_and_unknown_rows_are_errors() -> None:
-    ledger = Ledger()
-    (name,) = entered(ledger, "甲")
-    ledger.settle(name, "dropped", "eval_leak", "rule", {})
-    with pytest.raises(DataContractError, match="has a fate already"):
-        ledger.settle(name, "kept", "clean", "rule", {})
-    with pytest.raises(DataContractError, match="never came in"):
-        ledger.settle("r-invented", "kept", "clean", "rule", {})
+@pytest.mark.parametrize(
+    ("fates", "written", "names", "said"),
+    [
+        ({"kept": 2, "dropped": 0, "quarantined": 0}, {"train": 2}, NAMES, "3 rows came in, 2 have a fate"),
+        ({"kept": 3, "dropped": 1, "quarantined": 0}, {"train": 3}, NAMES, "3 rows came in, 4 have a fate"),
+        ({"kept": 3, "dropped": 0, "quarantined": 0}, {"train": 2}, NAMES, "3 rows are kept, 2 were written"),
+        ({"kept": 3, "dropped": 0, "quarantined": 0}, {"train": 3}, NAMES // 2, "1 raw rows share the id"),
+    ],
+)
+def test_rows_that_vanish_or_come_twice_stop_the_stage(fates: Any, written: Any, names: Any, said: str) -> None:
+    with pytest.raises(DataContractError, match=said):
+        require_balance(names, fates, written, 3)
 
 
 texts = st.text(max_size=20) | st.sampled_from(
@@ -109,5 +100,5 @@ def test_the_ledger_balances_on_any_damage(
         kept = {entry["row_id"] for entry in ledger if entry["fate"] == "kept"}
         written = [row["row_id"] for name in ("train", "validation") for row in project.lines(f"{name}.jsonl")]
         assert sorted(written) == sorted(kept)
-        known = {*QUARANTINE_REASONS, *DROP_REASONS, "clean", "personal_data_masked"}
+        known = {*QUARANTINE_REASONS, *DROP_REASONS, "clean", "personal_data_replaced"}
         assert {entry["reason"] for entry in ledger} <= known
