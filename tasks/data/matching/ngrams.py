@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ class ChunkGrams:
 
 def character_grams(texts: Sequence[str], length: int) -> ChunkGrams:
     """Return the character n-grams of each text; a text shorter than `length` has none."""
-    points, rows = _joined(texts)
+    points, rows = joined(texts)
     hashes, starts = _windows(points.astype(np.uint64), length)
     inside = rows[starts] == rows[starts + length - 1] if length > 1 else points[starts] != _ROW_END
     inside &= points[starts + length - 1] != _ROW_END
@@ -43,7 +43,7 @@ def character_grams(texts: Sequence[str], length: int) -> ChunkGrams:
 
 def word_grams(texts: Sequence[str], length: int) -> ChunkGrams:
     """Return the word n-grams of each text; a Chinese character is a word."""
-    points, rows = _joined(texts)
+    points, rows = joined(texts)
     apart = (points == _SPACE) | (points == _TURN_END) | (points == _ROW_END)
     alone = is_han(points)
     # A word starts after a gap, and at and after a Chinese character.
@@ -93,17 +93,28 @@ def mixed(hashes: Grams) -> Grams:
     return cast(Grams, hashes ^ (hashes >> np.uint64(31)))
 
 
+def rolling_hashes(values: npt.NDArray[Any], length: int) -> Grams:
+    """Return a polynomial hash of every `length` consecutive values, not yet mixed.
+
+    Hashes of two halves make the hash of the whole, so a long window costs few passes.
+    """
+    count = max(len(values) - length + 1, 0)
+    if length == 1:
+        return values.astype(np.uint64)
+    half = length // 2
+    left = rolling_hashes(values, half)
+    right = left if half == length - half else rolling_hashes(values, length - half)
+    factor = np.uint64(pow(int(_BASE), length - half, 1 << 64))
+    return cast(Grams, left[:count] * factor + right[half : half + count])
+
+
 def _windows(values: Grams, length: int) -> tuple[Grams, Places]:
     """Return a hash of every `length` consecutive values, and where each starts."""
-    count = max(len(values) - length + 1, 0)
-    hashes = np.zeros(count, dtype=np.uint64)
-    for offset in range(length):
-        hashes *= _BASE
-        hashes += values[offset : offset + count]
-    return mixed(hashes), np.arange(count)
+    hashes = mixed(rolling_hashes(values, length))
+    return hashes, np.arange(len(hashes))
 
 
-def _joined(texts: Sequence[str]) -> tuple[Points, Places]:
+def joined(texts: Sequence[str]) -> tuple[Points, Places]:
     """Return the code points of all texts, each ended by a mark of its own, and the text each stands in."""
     joined = "".join(f"{text}\x1f" for text in texts).encode("utf-32-le", "surrogatepass")
     return np.frombuffer(joined, dtype="<u4"), np.repeat(

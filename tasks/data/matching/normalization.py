@@ -164,6 +164,11 @@ def language_of(text: str) -> str | None:
     return "zh" if han and han >= len(words) else "en"
 
 
+def is_han_character(character: str) -> bool:
+    """Tell whether a character is Chinese."""
+    return _HAN.match(character) is not None
+
+
 def han_count(text: str) -> int:
     """Return the number of Chinese characters."""
     return len(_HAN.findall(text))

@@ -1,0 +1,149 @@
+"""Which evaluation texts might stand in which turns: hashed n-grams, a bitmap in front, all turns of a chunk at once.
+
+It only proposes; `leak_rules.py` decides. Chinese characters say more than Latin letters, so the n-grams of Latin
+text are longer: a gram's own first characters tell which it is.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.data.matching.folding import is_han
+from tasks.data.matching.ngrams import Grams, Places, joined, mixed, rolling_hashes
+
+#: Length of a Chinese gram, of a Latin one, and the Chinese characters that make it Chinese, from coarse to fine.
+LEVELS = ((4, 10, 2), (3, 6, 2), (2, 4, 1))
+#: A seed of more texts than this says too little, unless a text has no other.
+MOST_TEXTS = (60, 40, 40)
+FEWEST_SEEDS = 3
+#: Places of the bitmap for each seed: one in eight strangers passes.
+BITMAP_ROOM = 8
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A text to be looked for, at one level.
+
+    Args:
+        owner: what the caller calls it.
+        text: normalized, without spaces.
+        level: index in `LEVELS`.
+        share: of its seeds, for it to be proposed.
+    """
+
+    owner: int
+    text: str
+    level: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of many texts, in order; each array of shape (seeds,).
+
+    Args:
+        hashes: one a seed.
+        texts: the text each stands in, ascending.
+        starts: where in the joined texts; for one text, where in it.
+        lengths: characters of each.
+    """
+
+    hashes: Grams
+    texts: Places
+    starts: Places
+    lengths: Places
+
+
+def seeds(texts: Sequence[str], level: int) -> Seeds:
+    """Return the seeds of all texts at a level."""
+    chinese, latin, needed = LEVELS[level]
+    points, owners = joined(texts)
+    # Every text is ended by a mark; as many more let windows run over the end of the last.
+    padded = np.append(points, np.zeros(latin, dtype=points.dtype))
+    rows = np.append(owners, np.full(latin, -1))
+    count = len(points)
+    han = np.cumsum(np.append(0, is_han(padded)))
+    is_chinese = (han[chinese : count + chinese] - han[:count]) >= needed
+    lengths = np.where(is_chinese, chinese, latin)
+    hashes = np.where(
+        is_chinese, rolling_hashes(padded, chinese)[:count], rolling_hashes(padded, latin)[:count] + np.uint64(1)
+    )
+    # The mark belongs to the text it ends, so a window must end before it.
+    starts = np.flatnonzero(rows[np.arange(count) + lengths] == owners)
+    return Seeds(mixed(hashes[starts] + np.uint64(level << 8)), owners[starts], starts, lengths[starts])
+
+
+def distinct(hashes: Grams, numbers: Places) -> tuple[Grams, Places]:
+    """Return each pair once, by number, then hash."""
+    order = np.lexsort((hashes, numbers))
+    hashes, numbers = hashes[order], numbers[order]
+    new = np.append(True, (hashes[1:] != hashes[:-1]) | (numbers[1:] != numbers[:-1]))[: len(hashes)]
+    return hashes[new], numbers[new]
+
+
+class SeedIndex:
+    """Seeds of all units, and which units each belongs to.
+
+    Args:
+        units: the texts to look for.
+    """
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self._owners = np.array([unit.owner for unit in units], dtype=np.int64)
+        found, numbers = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
+        for level in range(len(LEVELS)):
+            of_level = np.array([number for number, unit in enumerate(units) if unit.level == level], dtype=np.int64)
+            of_units = seeds([units[number].text for number in of_level], level)
+            hashes, places = _telling(of_units.hashes, of_level[of_units.texts], MOST_TEXTS[level])
+            found.append(hashes)
+            numbers.append(places)
+        self._store(np.concatenate(found), np.concatenate(numbers))
+        sizes = np.bincount(self._units, minlength=len(units))
+        shares = np.array([unit.share for unit in units])
+        self._enough = np.maximum(np.ceil(shares * sizes - 1e-9), 1).astype(np.int64)
+
+    def _store(self, hashes: Grams, numbers: Places) -> None:
+        """Lay the postings out by seed."""
+        order = np.argsort(hashes, kind="stable")
+        self._units = numbers[order].astype(np.int32)
+        self._keys, starts = np.unique(hashes[order], return_index=True)
+        self._starts = np.append(starts, len(order))
+        bits = max(int(len(self._keys) * BITMAP_ROOM).bit_length(), 10)
+        self._shift = np.uint64(64 - bits)
+        self._bitmap = np.zeros(1 << bits, dtype=bool)
+        self._bitmap[self._keys >> self._shift] = True
+
+    def propose(self, texts: Sequence[str], level: int) -> Iterator[tuple[int, int]]:
+        """Yield (text, owner) where enough of an owner's unit at this level stands in a text."""
+        if not len(self._keys) or not texts:
+            return
+        in_texts = seeds(texts, level)
+        likely = self._bitmap[in_texts.hashes >> self._shift]
+        hashes, rows = in_texts.hashes[likely], in_texts.texts[likely]
+        places = np.minimum(np.searchsorted(self._keys, hashes), len(self._keys) - 1)
+        known = self._keys[places] == hashes
+        # Every seed counts once a text.
+        once = np.unique(rows[known] * len(self._keys) + places[known])
+        rows, places = np.divmod(once, len(self._keys))
+        counts = self._starts[places + 1] - self._starts[places]
+        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        units = self._units[np.repeat(self._starts[places], counts) + offsets]
+        pairs, seen = np.unique(np.repeat(rows, counts) * len(self._owners) + units, return_counts=True)
+        rows, units = np.divmod(pairs, len(self._owners))
+        enough = seen >= self._enough[units]
+        yield from sorted(set(zip(rows[enough].tolist(), self._owners[units[enough]].tolist(), strict=True)))
+
+
+def _telling(hashes: Grams, numbers: Places, most: int) -> tuple[Grams, Places]:
+    """Return the distinct seeds of each unit without those of too many; the rarest stay where few are left."""
+    hashes, numbers = distinct(hashes, numbers)
+    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    uses = counts[inverse]
+    by_rarity = np.lexsort((uses, numbers))
+    ordered = numbers[by_rarity]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    rank = np.empty(len(numbers), dtype=np.int64)
+    rank[by_rarity] = np.arange(len(ordered)) - np.repeat(starts, np.diff(np.append(starts, len(ordered))))
+    kept = (uses <= most) | (rank < FEWEST_SEEDS)
+    return hashes[kept], numbers[kept]
