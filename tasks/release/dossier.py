@@ -11,6 +11,7 @@ from tasks.core.files import write_text
 from tasks.core.settings import BaseModelParams, DossierParams, Hardware
 from tasks.core.stage import HOPS
 from tasks.release.dossier_charts import interval_chart, loss_chart
+from tasks.release.dossier_data_charts import bar, length_charts
 from tasks.release.dossier_facts import Folders, collect
 from tasks.release.gate_words import HOP_TITLES, OUTCOME_ZH, claim
 
@@ -72,8 +73,10 @@ def render_page(facts: dict[str, Any]) -> str:
     """Return the HTML page; every text from data is escaped, and the page's own policy forbids scripts and fetches."""
     style = (TEMPLATES / "dossier.css").read_text(encoding="utf-8")
     charts = {rule["name"]: interval_chart(rule) for rule in facts["verdict"]["rules"]}
+    summary = facts["data"]["summary"]
+    lengths = length_charts(summary["lengths"], summary["tokens"]["max_length_tokens"])
     return _environment(escape=True).get_template("dossier.html.j2").render(
-        **facts, style=style, charts=charts, loss_chart=loss_chart(facts["losses"])
+        **facts, style=style, charts=charts, loss_chart=loss_chart(facts["losses"]), lengths=lengths
     )  # fmt: skip
 
 
@@ -119,7 +122,7 @@ def _environment(*, escape: bool) -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=escape, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    engine.globals |= {"HOPS": HOPS, "HOP_TITLES": HOP_TITLES, "OUTCOME_ZH": OUTCOME_ZH, "claim": claim}
+    engine.globals |= {"HOPS": HOPS, "HOP_TITLES": HOP_TITLES, "OUTCOME_ZH": OUTCOME_ZH, "claim": claim, "bar": bar}
     engine.filters |= {
         "value": _value,
         "interval": _interval,

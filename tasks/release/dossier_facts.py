@@ -9,6 +9,7 @@ from tasks.core.files import read_json, read_jsonl
 from tasks.core.manifest import read_manifest
 from tasks.core.settings import BaseModelParams, Hardware
 from tasks.core.stage import HOPS
+from tasks.release.dossier_data import data_facts
 from tasks.release.gate_words import next_step
 from tasks.release.model_files import read_losses
 
@@ -21,8 +22,6 @@ HAZARDS = {
     "must_refuse": ("should refuse", "应当拒绝"),
     "must_say_unknown": ("should say it is not known", "应当说明未知"),
 }
-#: Raw rows named per reason; all of them stand in the ledger.
-EXAMPLES = 6
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ def collect(
     verdict = read_json(folders.gate / "verdict.json")
     results = {hop: read_json(folders.reports[hop] / "results.json") for hop in HOPS}
     samples = {hop: list(read_jsonl(folders.reports[hop] / "samples.jsonl")) for hop in HOPS}
+    validation = read_json(folders.validation / "validation.json")
     manifest = read_manifest(folders.awq)
     return {
         "title": title,
@@ -64,8 +64,8 @@ def collect(
         "base_model": _base_model(base_model, manifest),
         "training": read_json(folders.adapter / "training.json"),
         "losses": read_losses(folders.adapter / "loss.csv"),
-        "data": _data(folders.prepared),
-        "validation": read_json(folders.validation / "validation.json"),
+        "data": data_facts(folders.prepared, validation),
+        "validation": validation,
         "exams": _exams(results, samples),
         "safety": _safety(samples, folders.prepared),
         "served": [_served(hop, results[hop]) for hop in HOPS],
@@ -88,35 +88,6 @@ def _base_model(base_model: BaseModelParams, manifest: dict[str, Any]) -> dict[s
         "hub_id": "HuggingFaceTB/SmolLM2-135M-Instruct" if packaged else base_model.id,
         "licence": "apache-2.0" if packaged else "other",
     }
-
-
-def _data(prepared: Path) -> dict[str, Any]:
-    """Return the ledger's counts, and what was refused by reason with the places of a few rows."""
-    summary = read_json(prepared / "summary.json")
-    refused: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in read_jsonl(prepared / "ledger.jsonl"):
-        if row["fate"] != "kept":
-            refused[row["fate"], row["reason"]].append(row)
-    groups = [
-        {
-            "fate": fate,
-            "reason": reason,
-            "rows": len(rows),
-            "rules": sorted({row["rule"] for row in rows}),
-            "places": _places(rows[:EXAMPLES]),
-            "more": max(0, len(rows) - EXAMPLES),
-        }
-        for (fate, reason), rows in sorted(refused.items())
-    ]
-    return {"summary": summary, "refused": groups}
-
-
-def _places(rows: list[dict[str, Any]]) -> list[str]:
-    """Return where raw rows stand: file, then row numbers counted from 1."""
-    numbers: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        numbers[row["source"]].append(str(row["index"] + 1))
-    return [f"{source} row{'s' if len(found) > 1 else ''} {', '.join(found)}" for source, found in numbers.items()]
 
 
 def _exams(results: dict[str, Any], samples: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from tasks.core.settings import DecontaminateParams, PrivacyParams
 from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.deduplicate import content_digests
 from tasks.data.matching.eval_sets import EvalItem
-from tasks.data.matching.normalization import NormalizedRow, normalized
+from tasks.data.matching.normalization import NormalizedRow, normalized_rows
 from tasks.data.privacy.desensitize import Desensitizer
 from tasks.data.reading.reasoning import is_well_formed
 
@@ -105,7 +105,7 @@ class RowColumns:
         rows = [_chat_row(lines.path, number, value) for number, value in lines.values()]
         if not rows:
             return {}
-        spoken = [normalized(row["messages"]) for row in rows]
+        spoken = normalized_rows([row["messages"] for row in rows])
         columns: Columns = {name: [row[name] for row in rows] for name in ("row_id", "source", "language", "concept")}
         shapes = [_shape(row) for row in rows]
         columns |= {name: np.array([shape[name] for shape in shapes]) for name in shapes[0]}

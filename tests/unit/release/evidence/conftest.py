@@ -13,6 +13,7 @@ import pytest
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from tasks.core.manifest import write_manifest
 from tasks.core.settings import Settings, load_settings
+from tasks.data.expectations.profile import TOKEN_EDGES
 
 ROOT = Path(__file__).parents[4]
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -171,24 +172,49 @@ def make_prepared(folder: Path) -> None:
     """Write what the dossier reads of the prepared data."""
     refused = [("dropped", "exact_duplicate", 3), ("dropped", "near_duplicate", 3), ("dropped", "eval_leak", 3),
                ("quarantined", "wrong_role_order", 3), ("quarantined", "mojibake", 1)]  # fmt: skip
-    rows = [{"row_id": f"r-{fate}-{reason}-{n}", "source": "instructions/planted_bad.jsonl", "index": n, "fate": fate,
-             "reason": reason, "rule": f"rule of {reason}", "evidence": {}} for fate, reason, count in refused
+    entry = {"index": 0, "format": "alpaca", "evidence": {}}
+    rows = [{**entry, "row_id": f"r-{fate}-{reason}-{n}", "source": "instructions/planted_bad.jsonl", "line": n + 1,
+             "fate": fate, "reason": reason, "rule": f"rule of {reason}"} for fate, reason, count in refused
             for n in range(count)]  # fmt: skip
-    rows += [{"row_id": f"r-{n}", "source": "instructions/alpaca_zh.jsonl", "index": n, "fate": "kept",
-              "reason": "clean", "rule": "no rule matched", "evidence": {}} for n in range(641)]  # fmt: skip
+    rows += [{**entry, "row_id": f"r-{n}", "source": "instructions/alpaca_zh.jsonl", "line": n + 1, "fate": "kept",
+              "reason": "clean", "rule": "no rule matched"} for n in range(641)]  # fmt: skip
     write_jsonl(folder / "ledger.jsonl", rows)
-    write_json(folder / "summary.json", {
-        "rows": {"in": 654, "kept": 641, "dropped": 9, "quarantined": 4},
-        "masks": {"resident_id": 1, "mobile": 2, "landline": 0, "email": 1},
-        "leaks": {"safety": {"items": 44, "unsearchable": 0, "leaked_items": 0, "leaked_rows": 0},
-                  "domain_short": {"items": 96, "unsearchable": 1, "leaked_items": 1, "leaked_rows": 1}},
-        "languages": {"zh": 424, "en": 217}, "formats": {"alpaca": 363, "sharegpt": 167, "multilingual_thinking": 111},
-        "splits": {"train": 610, "validation": 31, "calibration": 64},
-    })  # fmt: skip
+    write_json(folder / "summary.json", summary())
     write_jsonl(folder / "eval_questions.jsonl", [
         {"eval_set": "safety", "item_id": f"safety-{n:03d}", "options": [],
          "question": f"给巡测组发短信：第 {n} 组的默认 OIL1 剂量率是多少？"} for n in range(44)
     ])  # fmt: skip
+
+
+def summary() -> dict[str, Any]:
+    """Return the counts of the prepared data."""
+    edges, zh, en = list(TOKEN_EDGES), [0] * len(TOKEN_EDGES), [0] * len(TOKEN_EDGES)
+    zh[4:10], en[3:7] = [20, 80, 150, 120, 40, 14], [17, 90, 80, 30]
+    policies = dict.fromkeys(("resident_id", "mobile", "landline", "email"), "mask")
+    return {
+        "rows": {"in": 654, "kept": 641, "dropped": 9, "quarantined": 4},
+        "reasons": {
+            "kept": {"clean": 637, "personal_data_replaced": 4},
+            "dropped": {"exact_duplicate": 3, "near_duplicate": 3, "eval_leak": 3},
+            "quarantined": {"mojibake": 1, "wrong_role_order": 3},
+        },
+        "masks": {"resident_id": 1, "mobile": 2, "landline": 0, "email": 1},
+        "leaks": {
+            "safety": {"items": 44, "unsearchable": 0, "leaked_items": 0, "leaked_rows": 0},
+            "domain_short": {"items": 96, "unsearchable": 1, "leaked_items": 1, "leaked_rows": 1},
+        },
+        "duplicates": {"clusters": 5, "rule": "the longest answers"},
+        "cluster_sizes": {"2": 4, "3": 1},
+        "largest_clusters": [{"cluster_id": "c-0123456789abcdef", "kept": "r-7", "rows": 3}],
+        "lengths": {unit: {"edges": edges, "zh": zh, "en": en} for unit in ("characters", "tokens")},
+        "tokens": {"max_length_tokens": 512, "too_long": 1, "sampled_rows": 641},
+        "languages": {"zh": 424, "en": 217},
+        "formats": {"alpaca": 363, "sharegpt": 167, "multilingual_thinking": 111},
+        "sources": {"instructions/alpaca_zh.jsonl": 424, "instructions/sharegpt_en.jsonl": 217},
+        "concepts": {f"concept {n:02d}": 20 - n // 2 for n in range(40)},
+        "splits": {"train": 610, "validation": 31, "calibration": 64},
+        "policy": {"privacy": {"policies": {**policies, "organisation": "keep"}, "organisations": None}},
+    }
 
 
 def make_validation(folder: Path) -> None:
@@ -202,6 +228,15 @@ def make_validation(folder: Path) -> None:
             {**outcome, "name": "dropped_fraction", "severity": "warning", "success": False, "observed": 0.06,
              "description": "few rows are dropped"},
         ],
+        "raw": {"files": [], "formats": [], "reasons": []},
+        "drift": {
+            "reference": "data/raw/reference/profile.json", "rows": 600, "lineage_id": "tg-eeeeeeeeeeeeeeee",
+            "words": "2 distributions compared with data/raw/reference/profile.json (600 rows): moved: languages.",
+            "drifts": [
+                {"name": "languages", "index": 0.31, "limit": 0.2, "movers": [["en", 0.1, 0.34], ["zh", 0.9, 0.66]]},
+                {"name": "characters_zh", "index": 0.02, "limit": 0.2, "movers": []},
+            ],
+        },
     })  # fmt: skip
 
 

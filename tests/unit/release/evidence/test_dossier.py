@@ -29,6 +29,9 @@ ROOT = Path(__file__).parents[4]
 HOSTILE = "<script>alert('核')</script><img src=x onerror=alert(1)>\"&'|`</style>]]>"
 
 
+LEAKS = {"items": 9, "unsearchable": 0, "leaked_items": 1, "leaked_rows": 1}
+
+
 class Page(HTMLParser):
     """Collect tags, attributes and text."""
 
@@ -69,13 +72,12 @@ def test_the_page_says_what_a_reviewer_asks(run: Any, tmp_path: Path) -> None:
         "PASS", "通过", "demonstration", "the profile is laptop", "tg-cccccccccccccccc", "2.093",
         "bits per byte better",
         "This is not C-Eval: 104 own questions", "Social Science", "Failed by the quantized model", "mojibake",
-        "instructions/planted_bad.jsonl rows 1, 2, 3", "resident id 1", "few rows are dropped", "groups of 64",
+        "instructions/planted_bad.jsonl lines 1, 2, 3", "resident id 身份证号", "few rows are dropped", "groups of 64",
         "96.7 % of positions", "sha256:" + "b" * 64, "No GPU was used", "dequantized", "Apache-2.0", "Signature",
-        "tunegate approve VERSION --by NAME --reason TEXT", "16 conversations, 0 differences", "95 of 96",
+        "tunegate approve VERSION --by NAME --reason TEXT", "16 conversations, 0 differences", "searched 95 of 96",
     ):  # fmt: skip
         assert words in " ".join(page.text.split()), words
     assert page.text.index("PASS") < page.text.index("Rules")
-    assert page.tags.count("svg") == 1 + len(run.settings.gate.rules)
 
 
 def test_the_page_fetches_and_runs_nothing(run: Any, tmp_path: Path) -> None:
@@ -91,14 +93,17 @@ def test_hostile_text_stays_text(run: Any, tmp_path: Path) -> None:
     questions = [{"eval_set": "safety", "item_id": f"safety-{n:03d}", "options": [], "question": HOSTILE}
                  for n in range(44)]  # fmt: skip
     write_jsonl(run.root / "data/prepared/eval_questions.jsonl", questions)
-    ledger = [{"row_id": "r-1", "source": f"instructions/{HOSTILE}.jsonl", "index": 0, "fate": "dropped",
+    ledger = [{"row_id": "r-1", "source": f"instructions/{HOSTILE}.jsonl", "line": 1, "fate": "dropped",
                "reason": HOSTILE, "rule": HOSTILE, "evidence": {}}]  # fmt: skip
     write_jsonl(run.root / "data/prepared/ledger.jsonl", ledger)
+    summary = read_json(run.root / "data/prepared/summary.json")
+    hostile = {"sources": {HOSTILE: 9}, "concepts": {HOSTILE: 9}, "formats": {HOSTILE: 9}, "leaks": {HOSTILE: LEAKS}}
+    write_json(run.root / "data/prepared/summary.json", summary | hostile)
     run.edit_results("awq", parity={"rows": 16, "mismatches": [{"row_id": "r-1", "words": HOSTILE}]})
     page, card = write(judged(run), tmp_path / "out", title=HOSTILE)
     assert not {"script", "img"} & set(page.tags)
     assert page.tags.count("style") == 1
-    assert page.text.count("alert('核')") >= 10
+    assert page.text.count("alert('核')") >= 14
     body = card.split("---\n", 2)[2]
     assert not re.search(r"(?<!\\)<script|(?<!\\)<img", body)
 
