@@ -14,7 +14,6 @@ QUARANTINE_REASONS: Final = {
     "missing_field": "a field the format needs is absent",
     "wrong_type": "a field has the wrong type",
     "unknown_role": "a turn's role is none of the format's",
-    "tool_role": "tool calls and their results are not trained on yet",
     "malformed_tool_call": "a call or a list of tools is not the JSON it must be",
     "wrong_role_order": "turns do not alternate from user (calls and results between) to a last assistant",
     "empty_turn": "a turn is empty",

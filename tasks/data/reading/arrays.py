@@ -1,8 +1,8 @@
 """Items of a JSON array as they stream by, without holding the array.
 
-The standard library's scanner reads one item at a time from a sliding window: 2 to 3 times as fast as ijson with its
-C backend on instruction rows, and it reads what JSON Lines rows may hold too (NaN, half surrogate pairs, huge
-integers), so a row keeps its id when its file changes from one container to the other.
+The standard library's scanner reads one item at a time from a sliding window: 4 us a row of 0.6 KB (ijson's C backend:
+3 us). Unlike ijson it reads what JSON Lines rows may hold too (NaN, half surrogate pairs), so a row keeps its id when
+its file changes from one container to the other, and an item that is too long is passed over, not built.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ from tasks.data.reading.blocks import DamageError
 from tasks.data.reading.rows import Refused, oversized
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _STRUCTURE = re.compile(r'["{}\[\],]')
 _STRING_END = re.compile(r'\\.|"', re.DOTALL)
 #: An error this close to the end of the window may be a literal or an escape that is not complete yet.
@@ -111,10 +110,12 @@ _DECODER = json.JSONDecoder()
 
 def _checked(value: Any, text: str) -> Any:
     """Return the value, or its stand-in where its text was not in the encoding of the file."""
-    if text.isascii() or not _ESCAPED_BYTE.search(text):
-        return value
-    problem = BadRowError("malformed_encoding", "bytes that are not in the encoding of the file")
-    return Refused(text.encode("utf-8", "surrogateescape"), problem)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        problem = BadRowError("malformed_encoding", "bytes that are not in the encoding of the file")
+        return Refused(text.encode("utf-8", "surrogateescape"), problem)
+    return value
 
 
 def _pass_over(window: _Window) -> tuple[bytes, int]:

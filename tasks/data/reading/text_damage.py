@@ -4,7 +4,8 @@ Three accidents make nearly all of it: UTF-8 read as GB18030 or as Windows-1252 
 each may have happened twice. A repair is proven when the characters, written back in the encoding they were wrongly
 read in, are valid text in the right one, all of it plausible. What is damaged beyond that is refused, never guessed.
 
-ftfy repairs the Windows-1252 kind alone, so the GB18030 kind, which Chinese data is full of, would be left.
+ftfy is not used: it repairs the Windows-1252 kinds alone, so the GB18030 kind, which Chinese data is full of, would be
+left, and takes 36 us a Chinese text of 200 characters where this takes 6.
 """
 
 import re
@@ -37,7 +38,8 @@ _WESTERN |= {chr(byte): byte for byte in range(0x80, 0x100)}
 _AFTER = re.escape("".join(character for character, byte in _WESTERN.items() if 0x80 <= byte < 0xC0))
 _WESTERN_RUN = re.compile(f"[{re.escape(''.join(_WESTERN))}]{{2,}}")
 _WESTERN_TRIPLE = re.compile(f"[â-ï][{_AFTER}]{{2}}|[ÂÃ][{_AFTER}]")
-_LATIN1_PAIRS = re.compile(r"(?:[\u00b0-\u00f7][\u00a1-\u00fe])+")
+#: No language in Latin letters writes four of these in a row.
+_LATIN1_LEFT = re.compile(r"[\u00b0-\u00f7][\u00a1-\u00fe]{3}")
 
 #: One look at the text says whether any of it is possible at all; clean text stops here.
 _SUSPECT = re.compile(f"[{_RARE}{LOST}]|[Â-ô][{_AFTER}]|[\u00b0-\u00f7][\u00a1-\u00fe]{{3}}|锟斤拷")
@@ -46,9 +48,10 @@ _PLAUSIBLE = re.compile(
     r"[\x00-\x7f\u00a0-\u024f\u0370-\u03ff\u2000-\u206f\u20a0-\u20bf\u2100-\u22ff\u2460-\u27bf\u3000-\u30ff"
     r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U0001f300-\U0001faff]*"
 )
+#: Control characters: fine between two rounds, never in what is left.
+_CONTROLS = re.compile("[\x80-\x9f]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _MIN_WESTERN = 4  # less can be a closing quote after an accent
-_MIN_PAIRED = 8
 _MIN_LOST_HAN = 3
 
 
@@ -74,7 +77,7 @@ def repaired(text: str) -> tuple[str, str | None]:
         if how is None:
             break
         text, read_as = better, f"{how} {read_as}" if read_as and how != read_as else how
-    if LOST in text or "锟斤拷" in text or _is_lost(text):
+    if LOST in text or "锟斤拷" in text or (read_as and _CONTROLS.search(text)) or _is_lost(text):
         raise BadRowError("mojibake", "the text was decoded with the wrong encoding and cannot be brought back")
     return text, read_as
 
@@ -95,10 +98,15 @@ def _undo_gb18030(text: str) -> str:
 
 def _gb_line(line: str) -> str:
     """Return one line read rightly."""
-    whole = _proven(line.encode("gb18030", "replace"), "utf-8", min_common=0.5)
-    if whole is not None:
-        return whole
+    for data in (line.encode("gb18030", "replace"), _windows_gbk(line)):
+        if (whole := _proven(data, "utf-8", min_common=0.5)) is not None:
+            return whole
     return _GB_RUN.sub(lambda run: _proven(run[0].encode("gb18030"), "utf-8", min_common=0.5) or run[0], line)
+
+
+def _windows_gbk(line: str) -> bytes:
+    """Return a line in GBK as Windows and browsers read it: a lone byte 80 is the euro sign."""
+    return b"\x80".join(part.encode("gb18030", "replace") for part in line.split("€"))
 
 
 def _undo_western(text: str) -> str:
@@ -111,11 +119,13 @@ def _undo_western(text: str) -> str:
 
 
 def _undo_latin1(text: str) -> str:
-    """Return the text with GB18030 that was read as Latin-1 read rightly."""
-    runs = [run for run in _LATIN1_PAIRS.findall(text) if len(run) >= 4]
-    if sum(map(len, runs)) < _MIN_PAIRED:
+    """Return the text with GB18030 that was read as Latin-1 read rightly: all of it or nothing, or pairs would slip."""
+    if not _LATIN1_LEFT.search(text):
         return text
-    return _LATIN1_PAIRS.sub(lambda run: _proven(run[0].encode("latin-1"), "gb18030", min_common=0.7) or run[0], text)
+    try:
+        return _proven(text.encode("latin-1"), "gb18030", min_common=0.7) or text
+    except UnicodeEncodeError:
+        return text
 
 
 _UNDO: dict[str, Callable[[str], str]] = {
@@ -137,7 +147,7 @@ def _proven(data: bytes, encoding: str, min_common: float | None = None) -> str 
         text = data.decode(encoding)
     except UnicodeDecodeError:
         return None
-    if not _PLAUSIBLE.fullmatch(text):
+    if not _PLAUSIBLE.fullmatch(_CONTROLS.sub("", text)):
         return None
     if min_common is None:
         return text
@@ -154,7 +164,7 @@ def _is_lost(text: str) -> bool:
     """Tell whether text is mostly a wrong reading whose bytes are not all there any more."""
     beyond = sum(character > "\x7f" for character in text)
     western = len(_WESTERN_TRIPLE.findall(text))
-    if western >= _MIN_LOST_HAN and 3 * western >= beyond / 2:
+    if (western >= _MIN_LOST_HAN and 3 * western >= beyond / 2) or _LATIN1_LEFT.search(text):
         return True
     return any(map(_is_lost_line, text.split("\n")))
 

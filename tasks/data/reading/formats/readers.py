@@ -140,8 +140,10 @@ def _preference_prompt(row: dict[str, Any], shared: list[Message]) -> list[Messa
         return shared
     if is_given(row, "instruction"):
         return _alpaca_prompt(row)
-    if not isinstance(row.get("prompt"), str) or row["prompt"].startswith("[{"):
-        return read_messages({**row, "messages": row.get("prompt")}).messages
+    if not is_given(row, "prompt"):
+        raise BadRowError("missing_field", "a preference row without `prompt`")
+    if not isinstance(row["prompt"], str) or row["prompt"].startswith("[{"):
+        return read_messages({**row, "messages": row["prompt"]}).messages
     return [*system(text_of(row, "system", optional=True)), turn("user", text_of(row, "prompt"))]
 
 

@@ -1,0 +1,147 @@
+"""Prepared rows out, for LLaMA-Factory, Axolotl or anything else that reads the common formats."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.core.errors import ConfigError, DataContractError
+from tasks.core.files import read_jsonl, write_json
+from tasks.data.writing.containers import write_rows
+from tasks.data.writing.rows_out import WRITERS, Row
+
+log = logging.getLogger(__name__)
+
+SPLITS: Final = ("train", "validation")
+CONTAINERS: Final = ("json", "jsonl", "parquet", "csv")
+
+_SHAREGPT_TAGS: Final = {
+    "role_tag": "from",
+    "content_tag": "value",
+    "user_tag": "human",
+    "assistant_tag": "gpt",
+    "observation_tag": "observation",
+    "function_tag": "function_call",
+    "system_tag": "system",
+}
+_MESSAGES_TAGS: Final = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "function_tag": "function_call",
+    "system_tag": "system",
+}
+#: Source: LLaMA-Factory, data/README.md and src/llamafactory/data/parser.py. `multilingual_thinking` is not here: it
+#: would train on the answers without their reasoning; `messages` carries both in the text.
+_LLAMA_FACTORY: Final[dict[str, dict[str, Any]]] = {
+    "alpaca": {
+        "formatting": "alpaca",
+        "columns": {
+            "prompt": "instruction",
+            "query": "input",
+            "response": "output",
+            "system": "system",
+            "tools": "tools",
+            "history": "history",
+        },
+    },
+    "sharegpt": {
+        "formatting": "sharegpt",
+        "columns": {"messages": "conversations", "tools": "tools"},
+        "tags": _SHAREGPT_TAGS,
+    },
+    "messages": {
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "tools": "tools"},
+        "tags": _MESSAGES_TAGS,
+    },
+    "preference": {
+        "formatting": "sharegpt",
+        "ranking": True,
+        "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected", "tools": "tools"},
+        "tags": _SHAREGPT_TAGS,
+    },
+}
+
+
+def export(prepared: Path, folder: Path, format: str, container: str, gzip: bool) -> dict[str, Any]:
+    """Write train and validation rows in a format, and LLaMA-Factory's `dataset_info.json` beside them.
+
+    Args:
+        prepared: what stage prepare wrote.
+        folder: where to write `train.<container>[.gz]`, `validation.<container>[.gz]`; same names are replaced.
+        format: alpaca, sharegpt, messages, multilingual_thinking or preference.
+        container: json, jsonl, parquet or csv.
+        gzip: gzip the files.
+
+    Returns:
+        `files` {split: name}, `rows` {split: n}, `left_out` {split: n} rows the format has no room for (tool results
+        in alpaca, rows without a rejected answer in preference), `dataset_info`: name, or None with `why_none`.
+
+    Raises:
+        ConfigError: no such format or container.
+        DataContractError: nothing is prepared, or no row has room in the format.
+    """
+    for given, known, what in ((format, tuple(WRITERS), "format"), (container, CONTAINERS, "container")):
+        if given not in known:
+            raise ConfigError(f"`{given}` is no {what}", f"one of: {', '.join(known)}")
+    if not (prepared / "train.jsonl").is_file():
+        raise DataContractError(f"{prepared} has no train.jsonl", "tunegate stage prepare")
+    counts = {split: _Count() for split in SPLITS if (prepared / f"{split}.jsonl").is_file()}
+    files = {split: f"{split}.{container}{'.gz' if gzip else ''}" for split in counts}
+    for split, count in counts.items():
+        rows = count.written(prepared / f"{split}.jsonl", format)
+        write_rows(folder / files[split], rows, container, packed=gzip)
+        if not count.rows:
+            (folder / files.pop(split)).unlink()
+    if not files:
+        raise DataContractError(f"no prepared row has room in `{format}`", "tunegate data summary names the formats")
+    left_out = {split: count.left_out for split, count in counts.items()}
+    if any(left_out.values()):
+        log.warning("export: %d rows have no room in %s and are left out", sum(left_out.values()), format)
+    why_none = _why_no_info(format, container, gzip)
+    if not why_none:
+        write_json(folder / "dataset_info.json", _dataset_info(files, format))
+    return {
+        "files": files,
+        "rows": {split: count.rows for split, count in counts.items()},
+        "left_out": left_out,
+        "dataset_info": None if why_none else "dataset_info.json",
+        "why_none": why_none,
+    }
+
+
+class _Count:
+    """Rows of a split, counted as they pass."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.left_out = 0
+
+    def written(self, path: Path, format: str) -> Iterator[Row]:
+        """Yield the rows of a prepared file in a format."""
+        for row in read_jsonl(path):
+            written = WRITERS[format](row)
+            if written is None:
+                self.left_out += 1
+                continue
+            self.rows += 1
+            yield written
+
+
+def _dataset_info(files: dict[str, str], format: str) -> dict[str, Any]:
+    """Return LLaMA-Factory's table of data sets."""
+    return {f"tunegate_{split}": {"file_name": name, **_LLAMA_FACTORY[format]} for split, name in files.items()}
+
+
+def _why_no_info(format: str, container: str, gzip: bool) -> str | None:
+    """Return why LLaMA-Factory could not read the files, None where it can."""
+    if gzip:
+        return "LLaMA-Factory tells files by their suffix and knows no .gz"
+    if container == "csv":
+        return "LLaMA-Factory reads no lists from CSV cells"
+    if format not in _LLAMA_FACTORY:
+        return f"LLaMA-Factory has no columns for the reasoning of {format}: export as messages"
+    return None

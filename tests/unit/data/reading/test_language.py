@@ -1,0 +1,19 @@
+"""Chinese, English, or neither."""
+
+from tasks.data.reading.language import chinese_share, language_of
+
+
+def test_languages() -> None:
+    assert language_of("剂量率为1000 μSv/h，按GSR Part 7应撤离") == "zh"
+    assert language_of("Stay indoors and close the windows.") == "en"
+    assert language_of("What does 隐蔽 mean in the plan?") == "en"
+    assert language_of("Закройте окна и двери") is None
+    assert language_of("放射線はどのように測りますか、おしえてください") is None
+    assert language_of("1000") == language_of("") == "en"
+
+
+def test_shares_leave_code_out_and_short_texts_undecided() -> None:
+    assert chinese_share("隐蔽时关闭门窗和通风，收听官方消息。") == 1
+    assert chinese_share("Go inside, close the windows and doors, and listen to the news on the radio.") == 0
+    assert chinese_share("OK") is None
+    assert chinese_share("```python\nfor a in range(3): print(a, 'one two three four five six')\n```") is None
