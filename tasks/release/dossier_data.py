@@ -65,7 +65,7 @@ def data_facts(prepared: Path, validation: dict[str, Any]) -> dict[str, Any]:
         "masks": _masks(summary),
         "clusters": _clusters(summary),
         "languages": _named(summary["languages"], LANGUAGES_ZH),
-        "formats": _named(summary["formats"]),
+        "formats": _named({name.replace("_", " "): rows for name, rows in summary["formats"].items()}),
         "sources": _named(summary["sources"]),
         "concepts": _named(summary["concepts"]),
         "drift": validation["drift"],

@@ -1,5 +1,6 @@
 """Pictures of the data as inline SVG, drawn by arithmetic: bars beside names, and histograms of lengths."""
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -12,7 +13,9 @@ LEAST_WIDTH = 1.0
 WIDTH, HEIGHT = 420, 190
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 10, 40
 LABEL_EVERY = 3
-GRID_LINES = 4
+#: Distances between grid lines in per cent; the first that needs no more than five lines is taken.
+GRID_STEPS = (1, 2, 5, 10, 20, 25)
+MOST_LINES = 5
 
 
 def bar(end: float, total: float, start: float = 0, kind: str = "plain") -> Markup:
@@ -24,7 +27,7 @@ def bar(end: float, total: float, start: float = 0, kind: str = "plain") -> Mark
         start: where it starts.
         kind: class of the bar, from our own style sheet.
     """
-    scale = BAR_WIDTH / max(total, 1)
+    scale = BAR_WIDTH / (total or 1)
     width = max((end - start) * scale, LEAST_WIDTH) if end > start else 0
     x = min(start * scale, BAR_WIDTH - width)
     return Markup(
@@ -76,10 +79,11 @@ def histogram_chart(edges: Sequence[int], counts: Sequence[int], limit: int | No
         limit: value a dashed line stands at, where it lies within the bins.
         label: what the picture shows, for people who cannot see it.
     """
-    total, most = max(sum(counts), 1), max(max(counts, default=0), 1)
+    total = max(sum(counts), 1)
     step = (WIDTH - LEFT - RIGHT) / max(len(counts), 1)
     bottom = HEIGHT - BOTTOM
-    scale = (bottom - TOP) / most
+    ticks = _ticks(100 * max(counts, default=0) / total)
+    scale = (bottom - TOP) / (total * ticks[-1] / 100)
     columns = "".join(
         f'<rect class="column" x="{LEFT + place * step + 1:.1f}" y="{bottom - count * scale:.1f}" '
         f'width="{step - 2:.1f}" height="{count * scale:.1f}"/>'
@@ -87,21 +91,25 @@ def histogram_chart(edges: Sequence[int], counts: Sequence[int], limit: int | No
     )  # fmt: skip
     # Only numbers and our own words are put in; the label is escaped.
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}{}</svg>').format(
-        WIDTH, HEIGHT, label, Markup(_grid(most / total, bottom)), Markup(columns), Markup(_axis(edges, step, bottom)),
+        WIDTH, HEIGHT, label, Markup(_grid(ticks, bottom)), Markup(columns), Markup(_axis(edges, step, bottom)),
         Markup(_limit_line(edges, limit, step, bottom)),
     )  # fmt: skip
 
 
-def _grid(largest_share: float, bottom: float) -> str:
+def _ticks(largest_percent: float) -> list[int]:
+    """Return round percentages from 0 to at least the largest."""
+    step = next(step for step in GRID_STEPS if step * MOST_LINES >= largest_percent)
+    return [step * number for number in range(max(1, math.ceil(largest_percent / step)) + 1)]
+
+
+def _grid(ticks: Sequence[int], bottom: float) -> str:
     """Return horizontal lines with the share of rows at each."""
     lines = []
-    for number in range(GRID_LINES + 1):
-        y = bottom - (bottom - TOP) * number / GRID_LINES
-        share = 100 * largest_share * number / GRID_LINES
-        decimals = 1 if 0 < share < 10 else 0
+    for tick in ticks:
+        y = bottom - (bottom - TOP) * tick / ticks[-1]
         lines.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share:.{decimals}f}%</text>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick}%</text>'
         )
     return "".join(lines)
 
