@@ -1,5 +1,6 @@
 """AWQ (Lin et al. 2023, https://arxiv.org/abs/2306.00978): merged bf16 weights to W4A16, written as safetensors."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,15 @@ def _target_layers(model: Any, ignore: list[str]) -> dict[str, Any]:
 
 def _calibration_rows(path: Path, tokenizer: Any, params: QuantizeParams) -> list[dict[str, list[int]]]:
     """Return calibration conversations as token ids in the template the model is served with, longest first."""
-    rows = [row["messages"] for _, row in zip(range(params.calibration_rows), read_jsonl(path), strict=False)]
+    rows = [row for _, row in zip(range(params.calibration_rows), read_jsonl(path), strict=False)]
     if not rows:
         raise DataContractError(f"{path} has no rows", "tunegate stage prepare")
-    ids = [tokenizer.apply_chat_template(row, tokenize=True, return_dict=False) for row in rows]
+    ids = [
+        tokenizer.apply_chat_template(
+            row["messages"], tools=json.loads(row.get("tools") or "null"), tokenize=True, return_dict=False
+        )
+        for row in rows
+    ]
     cut = [row[: params.max_length_tokens] for row in ids]
     return [{"input_ids": row, "attention_mask": [1] * len(row)} for row in sorted(cut, key=len, reverse=True)]
 

@@ -1,5 +1,6 @@
 """Prepared chat rows to token ids, with the loss on the assistant's own tokens alone."""
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class TokenRow:
     messages: list[Message]
     input_ids: list[int]
     labels: list[int]
+    tools: list[Any] | None = None
 
     @property
     def completion_ids(self) -> list[int]:
@@ -59,9 +61,9 @@ def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRo
     rows: list[TokenRow] = []
     dropped: list[dict[str, Any]] = []
     for number, value in enumerate(read_jsonl(path), start=1):
-        row_id, messages = _chat_row(value, f"{path}:{number}")
+        row_id, messages, tools = _chat_row(value, f"{path}:{number}")
         try:
-            row = encode_row(row_id, messages, tokenizer)
+            row = encode_row(row_id, messages, tokenizer, tools)
         except _Refused as refusal:
             dropped.append({"row_id": row_id, "reason": str(refusal), "tokens": None})
             continue
@@ -73,8 +75,14 @@ def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRo
     return EncodedRows(rows, dropped)
 
 
-def encode_row(row_id: str, messages: list[Message], tokenizer: Any) -> TokenRow:
+def encode_row(row_id: str, messages: list[Message], tokenizer: Any, tools: list[Any] | None = None) -> TokenRow:
     """Return one conversation as token ids; loss on each assistant turn, its end-of-turn token included.
+
+    Args:
+        row_id: name of the row.
+        messages: the conversation.
+        tokenizer: of the base model.
+        tools: functions on offer, as the chat template takes them.
 
     Raises:
         DataContractError: the chat template closes no assistant turn: a model trained on it would never stop.
@@ -82,31 +90,33 @@ def encode_row(row_id: str, messages: list[Message], tokenizer: Any) -> TokenRow
     special = set(tokenizer.all_special_ids)
     if any(token in message["content"] for message in messages for token in tokenizer.all_special_tokens):
         raise _Refused("special_token_in_text")
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
     ids = _tokenize(tokenizer, text)
     labels = [IGNORED] * len(ids)
     for turn, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
         # Comparing ids, not characters: a merge across the border would put the first answer token elsewhere.
-        first = _common_prefix(_tokenize(tokenizer, text[: _answer_start(messages[:turn], text, tokenizer)]), ids)
+        first = _common_prefix(
+            _tokenize(tokenizer, text[: _answer_start(messages[:turn], text, tokenizer, tools)]), ids
+        )
         last = next((place for place in range(first, len(ids)) if ids[place] in special), None)
         if last is None:
             raise DataContractError(
                 f"the chat template does not close assistant turns (row {row_id})", "use another base_model"
             )
         labels[first : last + 1] = ids[first : last + 1]
-    return TokenRow(row_id, messages, ids, labels)
+    return TokenRow(row_id, messages, ids, labels, tools)
 
 
-def _answer_start(before: list[Message], text: str, tokenizer: Any) -> int:
+def _answer_start(before: list[Message], text: str, tokenizer: Any, tools: list[Any] | None) -> int:
     """Return the character of `text` at which the model starts to write after the messages `before`.
 
     Some templates open more after the generation prompt than they render for a finished turn (`<think>`): the answer
     starts where the two part, but never inside the messages before it.
     """
-    closed = tokenizer.apply_chat_template(before, tokenize=False)
-    opened = tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)
+    closed = tokenizer.apply_chat_template(before, tools=tools, tokenize=False)
+    opened = tokenizer.apply_chat_template(before, tools=tools, tokenize=False, add_generation_prompt=True)
     start = _common_prefix(opened, text)
     if start < len(closed) or (len(opened) > len(closed) and start == len(closed)):
         raise _Refused("template_rewrites_earlier_turns")
@@ -126,19 +136,20 @@ def _tokenize(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
-def _chat_row(value: Any, where: str) -> tuple[str, list[Message]]:
-    """Return id and messages of a chat row.
+def _chat_row(value: Any, where: str) -> tuple[str, list[Message], list[Any] | None]:
+    """Return id, messages and tools of a chat row.
 
     Raises:
         DataContractError: it is not one.
     """
     try:
         row_id, messages = value["row_id"], [{"role": m["role"], "content": m["content"]} for m in value["messages"]]
-    except (KeyError, TypeError) as error:
+        tools = json.loads(value["tools"]) if value.get("tools") else None
+    except (KeyError, TypeError, ValueError) as error:
         raise DataContractError(f"{where} is not a chat row: {error!r}", "dvc repro prepare") from error
     if not messages or messages[-1]["role"] != "assistant":
         raise DataContractError(f"{where} (row {row_id}) does not end with the assistant", "dvc repro prepare")
-    return row_id, messages
+    return row_id, messages, tools
 
 
 def _report(path: Path, rows: list[TokenRow], dropped: list[dict[str, Any]], max_length_tokens: int) -> None:

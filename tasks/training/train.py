@@ -126,8 +126,8 @@ def _save_weights(trainer: Any, mode: str, base_digest: str, output: Path) -> No
 
 
 def _parity(rows: list[TokenRow]) -> list[dict[str, Any]]:
-    """Return the first rows by id, as they were trained."""
-    first = sorted(rows, key=lambda row: row.row_id)[:PARITY_ROWS]
+    """Return the first rows by id, as they were trained; rows with tools are asked in another way."""
+    first = sorted((row for row in rows if not row.tools), key=lambda row: row.row_id)[:PARITY_ROWS]
     return [
         {"row_id": row.row_id, "messages": row.messages, "input_ids": row.input_ids,
          "completion_ids": row.completion_ids}

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,7 +82,7 @@ class Outputs:
             end = int(self._gathered.columns.end[row])
             entry = self._entry(row, number, evidence, str(row - first))
             self.fates[entry.fate] += 1
-            files["ledger"].write(orjson.dumps(asdict(entry), option=_LINE))
+            files["ledger"].write(orjson.dumps(entry, option=_LINE))
             if entry.fate == "kept":
                 split = VALIDATION if self._decisions.validation[row] else TRAIN
                 files[split].write(self._renamed(row, texts[start:end]))

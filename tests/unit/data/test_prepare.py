@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tasks.core.digest import file_digests
 from tasks.core.errors import DataContractError
 from tasks.core.settings import PrepareParams
+from tasks.data.reading.raw import read_chunks
 
 Alpaca = Callable[..., dict[str, Any]]
 
@@ -83,6 +85,43 @@ def test_two_runs_are_byte_identical(filled: Any) -> None:
     first = file_digests(filled.prepared)
     filled.prepare()
     assert file_digests(filled.prepared) == first
+
+
+@pytest.mark.parametrize(("chunk_bytes", "processes"), [(1, 1), (300, 1), (300, 2)])
+def test_neither_chunks_nor_processes_change_a_byte(
+    filled: Any, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, processes: int
+) -> None:
+    filled.prepare()
+    whole = file_digests(filled.prepared)
+    monkeypatch.setattr("tasks.data.prepare.read_chunks", partial(read_chunks, chunk_bytes=chunk_bytes))
+    monkeypatch.setenv("TUNEGATE_DATA_PROCESSES", str(processes))
+    filled.prepare()
+    assert file_digests(filled.prepared) == whole
+
+
+def test_nothing_is_left_between_the_passes(filled: Any) -> None:
+    filled.prepare()
+    assert not list((filled.root / "scratch").iterdir())
+
+
+def test_rows_training_would_cut_are_dropped_with_their_tokens(project: Any, alpaca_row: Alpaca) -> None:
+    project.write("rows.jsonl", [alpaca_row("短问题？", "短回答。"), alpaca_row("长问题？", "很长的回答。" * 60)])
+    project.prepare(max_length_tokens=128)
+    kept, dropped = project.lines("ledger.jsonl")
+    assert (kept["fate"], dropped["fate"], dropped["reason"]) == ("kept", "dropped", "too_long")
+    assert dropped["evidence"]["tokens"] > 128
+    assert project.summary()["tokens"]["too_long"] == 1
+
+
+def test_a_near_duplicate_takes_its_copies_along(project: Any, alpaca_row: Alpaca) -> None:
+    text = "启动应急响应后应按程序通知场外应急组织并持续监测环境剂量率，记录每一次读数和时间，直到指挥部宣布终止。"
+    near = alpaca_row("怎么通知？", text)
+    project.write("rows.jsonl", [near, near, alpaca_row("怎么通知？", text + "完毕。")])
+    project.prepare()
+    entries = project.lines("ledger.jsonl")
+    assert [entry["reason"] for entry in entries] == ["near_duplicate", "near_duplicate", "clean"]
+    assert {entry["evidence"]["duplicate_of"] for entry in entries[:2]} == {entries[2]["row_id"]}
+    assert project.summary()["cluster_sizes"] == {"3": 1}
 
 
 def test_adding_rows_moves_no_row(filled: Any, alpaca_row: Alpaca) -> None:

@@ -37,11 +37,9 @@ def test_the_count_is_the_one_training_gets(base, tokenizer):
 @settings(max_examples=60, deadline=None)
 def test_a_row_that_is_not_counted_surely_fits(lengths, question, repeats):
     messages = exchange(question * repeats, "好的。")
-    try:
-        counted = lengths.count_where_needed(messages, None)
-    except BadRowError as problem:
-        assert problem.reason == "special_token"
-        return
+    if "<" in question:
+        return  # may spell a special token: another test
+    counted = lengths.count_where_needed(messages, None)
     real = lengths.count(messages, None)
     assert real <= 200 if counted == UNCOUNTED else counted == real
 

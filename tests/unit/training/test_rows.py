@@ -20,6 +20,22 @@ def test_every_assistant_turn_carries_loss_with_its_end_of_turn(tokenizer):
     assert tokenizer.decode(row.completion_ids) == f"{TURNS[2]['content']}<|im_end|>{TURNS[4]['content']}<|im_end|>"
 
 
+def test_tools_stand_in_the_prompt_and_carry_no_loss(base):
+    tokenizer = load_tokenizer(base)
+    tokenizer.chat_template = "{% if tools %}{{ tools | tojson }}{% endif %}" + tokenizer.chat_template
+    messages = [
+        {"role": "user", "content": "现在剂量率多少？"},
+        {"role": "assistant", "content": '<tool_call>\n{"name": "读剂量率"}\n</tool_call>'},
+        {"role": "tool", "content": "0.12 μSv/h"},
+        {"role": "assistant", "content": "0.12 μSv/h，正常。"},
+    ]
+    row = encode_row("r-1", messages, tokenizer, [{"name": "读剂量率"}])
+    assert tokenizer.decode(row.input_ids).startswith('[{"name": "')
+    assert (
+        tokenizer.decode(row.completion_ids) == f"{messages[1]['content']}<|im_end|>{messages[3]['content']}<|im_end|>"
+    )
+
+
 def test_ids_are_the_template_s_own(tokenizer):
     row = encode_row("r-1", TURNS, tokenizer)
     assert row.input_ids == tokenizer.apply_chat_template(TURNS, tokenize=True)["input_ids"]
