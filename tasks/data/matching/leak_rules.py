@@ -8,38 +8,49 @@ What is covered is weighed: characters in phrases that many questions share ("ä¸
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from functools import cached_property
 
-from tasks.data.matching.normalization import is_han_character
+from tasks.data.matching.normalization import han_count, is_han_character
 
 #: Shortest piece that counts, in texts that are mostly Chinese and in others.
 CHINESE_PIECE, LATIN_PIECE = 2, 5
 #: The pieces of a question must stand within this many times its length.
-WINDOW_LENGTHS = 1.6
+WINDOW_LENGTHS = 1.3
 WINDOW_CHARACTERS = 8
 #: From this weight of telling characters a question identifies itself: it may stand anywhere.
-SELF_IDENTIFYING = 13.0
-#: A short question must be the turn but for this share of its own weight, and this weight.
-TURN_SHARE, TURN_WEIGHT = 0.6, 6.0
-#: How much of a question must be covered when it is the whole turn.
-WHOLE_TURN = 0.62
+SELF_IDENTIFYING = 16.0
+#: In a turn this many times as heavy as the question, and this much, pieces must be one character longer: the longer
+#: a turn, the more it has in common with any question.
+LONG_TURN, LONG_TURN_WEIGHT = 3.0, 20.0
+LONG_TURN_EXTRA = 0.1
+#: A short question that stands whole must be the turn but for this weight, and this share of its telling weight.
+BESIDE_WEIGHT, BESIDE_SHARE = 3.5, 0.6
+#: Edited, it must be the whole turn: within so many edits, or this share of its length, and its telling part mostly there.
+EDITS, EDIT_SHARE = 2, 0.34
+EDITED_TELLING = 0.45
 #: An option stands when it is there word for word or, if it weighs enough, covered this far.
 OPTION_COVER, OPTION_WEIGHT = 0.7, 4.0
-#: With more than this share of its options, less of the question is enough; together they must tell this much.
+#: With more than this share of its options, less of the question is enough: this much where they are the turn or weigh
+#: this much, or else this much more, all together telling so much.
 OPTION_SHARE = 0.5
-WITH_OPTIONS = 0.3
+WITH_OPTIONS, WITH_SHORT_OPTIONS = 0.3, 0.55
+HEAVY_OPTIONS = 16.0
 TELLING_WITH_OPTIONS = 9.0
-#: An item whose words tell little must be the turn: question, options and hardly anything else.
-ITEM_COVER, ITEM_TURN = 0.6, 1.5
+#: A question stands whole from this share. An answer that sets one must give it whole, with all options.
+VERBATIM = 0.9
+#: The turn is the item when it is at most this many times as heavy, and this much.
+ITEM_TURN, ITEM_TURN_WEIGHT = 1.5, 6.0
 #: A question with this many numbers may lack one: a digit is a character that can be mistyped like another.
 FORGIVING_NUMBERS = 3
+#: A number this long that is there but for one digit is the same number mistyped, not another quantity.
+LONG_NUMBER = 4
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def weight_of(text: str) -> float:
     """Return how much a text says: a Chinese character 1, any other a third."""
-    return sum(1.0 if is_han_character(character) else 1 / 3 for character in text)
+    han = han_count(text)
+    return han + (len(text) - han) / 3
 
 
 class Question:
@@ -53,27 +64,26 @@ class Question:
     def __init__(self, text: str, telling: list[float]) -> None:
         self.text = text
         han = sum(map(is_han_character, text))
-        self._piece = min(CHINESE_PIECE if 2 * han >= len(text) - han else LATIN_PIECE, len(text))
+        self._piece = CHINESE_PIECE if 2 * han >= len(text) - han else LATIN_PIECE
         self._weights = [1.0 if is_han_character(character) else 1 / 3 for character in text]
         self._telling = [weight * share for weight, share in zip(self._weights, telling, strict=True)]
+        self._pieces: dict[int, dict[str, list[int]]] = {}
         self.weight = sum(self._weights)
         self.identity = sum(self._telling)
         self.numbers = Counter(_NUMBER.findall(text))
 
-    @cached_property
-    def _places(self) -> dict[str, list[int]]:
-        """Where each piece of the shortest length stands in the question."""
-        places = defaultdict(list)
-        for start in range(len(self.text) - self._piece + 1):
-            places[self.text[start : start + self._piece]].append(start)
-        return dict(places)
+    def cover(self, turn: str, *, long: bool = False) -> "Cover":
+        """Return how much of the question stands in a turn, where it stands closest together.
 
-    def cover(self, turn: str) -> "Cover":
-        """Return how much of the question stands in a turn, where it stands closest together."""
-        piece, places = self._piece, self._places
+        Args:
+            turn: normalized text.
+            long: whether pieces must be one character longer.
+        """
+        piece = min(self._piece + long, len(self.text))
+        places = self._places(piece)
         found = [place for place in range(len(turn) - piece + 1) if turn[place : place + piece] in places]
         if not found:
-            return Cover(0.0, 0.0, 0.0, 0, 0)
+            return Cover(0.0, 0.0, 0.0, frozenset())
         width = int(WINDOW_LENGTHS * len(self.text)) + WINDOW_CHARACTERS
         first, last = _densest(found, [turn[place : place + piece] for place in found], width)
         covered: set[int] = set()
@@ -85,7 +95,16 @@ class Question:
         weight = sum(self._weights[place] for place in covered)
         telling = sum(self._telling[place] for place in covered)
         here = sum(1.0 if is_han_character(turn[place]) else 1 / 3 for place in standing)
-        return Cover(weight / self.weight, telling, here, found[first], found[last] + piece)
+        return Cover(weight / self.weight, telling, here, frozenset(standing))
+
+    def _places(self, piece: int) -> dict[str, list[int]]:
+        """Return where each piece of a length stands in the question."""
+        if piece not in self._pieces:
+            places = defaultdict(list)
+            for start in range(len(self.text) - piece + 1):
+                places[self.text[start : start + piece]].append(start)
+            self._pieces[piece] = dict(places)
+        return self._pieces[piece]
 
 
 @dataclass(frozen=True)
@@ -96,15 +115,23 @@ class Cover:
         share: of the question's weight.
         telling: weight of the telling characters covered.
         standing: weight of the turn's characters that cover it.
-        start: first of them in the turn.
-        end: behind the last.
+        places: of those characters in the turn.
     """
 
     share: float
     telling: float
     standing: float
-    start: int
-    end: int
+    places: frozenset[int]
+
+    @property
+    def start(self) -> int:
+        """The first of the places."""
+        return min(self.places, default=0)
+
+    @property
+    def end(self) -> int:
+        """Behind the last of the places."""
+        return max(self.places, default=-1) + 1
 
 
 @dataclass(frozen=True)
@@ -131,47 +158,92 @@ def judge(question: Question, options: list[Question], turn: Turn, containment: 
         turn: one turn of a row.
         containment: the share of a question that makes a row a leak.
     """
-    cover = question.cover(turn.text)
+    long = turn.weight > LONG_TURN * question.weight + LONG_TURN_WEIGHT
+    cover = question.cover(turn.text, long=long)
     if cover.share < min(WITH_OPTIONS, containment):
         return None
     rule = _by_options(question, options, turn, cover) if options else None
     if rule is None and _numbers_stand(question, turn.text[max(cover.start - 2, 0) : cover.end + 8]):
-        rule = _by_question(question, turn, cover, containment)
+        rule = _by_question(question, turn, cover, containment + LONG_TURN_EXTRA * long)
     return (cover.share, rule) if rule else None
 
 
 def _by_question(question: Question, turn: Turn, cover: Cover, containment: float) -> str | None:
     """Return the rule by which a question alone is a leak."""
-    telling = cover.telling >= containment * max(question.identity, SELF_IDENTIFYING)
-    if telling and cover.share >= containment:
-        return f"at least {containment} of the question stands in the row"
+    enough = containment * max(question.identity, SELF_IDENTIFYING)
+    if cover.telling >= enough and cover.share >= containment:
+        return f"at least {containment:.2} of the question stands in the row"
+    if not turn.asked:
+        return None
     beside = turn.weight - cover.standing
-    if turn.asked and cover.share >= WHOLE_TURN and beside <= TURN_SHARE * question.weight + TURN_WEIGHT:
+    if cover.share >= VERBATIM and beside <= BESIDE_SHARE * question.identity + BESIDE_WEIGHT:
         return "the short question is the user's turn"
+    most = max(EDITS, int(EDIT_SHARE * len(question.text)))
+    if cover.telling >= EDITED_TELLING * question.identity and _within_edits(question.text, turn.text, most):
+        return "the short question, with a few edits, is the user's turn"
     return None
+
+
+def _within_edits(left: str, right: str, most: int) -> bool:
+    """Tell whether two texts are at most so many characters changed, left out or added apart (Ukkonen's band)."""
+    if abs(len(left) - len(right)) > most:
+        return False
+    far = most + 1
+    above = {column: column for column in range(most + 1)}
+    for row, character in enumerate(left, start=1):
+        here: dict[int, int] = {}
+        for column in range(max(row - most, 0), min(row + most, len(right)) + 1):
+            changed = above.get(column - 1, far) + (column > 0 and right[column - 1] != character)
+            here[column] = min(changed, above.get(column, far) + 1, here.get(column - 1, far) + 1)
+        if min(here.values()) > most:
+            return False
+        above = here
+    return above.get(len(right), far) <= most
 
 
 def _by_options(question: Question, options: list[Question], turn: Turn, cover: Cover) -> str | None:
     """Return the rule by which a question with its options is a leak."""
     total = len(question.text) + sum(len(option.text) + WINDOW_CHARACTERS for option in options)
     around = turn.text[max(cover.start - total, 0) : cover.end + total]
-    standing = [option for option in options if _stands(option, around)]
+    standing = _standing(options, around)
     if len(standing) <= OPTION_SHARE * len(options):
         return None
     weight = sum(option.weight for option in standing)
-    if cover.telling + weight >= TELLING_WITH_OPTIONS and weight >= TELLING_WITH_OPTIONS / 3:
+    asked = turn.asked or (len(standing) == len(options) and cover.share >= VERBATIM)
+    if asked and turn.weight <= ITEM_TURN * (question.weight + weight) + ITEM_TURN_WEIGHT:
+        return "the question and most of its options are the turn"
+    heavy = weight >= HEAVY_OPTIONS or cover.share >= WITH_SHORT_OPTIONS
+    if heavy and cover.telling + weight >= TELLING_WITH_OPTIONS:
         return "the question stands in the row with most of its options"
-    whole = ITEM_TURN * (question.weight + weight) + TURN_WEIGHT
-    if turn.asked and cover.share >= ITEM_COVER and turn.weight <= whole:
-        return "the short question and its options are the user's turn"
     return None
 
 
-def _stands(option: Question, text: str) -> bool:
-    """Tell whether an option stands in a text."""
-    if option.text in text:
-        return True
-    return option.weight >= OPTION_WEIGHT and option.cover(text).share >= OPTION_COVER
+def _standing(options: list[Question], text: str) -> list[Question]:
+    """Return the options that stand in a text, each in a place of its own: those of one item are often alike."""
+    taken: set[int] = set()
+    standing = []
+    for option in sorted(options, key=lambda option: (-len(option.text), option.text)):
+        places = _place_of(option, text, taken)
+        if places:
+            standing.append(option)
+            taken |= places
+    return standing
+
+
+def _place_of(option: Question, text: str, taken: set[int]) -> frozenset[int]:
+    """Return where an option stands outside of `taken`: word for word or, if it weighs enough, mostly."""
+    start = text.find(option.text)
+    while start >= 0:
+        places = frozenset(range(start, start + len(option.text)))
+        if not places & taken:
+            return places
+        start = text.find(option.text, start + 1)
+    if option.weight < OPTION_WEIGHT:
+        return frozenset()
+    cover = option.cover(text)
+    free = cover.places - taken
+    mostly = cover.share >= OPTION_COVER and len(free) >= OPTION_COVER * len(cover.places)
+    return free if mostly else frozenset()
 
 
 def _numbers_stand(question: Question, text: str) -> bool:
@@ -180,7 +252,19 @@ def _numbers_stand(question: Question, text: str) -> bool:
         return True
     present = set(_NUMBER.findall(text)) | set(re.findall(r"\d+", text))
     missing = [number for number in question.numbers if number not in present]
-    return len(missing) <= (len(question.numbers) >= FORGIVING_NUMBERS)
+    mistyped = [number for number in missing if len(number) >= LONG_NUMBER and _almost(number, present)]
+    return len(missing) - len(mistyped) <= (len(question.numbers) >= FORGIVING_NUMBERS)
+
+
+def _almost(number: str, present: set[str]) -> bool:
+    """Tell whether a number is there but for one digit changed, left out or added."""
+    for other in present:
+        shorter, longer = sorted((number, other), key=len)
+        front = next((at for at, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
+        same_length = len(shorter) == len(longer)
+        if len(longer) - len(shorter) <= 1 and shorter[front + same_length :] == longer[front + 1 :]:
+            return True
+    return False
 
 
 def _densest(found: list[int], pieces: list[str], width: int) -> tuple[int, int]:

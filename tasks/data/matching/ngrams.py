@@ -108,6 +108,15 @@ def rolling_hashes(values: npt.NDArray[Any], length: int) -> Grams:
     return cast(Grams, left[:count] * factor + right[half : half + count])
 
 
+def hashes_at(values: npt.NDArray[Any], starts: Places, length: int) -> Grams:
+    """Return the rolling hashes of the windows at `starts` only; worth it where they are few."""
+    hashes = np.zeros(len(starts), dtype=np.uint64)
+    for offset in range(length):
+        hashes *= _BASE
+        hashes += values[starts + offset].astype(np.uint64)
+    return hashes
+
+
 def _windows(values: Grams, length: int) -> tuple[Grams, Places]:
     """Return a hash of every `length` consecutive values, and where each starts."""
     hashes = mixed(rolling_hashes(values, length))

@@ -171,7 +171,7 @@ def is_han_character(character: str) -> bool:
 
 def han_count(text: str) -> int:
     """Return the number of Chinese characters."""
-    return len(_HAN.findall(text))
+    return 0 if text.isascii() else len(_HAN.findall(text))
 
 
 def is_mojibake(text: str) -> bool:

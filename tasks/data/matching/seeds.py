@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.data.matching.folding import is_han
-from tasks.data.matching.ngrams import Grams, Places, joined, mixed, rolling_hashes
+from tasks.data.matching.ngrams import Grams, Places, hashes_at, joined, mixed, rolling_hashes
 
 #: Length of a Chinese gram, of a Latin one, and the Chinese characters that make it Chinese, from coarse to fine.
 LEVELS = ((4, 10, 2), (3, 6, 2), (2, 4, 1))
@@ -19,6 +19,9 @@ MOST_TEXTS = (60, 40, 40)
 FEWEST_SEEDS = 3
 #: Places of the bitmap for each seed: one in eight strangers passes.
 BITMAP_ROOM = 8
+#: Where windows start at fewer than one in so many places, they are hashed one by one.
+FEW = 4
+GROUP_CHARACTERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,29 @@ def seeds(texts: Sequence[str], level: int) -> Seeds:
     padded = np.append(points, np.zeros(latin, dtype=points.dtype))
     rows = np.append(owners, np.full(latin, -1))
     count = len(points)
-    han = np.cumsum(np.append(0, is_han(padded)))
+    han = np.cumsum(np.append(0, is_han(padded)), dtype=np.int32)
     is_chinese = (han[chinese : count + chinese] - han[:count]) >= needed
-    lengths = np.where(is_chinese, chinese, latin)
-    hashes = np.where(
-        is_chinese, rolling_hashes(padded, chinese)[:count], rolling_hashes(padded, latin)[:count] + np.uint64(1)
-    )
-    # The mark belongs to the text it ends, so a window must end before it.
-    starts = np.flatnonzero(rows[np.arange(count) + lengths] == owners)
-    return Seeds(mixed(hashes[starts] + np.uint64(level << 8)), owners[starts], starts, lengths[starts])
+    found = []
+    for length, here in ((chinese, is_chinese), (latin, ~is_chinese)):
+        # The mark belongs to the text it ends, so a window must end before it.
+        starts = np.flatnonzero(here & (rows[length : count + length] == owners))
+        if len(starts):
+            few = len(starts) * FEW < count
+            hashes = hashes_at(padded, starts, length) if few else rolling_hashes(padded, length)[starts]
+            hashes += np.uint64(level << 8 | length)
+            found.append(Seeds(mixed(hashes), owners[starts], starts, np.full(len(starts), length)))
+    return _merged(found)
+
+
+def _merged(found: Sequence[Seeds]) -> Seeds:
+    """Return Chinese and Latin seeds as one, in order of their starts."""
+    if len(found) == 1:
+        return found[0]
+    fields = [[getattr(one, name) for one in found] for name in ("hashes", "texts", "starts", "lengths")]
+    none = np.empty(0, dtype=np.int64)
+    hashes, texts, starts, lengths = (np.concatenate(field) if field else none for field in fields)
+    order = np.argsort(starts, kind="stable")
+    return Seeds(hashes[order].astype(np.uint64), texts[order], starts[order], lengths[order])
 
 
 def distinct(hashes: Grams, numbers: Places) -> tuple[Grams, Places]:
@@ -116,8 +133,14 @@ class SeedIndex:
 
     def propose(self, texts: Sequence[str], level: int) -> Iterator[tuple[int, int]]:
         """Yield (text, owner) where enough of an owner's unit at this level stands in a text."""
-        if not len(self._keys) or not texts:
+        if not len(self._keys):
             return
+        for first, group in _in_groups(texts):
+            for text, owner in self._propose(group, level):
+                yield first + text, owner
+
+    def _propose(self, texts: Sequence[str], level: int) -> list[tuple[int, int]]:
+        """Return the proposals for some texts, sorted."""
         in_texts = seeds(texts, level)
         likely = self._bitmap[in_texts.hashes >> self._shift]
         hashes, rows = in_texts.hashes[likely], in_texts.texts[likely]
@@ -132,7 +155,19 @@ class SeedIndex:
         pairs, seen = np.unique(np.repeat(rows, counts) * len(self._owners) + units, return_counts=True)
         rows, units = np.divmod(pairs, len(self._owners))
         enough = seen >= self._enough[units]
-        yield from sorted(set(zip(rows[enough].tolist(), self._owners[units[enough]].tolist(), strict=True)))
+        return sorted(set(zip(rows[enough].tolist(), self._owners[units[enough]].tolist(), strict=True)))
+
+
+def _in_groups(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yield (number of the first, texts): few enough at once to stay in the processor's cache."""
+    first, characters = 0, 0
+    for number, text in enumerate(texts):
+        characters += len(text)
+        if characters > GROUP_CHARACTERS:
+            yield first, texts[first : number + 1]
+            first, characters = number + 1, 0
+    if first < len(texts):
+        yield first, texts[first:]
 
 
 def _telling(hashes: Grams, numbers: Places, most: int) -> tuple[Grams, Places]:
