@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.core.settings import DecontaminateParams
 from tasks.data.matching.eval_sets import EvalItem
-from tasks.data.matching.leak_rules import Question, Turn, judge, weight_of
+from tasks.data.matching.leak_rules import WITH_OPTIONS, Question, Turn, cover_in, judge, weight_of
 from tasks.data.matching.normalization import NormalizedRow, normalize_all
 from tasks.data.matching.phrases import Phrases
 from tasks.data.matching.seeds import SeedIndex, Unit
@@ -123,13 +123,16 @@ class LeakFinder:
 
     def _judge(self, number: int, turn: Turn) -> list[Hit]:
         """Return the items of a question that stand in a turn."""
+        question = self._question(number)
+        cover = cover_in(question, turn)
+        if cover.share < WITH_OPTIONS:
+            return []
         hits = []
         for item in self._items[number]:
-            verdict = judge(self._question(number), self._options(item.options), turn, self._containment)
-            if verdict:
-                share, rule = verdict
+            rule = judge(question, self._options(item.options), turn, cover, self._containment)
+            if rule:
                 excerpt = item.question[:QUESTION_CHARACTERS]
-                hits.append(Hit(item.eval_set, item.item_id, round(share, 4), rule, excerpt))
+                hits.append(Hit(item.eval_set, item.item_id, round(cover.share, 4), rule, excerpt))
         return hits
 
     def _make_question(self, number: int) -> Question:

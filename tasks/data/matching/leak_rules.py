@@ -7,6 +7,7 @@ What is covered is weighed: characters in phrases that many questions share ("ä¸
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.data.matching.normalization import han_count, is_han_character
@@ -17,14 +18,14 @@ CHINESE_PIECE, LATIN_PIECE = 2, 5
 WINDOW_LENGTHS = 1.3
 WINDOW_CHARACTERS = 8
 #: From this weight of telling characters a question identifies itself: it may stand anywhere.
-SELF_IDENTIFYING = 16.0
+SELF_IDENTIFYING = 19.0
 #: In a turn this many times as heavy as the question, and this much, pieces must be one character longer: the longer
 #: a turn, the more it has in common with any question.
 LONG_TURN, LONG_TURN_WEIGHT = 3.0, 20.0
 LONG_TURN_EXTRA = 0.1
 #: A short question that stands whole must be the turn but for this weight, and this share of its telling weight.
 BESIDE_WEIGHT, BESIDE_SHARE = 3.5, 0.6
-#: Edited, it must be the whole turn: within so many edits, or this share of its length, and its telling part mostly there.
+#: Edited, it must be the whole turn: within so many edits, or this share of its length, its telling part mostly there.
 EDITS, EDIT_SHARE = 2, 0.34
 EDITED_TELLING = 0.45
 #: An option stands when it is there word for word or, if it weighs enough, covered this far.
@@ -81,7 +82,7 @@ class Question:
         """
         piece = min(self._piece + long, len(self.text))
         places = self._places(piece)
-        found = [place for place in range(len(turn) - piece + 1) if turn[place : place + piece] in places]
+        found = sorted(place for one in places for place in _occurrences(one, turn))
         if not found:
             return Cover(0.0, 0.0, 0.0, frozenset())
         width = int(WINDOW_LENGTHS * len(self.text)) + WINDOW_CHARACTERS
@@ -149,23 +150,31 @@ class Turn:
     weight: float
 
 
-def judge(question: Question, options: list[Question], turn: Turn, containment: float) -> tuple[float, str] | None:
-    """Return (share of the question, rule) if the item stands in a turn, None if it does not.
+def cover_in(question: Question, turn: Turn) -> Cover:
+    """Return how much of a question stands in a turn, by pieces as long as the turn asks for."""
+    return question.cover(turn.text, long=_is_long(question, turn))
+
+
+def judge(question: Question, options: list[Question], turn: Turn, cover: Cover, containment: float) -> str | None:
+    """Return the rule by which an item stands in a turn, None if it does not.
 
     Args:
         question: the item's question.
         options: its options.
         turn: one turn of a row.
+        cover: `cover_in` of question and turn.
         containment: the share of a question that makes a row a leak.
     """
-    long = turn.weight > LONG_TURN * question.weight + LONG_TURN_WEIGHT
-    cover = question.cover(turn.text, long=long)
-    if cover.share < min(WITH_OPTIONS, containment):
-        return None
     rule = _by_options(question, options, turn, cover) if options else None
     if rule is None and _numbers_stand(question, turn.text[max(cover.start - 2, 0) : cover.end + 8]):
-        rule = _by_question(question, turn, cover, containment + LONG_TURN_EXTRA * long)
-    return (cover.share, rule) if rule else None
+        least = containment + LONG_TURN_EXTRA * _is_long(question, turn)
+        rule = _by_question(question, turn, cover, least)
+    return rule
+
+
+def _is_long(question: Question, turn: Turn) -> bool:
+    """Tell whether a turn is so long that it has something in common with any question."""
+    return turn.weight > LONG_TURN * question.weight + LONG_TURN_WEIGHT
 
 
 def _by_question(question: Question, turn: Turn, cover: Cover, containment: float) -> str | None:
@@ -265,6 +274,14 @@ def _almost(number: str, present: set[str]) -> bool:
         if len(longer) - len(shorter) <= 1 and shorter[front + same_length :] == longer[front + 1 :]:
             return True
     return False
+
+
+def _occurrences(piece: str, text: str) -> Iterator[int]:
+    """Yield where a piece stands in a text, overlapping ones included."""
+    place = text.find(piece)
+    while place >= 0:
+        yield place
+        place = text.find(piece, place + 1)
 
 
 def _densest(found: list[int], pieces: list[str], width: int) -> tuple[int, int]:

@@ -128,8 +128,13 @@ class SeedIndex:
         self._starts = np.append(starts, len(order))
         bits = max(int(len(self._keys) * BITMAP_ROOM).bit_length(), 10)
         self._shift = np.uint64(64 - bits)
+        slots = self._keys >> self._shift
         self._bitmap = np.zeros(1 << bits, dtype=bool)
-        self._bitmap[self._keys >> self._shift] = True
+        self._bitmap[slots] = True
+        # Keys are sorted, so those of one slot follow each other, and a run is short.
+        self._first = np.zeros(1 << bits, dtype=np.int32)
+        self._first[slots[::-1]] = np.arange(len(slots) - 1, -1, -1)
+        self._longest_run = int(np.bincount(np.unique(slots, return_inverse=True)[1]).max(initial=0))
 
     def propose(self, texts: Sequence[str], level: int) -> Iterator[tuple[int, int]]:
         """Yield (text, owner) where enough of an owner's unit at this level stands in a text."""
@@ -142,13 +147,9 @@ class SeedIndex:
     def _propose(self, texts: Sequence[str], level: int) -> list[tuple[int, int]]:
         """Return the proposals for some texts, sorted."""
         in_texts = seeds(texts, level)
-        likely = self._bitmap[in_texts.hashes >> self._shift]
-        hashes, rows = in_texts.hashes[likely], in_texts.texts[likely]
-        places = np.minimum(np.searchsorted(self._keys, hashes), len(self._keys) - 1)
-        known = self._keys[places] == hashes
+        rows, places = self._known(in_texts)
         # Every seed counts once a text.
-        once = np.unique(rows[known] * len(self._keys) + places[known])
-        rows, places = np.divmod(once, len(self._keys))
+        rows, places = np.divmod(np.unique(rows * len(self._keys) + places), len(self._keys))
         counts = self._starts[places + 1] - self._starts[places]
         offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         units = self._units[np.repeat(self._starts[places], counts) + offsets]
@@ -156,6 +157,19 @@ class SeedIndex:
         rows, units = np.divmod(pairs, len(self._owners))
         enough = seen >= self._enough[units]
         return sorted(set(zip(rows[enough].tolist(), self._owners[units[enough]].tolist(), strict=True)))
+
+    def _known(self, found: Seeds) -> tuple[Places, Places]:
+        """Return for each seed of the index among those found its text and its place among the keys."""
+        slots = found.hashes >> self._shift
+        likely = np.flatnonzero(self._bitmap[slots])
+        hashes, places = found.hashes[likely], self._first[slots[likely]].astype(np.int64)
+        known = self._keys[places] == hashes
+        for _ in range(1, self._longest_run):
+            others = np.flatnonzero(~known)
+            further = np.minimum(places[others] + 1, len(self._keys) - 1)
+            places[others] = further
+            known[others] = self._keys[further] == hashes[others]
+        return found.texts[likely[known]], places[known]
 
 
 def _in_groups(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
