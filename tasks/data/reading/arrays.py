@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.data.problems import BadRowError
 from tasks.data.reading.blocks import DamageError
-from tasks.data.reading.rows import Refused, oversized
+from tasks.data.reading.rows import DECODER, Refused, oversized
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRUCTURE = re.compile(r'["{}\[\],]')
@@ -86,7 +86,7 @@ def _item(window: _Window, limit: int) -> tuple[Any, int]:
     window.peek()
     while True:
         try:
-            value, end = _DECODER.raw_decode(window.text, window.at)
+            value, end = DECODER.raw_decode(window.text, window.at)
         except json.JSONDecodeError as error:
             incomplete = error.msg.startswith("Unterminated") or error.pos >= len(window.text) - _MARGIN
             if not incomplete or window.ended:
@@ -103,9 +103,6 @@ def _item(window: _Window, limit: int) -> tuple[Any, int]:
             content, size = _pass_over(window)
             return oversized(content.decode(), limit), size
         window.grow()
-
-
-_DECODER = json.JSONDecoder()
 
 
 def _checked(value: Any, text: str) -> Any:

@@ -57,10 +57,7 @@ def _inflated(stream: BinaryIO) -> Iterator[bytes]:
         if not inside and not (data := data.lstrip(b"\x00")):
             continue
         inside = True
-        try:
-            piece = inflater.decompress(data, BLOCK_BYTES)
-        except zlib.error as error:
-            raise DamageError(f"its gzip stream is corrupt ({error})") from error
+        inflater, piece = _next_piece(inflater, data)
         data = inflater.unconsumed_tail
         if inflater.eof:
             inflater, inside, data = zlib.decompressobj(wbits=31), False, inflater.unused_data
@@ -70,6 +67,17 @@ def _inflated(stream: BinaryIO) -> Iterator[bytes]:
         yield inflater.flush()
         if not inflater.eof:
             raise DamageError("its gzip stream ends early")
+
+
+def _next_piece(inflater: "zlib._Decompress", data: bytes, size: int = BLOCK_BYTES) -> tuple["zlib._Decompress", bytes]:
+    """Return the state of the inflater and its next bytes; before damage ever fewer, down to the last good one."""
+    before = inflater.copy()
+    try:
+        return inflater, inflater.decompress(data, size)
+    except zlib.error as error:
+        if size == 1:
+            raise DamageError(f"its gzip stream is corrupt ({error})") from error
+        return _next_piece(before, data, size // 2)
 
 
 def encoding_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -114,8 +115,22 @@ def _decoded(data: bytes, encoding: str) -> Any:
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError:
-            pass  # half surrogate pairs, NaN, depth: the standard library reads what orjson refuses
-    return json.loads(data.decode(encoding))
+            pass  # the standard library reads some of what orjson refuses, and says what is wrong
+    return DECODER.decode(data.decode(encoding))
+
+
+def _integer(text: str) -> float:
+    """Return an integer as orjson reads it: beyond 64 bits it is a float, in every container alike."""
+    value = int(text)
+    if -(1 << 63) <= value < 1 << 64:
+        return value
+    if math.isinf(long := float(text)):
+        raise ValueError("an integer beyond all floats")
+    return long
+
+
+#: Reads what orjson refuses: half surrogate pairs, NaN.
+DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def _value_row(source: str, index: int, line: int, value: Any, limit: int) -> RawRow:
