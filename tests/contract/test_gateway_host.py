@@ -275,7 +275,9 @@ class TestProcesses:
 class TestServeInTheForeground:
     @pytest.fixture
     def serving(self, project):
-        with subprocess.Popen([TUNEGATE, "serve"], stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [TUNEGATE, "serve"], stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
+        ) as process:
             until(lambda: control.host_status(project.project) is not None, timeout_s=30)
             yield process
             process.kill()
@@ -298,6 +300,11 @@ class TestServeInTheForeground:
     def test_stop_from_another_terminal_ends_it(self, project, serving):
         assert control.stop_host(project.project) is True
         assert serving.wait(60) == 0
+
+
+def hears_ctrl_c() -> None:
+    """Undo what a shell does to commands it starts in the background, CI's among them: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def iter_until(stream, word: str) -> list[str]:
