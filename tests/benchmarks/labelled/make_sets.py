@@ -32,6 +32,7 @@ PERSONAL: dict[str, tuple[str, people.Draw, tuple[str, ...]]] = {
         "mobile", "landline", "resident_id", "email", "bank_card", "passport", "licence_plate", "credit_code", "ip",
         "coordinates", "address",
     )},
+    "ip4": ("ip", people.ip4, ()),
     "mobile_en": ("mobile", people.mobile_en, ("landline",)),
     "phone_en": ("landline", people.phone_en, ("mobile",)),
     "coordinates_zh": ("coordinates", people.coordinates_zh, ()),
@@ -77,7 +78,7 @@ def varied(slot: str, value: str, chinese: bool, rng: random.Random) -> tuple[st
     if slot == "landline" and chinese and chance > 0.6:
         area, rest = value.split("-")
         return rng.choice((f"({area}){rest}", f"（{area}）{rest}", f"{area} {rest}", f"{area}{rest}",
-                           f"+86 {area[1:]} {rest}", f"{area}-{rest[:4]}-{rest[4:]}")), "spaced"  # fmt: skip
+                           f"+86 {area[1:]} {rest}", f"{area}-{rest[:-4]}-{rest[-4:]}")), "spaced"  # fmt: skip
     if slot == "licence_plate" and chance > 0.7:
         return value[:2] + rng.choice(("·", " ", "•")) + value[2:], "spaced"
     return value, "plain"

@@ -21,7 +21,7 @@ GIVEN = (
 MINORITY_NAMES = (
     "阿依古丽·买买提", "多吉次仁", "巴特尔", "其木格", "热依汗·吐尔逊", "扎西平措", "斯琴高娃·乌兰", "艾力·库尔班",
 )  # fmt: skip
-FOREIGN_NAMES_ZH = ("约翰·帕克森", "玛丽亚·洛佩兹", "安德烈·库兹明", "田中健太郎", "詹姆斯·霍洛韦", "金秀贤珠")
+FOREIGN_NAMES_ZH = ("约翰·帕克森", "玛丽亚·洛佩兹", "安德烈·库兹明", "田中健太郎", "詹姆斯·霍洛韦", "朴在彦")
 FIRST_NAMES = (
     "Emily", "James", "Rachel", "Daniel", "Priya", "Michael", "Sofia", "Oliver", "Grace", "Thomas", "Hannah", "Ahmed",
     "Laura", "Peter", "Fatima", "George", "Nadia", "William", "Chloe", "Robert", "Ingrid", "Carlos", "Mei", "Samuel",
@@ -61,7 +61,7 @@ CITIES_US = (("Springfield", "IL", "62704"), ("Richland", "WA", "99352"), ("Augu
              ("Toledo", "OH", "43604"), ("Plymouth", "MA", "02360"))  # fmt: skip
 CITIES_UK = (("Bristol", "BS8 1QE"), ("Leeds", "LS6 2AB"), ("Whitehaven", "CA28 7QY"), ("Norwich", "NR2 4SX"))
 PLATE_PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
-PLATE_CHARACTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
+PLATE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 CREDIT_CHARACTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 MOBILE_PREFIXES = (
     "130", "131", "132", "133", "135", "136", "137", "138", "139", "147", "150", "152", "153", "158", "159", "166",
@@ -190,7 +190,8 @@ def passport(rng: random.Random) -> str:
 def licence_plate(rng: random.Random) -> str:
     """Return a plate: ordinary, new-energy (small and large), police, learner."""
     head = rng.choice(PLATE_PROVINCES) + rng.choice("ABCDEFGHJK")
-    tail = "".join(rng.choice(PLATE_CHARACTERS[:24]) if rng.random() < 0.25 else digits(rng, 1) for _ in range(5))
+    letters = rng.sample(range(5), rng.choice((0, 0, 1, 1, 2)))  # at most two, after GA 36-2018
+    tail = "".join(rng.choice(PLATE_LETTERS) if place in letters else digits(rng, 1) for place in range(5))
     kind = rng.random()
     if kind < 0.15:
         return head + rng.choice("DF") + digits(rng, 5)
@@ -202,10 +203,15 @@ def licence_plate(rng: random.Random) -> str:
 
 
 def ip(rng: random.Random) -> str:
-    """Return an IPv4 address (public-looking or private) or an IPv6 one of the documentation block."""
+    """Return an IPv4 address or, one in five, an IPv6 one of the documentation block."""
     if rng.random() < 0.2:
         tail = ":".join(f"{rng.randrange(1, 65536):x}" for _ in range(rng.choice((2, 6))))
         return f"2001:db8::{tail}" if tail.count(":") < 5 else f"2001:db8:{tail}"
+    return ip4(rng)
+
+
+def ip4(rng: random.Random) -> str:
+    """Return an IPv4 address, public-looking or private."""
     head = rng.choice((f"10.{rng.randrange(256)}", "192.168", f"172.{rng.randrange(16, 32)}", "203.0", "198.51",
                        f"114.{rng.randrange(30, 220)}"))  # fmt: skip
     return f"{head}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
