@@ -15,10 +15,13 @@ def language_of(text: str) -> str | None:
     """Return `zh`, `en`, or None where most letters are neither Chinese characters nor Latin.
 
     A Chinese character counts as much as a Latin word, so Chinese text full of units and names stays Chinese.
-    Other languages in Latin letters are not told from English.
+    Code and calls are left out where anything else is said. Other languages in Latin letters are not told from
+    English.
     """
     if text.isascii():
         return "en"
+    if "```" in text or "<tool_call>" in text:
+        text = _CODE_OR_CALL.sub("", text).strip() or text
     han, words = han_count(text), _LATIN_WORD.findall(text)
     known = han + len("".join(words))
     # Half of all characters is half of all letters at least: most texts need no count of those.

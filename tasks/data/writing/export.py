@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tasks.core.errors import ConfigError, DataContractError
-from tasks.core.files import read_jsonl, write_json
+from tasks.core.files import read_json, read_jsonl, write_json
 from tasks.data.writing.containers import write_rows
 from tasks.data.writing.rows_out import WRITERS, Row
 
@@ -102,8 +102,7 @@ def export(prepared: Path, folder: Path, format: str, container: str, gzip: bool
     if any(left_out.values()):
         log.warning("export: %d rows have no room in %s and are left out", sum(left_out.values()), format)
     why_none = _why_no_info(format, container, gzip)
-    if not why_none:
-        write_json(folder / "dataset_info.json", _dataset_info(files, format))
+    _write_info(folder / "dataset_info.json", {} if why_none else _dataset_info(files, format))
     return {
         "files": files,
         "rows": {split: count.rows for split, count in counts.items()},
@@ -133,7 +132,24 @@ class _Count:
 
 def _dataset_info(files: dict[str, str], format: str) -> dict[str, Any]:
     """Return LLaMA-Factory's table of data sets."""
-    return {f"tunegate_{split}": {"file_name": name, **_LLAMA_FACTORY[format]} for split, name in files.items()}
+    return {_entry_name(split): {"file_name": name, **_LLAMA_FACTORY[format]} for split, name in files.items()}
+
+
+def _write_info(path: Path, ours: dict[str, Any]) -> None:
+    """Write our entries into the table; entries of other data sets in the folder are not ours to lose."""
+    there = read_json(path) if path.is_file() else {}
+    if not isinstance(there, dict):
+        raise DataContractError(f"{path} is no table of data sets", "mend it, or export to another folder")
+    others = {name: entry for name, entry in there.items() if name not in map(_entry_name, SPLITS)}
+    if others or ours:
+        write_json(path, others | ours)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _entry_name(split: str) -> str:
+    """Return what LLaMA-Factory calls a split (`dataset: tunegate_train`)."""
+    return f"tunegate_{split}"
 
 
 def _why_no_info(format: str, container: str, gzip: bool) -> str | None:

@@ -9,6 +9,7 @@ def test_languages() -> None:
     assert language_of("What does 隐蔽 mean in the plan?") == "en"
     assert language_of("Закройте окна и двери") is None
     assert language_of("放射線はどのように測りますか、おしえてください") is None
+    assert language_of("写个循环。\n```python\nfor name in sorted(names): print(name, end=separator)\n```") == "zh"
     assert language_of("1000") == language_of("") == "en"
 
 
