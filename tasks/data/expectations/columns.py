@@ -65,11 +65,11 @@ class Lines:
                     ) from error
 
 
-def read_lines(path: Path, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Lines]:
-    """Yield a file in pieces of about `chunk_bytes`, cut between lines."""
+def read_lines(path: Path) -> Iterator[Lines]:
+    """Yield a file in pieces of about `CHUNK_BYTES`, cut between lines."""
     line = 1
     with path.open("rb") as stream:
-        while data := stream.read(chunk_bytes):
+        while data := stream.read(CHUNK_BYTES):
             data += stream.readline()
             yield Lines(path, path.stem, line, data)
             line += data.count(b"\n")

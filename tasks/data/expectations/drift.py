@@ -19,8 +19,10 @@ from tasks.core.settings import DriftParams
 from tasks.data.expectations.profile import EDGES, LANGUAGES, NAMED, read_profile
 
 OTHERS: Final = "(others)"
-#: Names with less than this share of both datasets count together: hundreds of rare topics are noise, not drift.
+#: Names with less than this share, over both datasets, count together: hundreds of rare topics are noise, not drift.
 RARE_FRACTION: Final = 0.01
+#: So do names of which the smaller dataset is expected to have fewer rows than this: chi-squared does not hold there.
+EXPECTED_ROWS: Final = 5
 #: Rows added to each bin, as a share of one row: an empty bin would make the index infinite.
 PSEUDO_ROWS: Final = 0.5
 #: How often chance alone may exceed the limit.
@@ -117,13 +119,13 @@ def _share(counts: Counts, name: str) -> float:
 
 
 def _without_rare(reference: Counts, current: Counts) -> tuple[Counts, Counts]:
-    """Return both with the names that are rare in both counted together."""
+    """Return both with the names that are rare counted together."""
     total, total_now = sum(reference.values()), sum(current.values())
-    common = {
-        name
-        for name in {*reference, *current}
-        if reference.get(name, 0) >= RARE_FRACTION * total or current.get(name, 0) >= RARE_FRACTION * total_now
+    least = max(RARE_FRACTION, EXPECTED_ROWS / min(total, total_now))
+    shares = {
+        name: (reference.get(name, 0) / total + current.get(name, 0) / total_now) / 2 for name in {*reference, *current}
     }
+    common = {name for name, share in shares.items() if share >= least}
     return _grouped(reference, common), _grouped(current, common)
 
 

@@ -9,18 +9,29 @@ from typing import Any
 import pytest
 
 from tasks.core.digest import file_digests
-from tasks.core.errors import DataContractError
+from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl
+from tasks.core.manifest import write_manifest
 from tasks.core.settings import ValidateParams
+from tasks.data.expectations.profile import write_profile
 from tasks.data.validate import validate
 
-PARAMS = ValidateParams(
-    min_train_rows=10,
-    max_quarantined_fraction=0.2,
-    max_dropped_fraction=0.2,
-    min_chinese_fraction=0.5,
-    answer_characters=(2, 200),
-    max_turns=6,
+PARAMS = ValidateParams.model_validate_json(
+    json.dumps(
+        {
+            "min_train_rows": 10,
+            "max_quarantined_fraction": 0.2,
+            "max_dropped_fraction": 0.2,
+            "max_too_long_fraction": 0.1,
+            "min_chinese_fraction": 0.5,
+            "answer_characters": [2, 200],
+            "max_turns": 6,
+            "raw": {"min_understood_fraction": 0.5, "max_damaged_files": 0},
+            "formats": {},
+            "severities": {},
+            "drift": {"reference": None, "max_stability_index": 0.2},
+        }
+    )
 )
 #: Where a mobile number is planted; it must be masked in every message.
 NUMBER = "13800138000"
@@ -42,7 +53,12 @@ def run(project: Any, params: ValidateParams = PARAMS, name: str = "validation")
     """Run the stage into a fresh folder."""
     output = project.root / "data" / "reports" / name
     output.mkdir(parents=True)
-    return validate(params, output=output, prepared=project.prepared), output
+    return validate(params, output=output, prepared=project.prepared, raw=project.raw), output
+
+
+def with_values(**values: Any) -> ValidateParams:
+    """Return the parameters with other values, checked as a file's are."""
+    return ValidateParams.model_validate_json(json.dumps(PARAMS.model_dump(mode="json") | values))
 
 
 def edit(project: Any, change: Callable[[list[Any]], None], name: str = "train.jsonl") -> None:
@@ -57,6 +73,18 @@ def answer(rows: list[Any], text: str) -> None:
     rows[0]["messages"][-1]["content"] = text
 
 
+def use_tool(rows: list[Any]) -> None:
+    """Put a tool's result into the first row's conversation."""
+    messages = rows[0]["messages"]
+    messages[-1:] = [messages[-1], {"role": "tool", "content": "晴"}, {"role": "assistant", "content": "今天是晴天。"}]
+
+
+def refuse(entries: list[Any], count: int, fate: str, reason: str) -> None:
+    """Say of some rows that they were left out."""
+    for entry in entries[:count]:
+        entry.update(fate=fate, reason=reason)
+
+
 def edit_summary(project: Any, rows_in: int) -> None:
     """Claim another number of raw rows."""
     path = project.prepared / "summary.json"
@@ -67,7 +95,7 @@ def edit_summary(project: Any, rows_in: int) -> None:
 
 def test_good_rows_pass_and_two_runs_are_byte_identical(ready: Any) -> None:
     result, first = run(ready)
-    assert result == {"expectations": 21, "met": 21, "warnings": []}
+    assert result == {"expectations": 27, "met": 27, "warnings": [], "compared_with": None}
     _, second = run(ready, name="again")
     assert file_digests(first) == file_digests(second)
     report = read_json(first / "validation.json")
@@ -79,14 +107,17 @@ def test_good_rows_pass_and_two_runs_are_byte_identical(ready: Any) -> None:
 def test_data_docs_are_great_expectations_pages_that_need_no_network(ready: Any) -> None:
     _, output = run(ready)
     pages = {page.relative_to(output / "data_docs").as_posix(): page.read_text() for page in output.rglob("*.html")}
-    assert {"index.html", "expectations/rows.html", "expectations/totals.html"} < set(pages)
-    assert sum(name.startswith("validations/") for name in pages) == 2
+    suites = ("raw_files", "raw_formats", "rows", "rows_alpaca", "totals")
+    assert {"index.html", *(f"expectations/{suite}.html" for suite in suites)} < set(pages)
+    assert sum(name.startswith("validations/") for name in pages) == len(suites)
     for text in pages.values():
         assert not re.search(r"<(?:script|link|img)\b[^>]*//", text)
         assert "url(http" not in text
     assert "no_personal_data" in pages["expectations/rows.html"]
     for target in re.findall(r'href="([^"]+\.html)"', pages["index.html"]):
         assert target in pages
+    for words in ("Nothing to compare with", "数据期望", "instructions/rows.jsonl"):
+        assert words in pages["index.html"]
 
 
 FAULTS: dict[str, Callable[[Any], None]] = {
@@ -103,6 +134,10 @@ FAULTS: dict[str, Callable[[Any], None]] = {
     "written_rows_kept": lambda p: edit(p, lambda rows: rows[0].update(row_id="r-invented")),
     "calibration_from_train": lambda p: edit(p, lambda rows: rows[0].update(row_id="r-x"), "calibration.jsonl"),
     "eval_sets_searched": lambda p: edit(p, lambda rows: rows.clear(), "eval_questions.jsonl"),
+    "alpaca.no_tool_turns": lambda p: edit(p, use_tool),
+    "too_long_fraction": lambda p: edit(p, lambda rows: refuse(rows, 3, "dropped", "too_long"), "ledger.jsonl"),
+    "damaged_files": lambda p: edit(p, lambda rows: refuse(rows, 1, "quarantined", "damaged_file"), "ledger.jsonl"),
+    "raw.reasons_known": lambda p: edit(p, lambda rows: refuse(rows, 1, "dropped", "a_whim"), "ledger.jsonl"),
     "chinese_fraction": lambda p: edit(p, lambda rows: [row.update(language="en") for row in rows[:9]]),
 }
 
@@ -110,7 +145,7 @@ FAULTS: dict[str, Callable[[Any], None]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_planted_fault_breaks_its_expectation(ready: Any, name: str) -> None:
     FAULTS[name](ready)
-    with pytest.raises(DataContractError, match=f"critical {name}: ") as broken:
+    with pytest.raises(DataContractError, match=f"critical {re.escape(name)}: ") as broken:
         run(ready)
     assert broken.value.exit_code == 3
     assert NUMBER not in str(broken.value)
@@ -129,7 +164,7 @@ def test_thresholds_come_from_the_parameters(ready: Any, name: str, values: dict
     ready.write("bad.jsonl", [copy, "不是JSON"])
     ready.prepare()
     with pytest.raises(DataContractError, match=f"critical {name}: ") as broken:
-        run(ready, PARAMS.model_copy(update=values))
+        run(ready, with_values(**values))
     assert str(next(iter(values.values()))) in broken.value.message
 
 
@@ -152,12 +187,106 @@ def test_a_failure_shows_three_masked_rows_and_keeps_the_data_docs(ready: Any) -
 def test_warnings_are_reported_and_do_not_stop(ready: Any) -> None:
     edit(ready, lambda rows: answer(rows, "长" * 201))
     edit(ready, lambda rows: rows[1].update(concept=None))
-    result, output = run(ready, PARAMS.model_copy(update={"max_turns": 1}))
-    assert result["warnings"] == ["answers_short_enough", "turns", "concept_named"]
+    result, output = run(ready, with_values(max_turns=1))
+    assert result["warnings"] == ["concept_named", "alpaca.answers_short_enough", "alpaca.turns"]
     report = {found["name"]: found for found in read_json(output / "validation.json")["expectations"]}
-    assert report["turns"]["success"] is False
-    assert report["turns"]["severity"] == "warning"
-    assert report["answers_short_enough"]["unexpected_rows"] == 1
+    assert report["alpaca.turns"]["success"] is False
+    assert report["alpaca.turns"]["severity"] == "warning"
+    assert report["alpaca.answers_short_enough"]["unexpected_rows"] == 1
+
+
+def test_a_format_has_thresholds_of_its_own(ready: Any) -> None:
+    edit(ready, lambda rows: answer(rows, "长" * 201))
+    result, _ = run(ready, with_values(formats={"alpaca": {"answer_characters": [2, 300], "max_turns": 1}}))
+    assert result["warnings"] == ["alpaca.turns"]
+
+
+def test_a_severity_is_set_by_name(ready: Any) -> None:
+    edit(ready, lambda rows: rows[1].update(concept=None))
+    with pytest.raises(DataContractError, match="critical concept_named"):
+        run(ready, with_values(severities={"concept_named": "critical"}))
+    edit(ready, lambda rows: rows.pop())
+    result, _ = run(ready, with_values(severities={"kept_rows_written": "warning"}), "again")
+    assert result["warnings"] == ["concept_named", "kept_rows_written"]
+
+
+def test_a_severity_of_no_expectation_is_an_error(ready: Any) -> None:
+    with pytest.raises(ConfigError, match="no expectation is called no_such") as wrong:
+        run(ready, with_values(severities={"no_such": "critical"}))
+    assert "concept_named" in (wrong.value.hint or "")
+
+
+def test_raw_files_are_judged_by_file_and_format(ready: Any) -> None:
+    ready.write("scrap.jsonl", ["不是JSON", '{"instruction": "问", "output": ""}'])
+    ready.prepare()
+    result, output = run(ready)
+    assert result["warnings"] == ["raw.files_understood"]
+    report = read_json(output / "validation.json")
+    understood = next(found for found in report["expectations"] if found["name"] == "raw.files_understood")
+    assert understood["observed"] == "1 of 2 files"
+    assert understood["examples"] == ["instructions/scrap.jsonl"]
+    files = {line["source"]: line for line in report["raw"]["files"]}
+    assert files["instructions/rows.jsonl"]["kept"] == 12
+    assert files["instructions/scrap.jsonl"]["quarantined"] == 2
+    assert files["instructions/scrap.jsonl"]["why_quarantined"] == "1 empty_turn, 1 malformed_json"
+    assert {line["reason"]: line["rows"] for line in report["raw"]["reasons"]} == {"empty_turn": 1, "malformed_json": 1}
+
+
+def test_every_format_has_its_suite(ready: Any) -> None:
+    turns = [{"role": "user", "content": "铯的衰变方式是什么？"}, {"role": "assistant", "content": "贝塔衰变。"}]
+    ready.write("messages.jsonl", [{"messages": turns}])
+    pair = {"prompt": "烟羽应急计划区有多大？", "chosen": "由厂址评估确定。", "rejected": "不知道。"}
+    ready.write("preference.jsonl", [pair])
+    ready.prepare()
+    _, output = run(ready)
+    names = {found["name"] for found in read_json(output / "validation.json")["expectations"]}
+    assert {"alpaca.no_tool_turns", "messages.tools_declared", "preference.rejected_kept"} < names
+    assert not any(name.startswith("sharegpt") for name in names)
+    edit(ready, lambda rows: [row.pop("rejected", None) for row in rows])
+    with pytest.raises(DataContractError, match=r"critical preference\.rejected_kept: "):
+        run(ready, name="again")
+
+
+def test_personal_data_under_keep_or_a_pseudonym_is_none(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEGATE_PSEUDONYM_KEY", "ab" * 32)
+    row = {"instruction": "厂里的联系方式是什么？", "output": f"手机{NUMBER}，邮箱duty@example.org，值班时有人接听。"}
+    ready.write("contact.jsonl", [row])
+    policies = ready.params.privacy.policies.model_dump() | {"mobile": "pseudonymize", "email": "keep"}
+    prepare = ready.params.model_dump(mode="json")
+    prepare["privacy"]["policies"] = policies
+    ready.prepare(type(ready.params).model_validate(prepare))
+    monkeypatch.delenv("TUNEGATE_PSEUDONYM_KEY")
+    texts = [row["messages"][-1]["content"] for row in ready.lines("train.jsonl")]
+    assert any("[MOBILE:" in text and "duty@example.org" in text for text in texts)
+    result, _ = run(ready)
+    assert result["met"] == result["expectations"] - len(result["warnings"])
+
+
+def test_drift_from_the_last_released_dataset_is_a_warning_that_names_what_moved(ready: Any) -> None:
+    write_manifest(ready.prepared, {"lineage_id": "tg-0123456789abcdef"})
+    write_profile(ready.prepared, ready.raw / "reference/profile.json")
+    drift = {"reference": "data/raw/reference/profile.json", "max_stability_index": 0.2}
+    result, _ = run(ready, with_values(drift=drift))
+    assert (result["warnings"], result["compared_with"]) == ([], drift["reference"])
+    edit(ready, lambda rows: [row.update(language="en", source="instructions/other.jsonl") for row in rows[3:]])
+    with pytest.raises(DataContractError, match=r"critical drift\.languages"):
+        run(ready, with_values(drift=drift, min_chinese_fraction=0.1, severities={"drift.languages": "critical"}), "b")
+    result, output = run(ready, with_values(drift=drift, min_chinese_fraction=0.1), "c")
+    assert result["warnings"] == ["drift.languages", "drift.sources"]
+    found = read_json(output / "validation.json")["drift"]
+    assert found["lineage_id"] == "tg-0123456789abcdef"
+    assert found["words"].endswith("(12 rows): moved: languages, sources.")
+    index = (output / "data_docs/index.html").read_text()
+    assert "instructions/rows.jsonl: 100.0 % to 25.0 %" in index
+
+
+def test_results_do_not_depend_on_chunks_or_processes(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(ready, lambda rows: answer(rows, "长" * 201))
+    _, whole = run(ready)
+    monkeypatch.setattr("tasks.data.expectations.columns.CHUNK_BYTES", 700)
+    monkeypatch.setenv("TUNEGATE_DATA_PROCESSES", "2")
+    _, pieces = run(ready, name="again")
+    assert file_digests(whole) == file_digests(pieces)
 
 
 def test_missing_files_and_no_rows_are_clear_errors(ready: Any) -> None:
