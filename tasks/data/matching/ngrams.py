@@ -77,7 +77,7 @@ def grams(text: str, length: int) -> Grams:
     return cast(Grams, np.unique(gram_sequence(text, length)))
 
 
-def jaccard(left: Grams, right: Grams) -> float:
+def jaccard(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
     """Return |A and B| / |A or B| of two sorted sets of n-grams."""
     if not len(left) or not len(right):
         return 0.0

@@ -1,4 +1,4 @@
-"""What two texts have in common whatever their width, case, punctuation and spacing; their language; damage to them."""
+"""What two texts have in common whatever their width, case, punctuation, spacing and Chinese script."""
 
 import re
 import unicodedata
@@ -39,11 +39,6 @@ _BETWEEN_DIGITS = re.compile(rf"(?<=\d){_APART}+(?=\d)")
 _BETWEEN_WORDS = re.compile(rf"(?<![{_HAN_RANGES}\x00\x01\x02])(?<!^)\x02(?![{_HAN_RANGES}]|$)")
 
 _HAN = re.compile(f"[{_HAN_RANGES}]")
-_LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]+")
-_LETTER = re.compile(r"[^\W\d_]")
-
-#: Fewer damaged characters than this prove nothing: short strings can be valid in two encodings by chance.
-_MOJIBAKE_CHARACTERS = 6
 
 
 def normalize(text: str) -> str:
@@ -150,20 +145,6 @@ def _normalize_one(text: str) -> str:
     return text.replace(_POINT, ".").replace(_DASH, "-")
 
 
-def language_of(text: str) -> str | None:
-    """Return `zh`, `en`, or None where most letters are neither Chinese characters nor Latin.
-
-    A Chinese character counts as much as a Latin word, so Chinese text full of units and names stays Chinese.
-    Other languages in Latin letters are not told from English.
-    """
-    han, words = len(_HAN.findall(text)), _LATIN_WORD.findall(text)
-    letters = len(_LETTER.findall(text))
-    known = han + sum(map(len, words))
-    if letters - known > letters / 2:
-        return None
-    return "zh" if han and han >= len(words) else "en"
-
-
 def is_han_character(character: str) -> bool:
     """Tell whether a character is Chinese."""
     return _HAN.match(character) is not None
@@ -172,24 +153,3 @@ def is_han_character(character: str) -> bool:
 def han_count(text: str) -> int:
     """Return the number of Chinese characters."""
     return 0 if text.isascii() else len(_HAN.findall(text))
-
-
-def is_mojibake(text: str) -> bool:
-    """Tell whether text was decoded with the wrong encoding on its way here.
-
-    Two signs: the replacement character, and UTF-8 bytes read as GB18030 or Windows-1252 (reading them back works,
-    which correct text practically never does).
-    """
-    if "\ufffd" in text:
-        return True
-    if sum(character > "\x7f" for character in text) < _MOJIBAKE_CHARACTERS:
-        return False
-    return any(_reads_back(text, codec) for codec in ("gb18030", "cp1252"))
-
-
-def _reads_back(text: str, codec: str) -> bool:
-    """Tell whether the bytes of `text` in `codec` are UTF-8 of another, shorter text."""
-    try:
-        return text.encode(codec).decode("utf-8") != text
-    except UnicodeError:
-        return False

@@ -20,6 +20,8 @@ from tasks.core.settings import NearDuplicateParams
 from tasks.data.matching.ngrams import Grams, jaccard
 
 Rows = npt.NDArray[np.int64]
+Shortened = npt.NDArray[np.uint32]
+GramsOf = Callable[[int], Shortened]
 Match = tuple[int, int, float]
 
 #: Up to this many rows all are compared with all.
@@ -28,8 +30,8 @@ _SMALL_GROUP = 24
 _SAMPLE_ROWS = 1000
 #: A row of a large group is compared with the kept rows it shares most rare n-grams with, at most this many.
 _MOST_CANDIDATES = 64
-_REMEMBERED_ROWS = 20_000
-_HASH_BITS = np.uint64(16)
+_REMEMBERED_ROWS = 60_000
+_COUNT_SHIFT, _HASH_SHIFT = np.uint64(48), np.uint64(32)
 
 
 def near_duplicates(
@@ -44,7 +46,13 @@ def near_duplicates(
         params: the Jaccard similarity from which two rows are one.
     """
     matches: list[Match] = []
-    remembered = lru_cache(maxsize=_REMEMBERED_ROWS)(grams_of)
+
+    @lru_cache(maxsize=_REMEMBERED_ROWS)
+    def remembered(row: int) -> Shortened:
+        # Half of each hash is enough to tell the n-grams of two rows apart; the order stays.
+        shortened: Shortened = (grams_of(row) >> _HASH_SHIFT).astype(np.uint32)
+        return shortened
+
     for group in _groups(bands, np.asarray(order, dtype=np.int64)):
         settle = _settle_small if len(group) <= _SMALL_GROUP else _settle_large
         matches += settle(group.tolist(), remembered, params.jaccard)
@@ -80,7 +88,7 @@ def _linked(labels: Rows, left: Rows, right: Rows) -> Rows:
     return np.asarray(component, dtype=np.int64)[labels]
 
 
-def _settle_small(group: list[int], grams_of: Callable[[int], Grams], least: float) -> Iterator[Match]:
+def _settle_small(group: list[int], grams_of: GramsOf, least: float) -> Iterator[Match]:
     """Yield the near-duplicates of a small group."""
     kept: list[int] = []
     for row in group:
@@ -91,7 +99,7 @@ def _settle_small(group: list[int], grams_of: Callable[[int], Grams], least: flo
             yield row, *best
 
 
-def _settle_large(group: list[int], grams_of: Callable[[int], Grams], least: float) -> Iterator[Match]:
+def _settle_large(group: list[int], grams_of: GramsOf, least: float) -> Iterator[Match]:
     """Yield the near-duplicates of a large group."""
     kept_with: dict[int, list[int]] = defaultdict(list)
     for row, rare in zip(group, _shared_rare_grams(group, grams_of, least), strict=True):
@@ -104,7 +112,7 @@ def _settle_large(group: list[int], grams_of: Callable[[int], Grams], least: flo
             kept_with[gram].append(row)
 
 
-def _shared_rare_grams(group: list[int], grams_of: Callable[[int], Grams], least: float) -> Iterator[list[int]]:
+def _shared_rare_grams(group: list[int], grams_of: GramsOf, least: float) -> Iterator[list[int]]:
     """Yield for each row its rarest n-grams, numbered, without those no other row has among its own."""
     rarity = _Rarity([grams_of(row) for row in group[:: max(len(group) // _SAMPLE_ROWS, 1)]])
     rarest = [rarity.rarest(grams_of(row), least) for row in group]
@@ -116,7 +124,7 @@ def _shared_rare_grams(group: list[int], grams_of: Callable[[int], Grams], least
         yield own[counts[own] > 1].tolist()
 
 
-def _best(row: int, candidates: list[int], grams_of: Callable[[int], Grams], least: float) -> tuple[int, float] | None:
+def _best(row: int, candidates: list[int], grams_of: GramsOf, least: float) -> tuple[int, float] | None:
     """Return the candidate most similar to a row, if one is similar enough; of equals the first."""
     best: tuple[int, float] | None = None
     own = grams_of(row)
@@ -137,17 +145,19 @@ class _Rarity:
         sample: n-grams of some of its rows.
     """
 
-    def __init__(self, sample: list[Grams]) -> None:
-        self._known, counts = np.unique(np.concatenate(sample), return_counts=True)
-        self._counts = counts.astype(np.uint64)
+    def __init__(self, sample: list[Shortened]) -> None:
+        known, counts = np.unique(np.concatenate(sample), return_counts=True)
+        # One more at the end, so that every place looked up is one.
+        self._known = np.append(known.astype(np.uint64), np.uint64(1 << 63))
+        self._counts = np.append(counts, 0).astype(np.uint64)
 
-    def rarest(self, found: Grams, least: float) -> Grams:
+    def rarest(self, found: Shortened, least: float) -> Grams:
         """Return the rarest n-grams of a row: so many that rows of Jaccard >= `least` share one of them."""
-        if not len(found) or not len(self._known):
-            return found
+        if not len(found):
+            return found.astype(np.uint64)
         count = len(found) - math.ceil(least * len(found) - 1e-9) + 1
-        places = np.minimum(np.searchsorted(self._known, found), len(self._known) - 1)
+        places = np.searchsorted(self._known, found)
         seen = np.where(self._known[places] == found, self._counts[places], np.uint64(0))
-        ranked = (seen << np.uint64(48)) | (found >> _HASH_BITS)
+        ranked = (seen << _COUNT_SHIFT) | found
         rarest: Grams = np.partition(ranked, count - 1)[:count]
         return rarest
