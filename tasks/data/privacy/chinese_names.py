@@ -5,129 +5,197 @@ given-name characters, by roles, titles and verbs around it, and loses where an 
 (测量程高: 量程, 程高). The weights were set on sentences written for the purpose and on published instruction rows.
 """
 
-import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
 
 from tasks.data.privacy import name_cues as cues
-from tasks.data.privacy.public_names import is_public
-from tasks.data.privacy.spans import Span
-from tasks.data.privacy.surnames import COMPOUND, GIVEN, MIXED, PURE, RARE, WEAK
+from tasks.data.privacy.lexicon import given_points, words
+from tasks.data.privacy.public_names import is_public, is_public_foreign
+from tasks.data.privacy.spans import COVER, Span
+from tasks.data.privacy.surnames import COMPOUND, MIXED, NEVER, PURE, RARE
 
-_SINGLE = "".join(sorted(PURE | MIXED | RARE))
-_CANDIDATE = re.compile(rf"(?={COMPOUND}|[{_SINGLE}])")
-_SURE = re.compile(rf"{COMPOUND}|[{''.join(sorted(PURE))}]|(?:{cues.TITLE})")
-_TITLED = re.compile(rf"({COMPOUND}|[{''.join(sorted(PURE | MIXED))}])(?=(?:{cues.TITLE})(?!们))")
-_ENGINEER = re.compile(
-    rf"([{''.join(sorted(PURE))}])(?=工(?:[\s,.;:!?、)。，；：！？）]|$|说|在|的|确认|到|负责|复核|检查|审核|联系|已|对|把|和|与|来|去))"
+_FIRST = "".join(sorted(PURE | MIXED | RARE | {compound[0] for compound in COMPOUND.split("|")}))
+#: One character class first: the search then skips what is no surname without trying anything else there.
+_SURNAME = re.compile(rf"[{_FIRST}](?=[\u4e00-\u9fff](?<![{''.join(sorted(NEVER))}]))")
+_COMPOUND = re.compile(COMPOUND)
+_TITLE = "|".join(sorted(cues.TITLES, key=len, reverse=True))
+_TITLED = re.compile(rf"(?:{_TITLE})(?!们)")
+#: 张工, 李总: short forms of titles that end many other words.
+_SHORT_TITLE = re.compile(
+    r"[工总](?=[\s,.;:!?、)]|$|[说在的到对把和与来去已请让]|确认|负责|复核|检查|审核|联系|你好|您好)"
 )
 _FAMILIAR = re.compile(rf"[老小]([{''.join(sorted(PURE))}])")
-_FOREIGN = re.compile(r"(?<![\u4e00-\u9fff])[\u4e00-\u9fff]{1,8}(?:[·•・][\u4e00-\u9fff]{1,8}){1,3}")
-_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_SYLLABLES = "\u4e00-\u9fff"
+_FOREIGN = re.compile(rf"[{_SYLLABLES}]{{1,9}}(?:[·•・‧][{_SYLLABLES}]{{1,9}}){{1,3}}")
+#: What transliterations are written with; a dot between other words is a bullet or a title (卷一·总则).
+_TRANSLITERATION = frozenset(
+    "阿埃艾爱安奥巴柏班邦鲍贝本比彼宾波伯博布查茨达戴丹道德登邓迪蒂丁杜顿多厄恩尔法范菲费芬夫弗福盖冈戈哥格葛根古哈海汉豪赫亨胡华怀惠霍基吉加"
+    "贾杰捷金卡凯坎康柯科克肯库奎拉莱赖兰郎劳勒雷里丽利莉林琳列刘隆卢鲁路露伦罗洛马玛迈麦曼梅门蒙米密敏明莫默姆穆纳娜南内尼妮宁牛纽努诺欧帕潘佩"
+    "彭皮平泼普奇齐恰乔切琼丘热仁日荣茹儒瑞萨塞桑瑟森沙莎珊尚舍申什圣施史士舒朔丝斯松苏索塔泰坦汤唐特腾提田廷图托瓦万旺威韦维温文沃乌武西希锡夏"
+    "香肖谢辛欣休许雪雅亚延扬耶叶伊因英尤于约泽扎詹珍治朱兹祖佐芭蓓碧翠蒂芙黛菲嘉洁卡丽莲露玫娜妮佩琪茜珊莎薇雯娅伊伽喀咖嘎买提江次央卓玛旦增扎措多吉"
+    "木热依合孜阿迪力古丽尼克姆帕尔汗布都热西艾力玉素甫库尔班买买提白洛桑格顿珠索朗巴桑央金德吉达娃坚参迦亨利斐济翰逊赛塞詹姆"
+)
 
-_SURNAME_POINTS = {**dict.fromkeys(RARE, -1.0), **dict.fromkeys(MIXED, 1.0), **dict.fromkeys(PURE, 3.0)}
-_COMPOUND_POINTS = 4.0
-_GIVEN_POINTS, _WEAK_POINTS, _OTHER_POINTS = 2.0, 1.0, -1.5
-_STRONG_BEFORE, _STRONG_AFTER, _WEAK_CUE = 4.0, 3.5, 1.0
+_COMPOUND_POINTS, _UNLISTED_POINTS = 4.0, -0.5
+_STRONG_CUE, _LISTED_CUE, _FIELD_CUE, _WEAK_CUE, _COUNTED = 4.0, 2.5, 2.0, 1.0, -3.0
 _WORD_ACROSS, _WORD_WITHIN, _WORD_AT_START = -2.5, -1.0, -3.0
-_LEAST = {1: 6.0, 2: 6.5}
+_LEAST = {1: 6.5, 2: 6.0}
+#: Surname and given characters together; below these no context makes a name.
+_LEAST_ALONE = {1: 0.0, 2: 0.5}
+_SURNAME_POINTS = {**dict.fromkeys(RARE, -1.0), **dict.fromkeys(MIXED, 1.0), **dict.fromkeys(PURE, 3.0)}
 
 
 def find_chinese_names(plain: str) -> Iterator[Span]:
     """Yield Chinese personal names in readable text."""
-    if not _CHINESE.search(plain):
+    if plain.isascii():
         return
     names: set[str] = set()
     position = 0
-    for match in _CANDIDATE.finditer(plain):
-        if match.start() < position:
+    known = words()
+    for match in _SURNAME.finditer(plain):
+        start = match.start()
+        if start < position or plain[start : start + 3] in known:
             continue
-        end = _best_end(plain, match.start())
+        if (
+            is_public(plain[start : start + 2])
+            or is_public(plain[start : start + 3])
+            or is_public(plain[start : start + 4])
+        ):
+            position = start + 2
+            continue
+        given = start + 2 if _COMPOUND.match(plain, start) else start + 1
+        end = _best_end(plain, start, given)
         if end:
             position = end
-            names.add(plain[match.start() : end])
-            yield Span(match.start(), end, "person_name")
+            names.add(plain[start:end])
+            yield Span(start, end, "person_name")
     yield from _mentioned_again(plain, names)
     yield from _surnames_with_title(plain)
+    yield from _transliterated(plain)
 
 
-@lru_cache(maxsize=1)
-def _words() -> frozenset[str]:
-    """Return the ordinary two-character words."""
-    seconds = json.loads((Path(__file__).parent / "lexicon.json").read_text(encoding="utf-8"))
-    return frozenset(first + second for first, rest in seconds.items() for second in rest)
-
-
-def _best_end(plain: str, start: int) -> int:
-    """Return where the best name at `start` ends, or 0 where there is none."""
-    surname = 2 if re.match(COMPOUND, plain[start : start + 4]) else 1
-    best, end = 0.0, 0
-    base = _surname_points(plain, start, surname)
-    for given in (2, 1):
-        stop = start + surname + given
-        name = plain[start:stop]
-        if len(name) < surname + given or not all("\u4e00" <= character <= "\u9fff" for character in name):
+def _best_end(plain: str, start: int, given: int) -> int:
+    """Return where the best name ends whose surname is `plain[start:given]`, or 0 where there is none."""
+    points, known = given_points(), words()
+    first, second = plain[given : given + 1], plain[given + 1 : given + 2]
+    surname = _COMPOUND_POINTS if given - start == 2 else _SURNAME_POINTS.get(plain[start], 0.0)
+    base = surname + points.get(first, _UNLISTED_POINTS)
+    base += _WORD_AT_START if plain[given - 1 : given + 1] in known else 0.0
+    best, end, before = 0.0, 0, None
+    for length in (2, 1):
+        stop = given + length
+        alone = base + (points.get(second, _UNLISTED_POINTS) if length == 2 else 0.0)
+        if alone < _LEAST_ALONE[length] or not _is_chinese(first if length == 1 else second):
             continue
-        surplus = base + _given_points(plain, start, start + surname, stop) - _LEAST[given]
-        if surplus >= best and not (end and surplus == best) and not is_public(name):
+        if length == 2 and plain[given:stop] in known:
+            alone += _WORD_WITHIN
+        before = _before(plain, start) if before is None else before
+        surplus = alone + before + _after(plain, stop) - _LEAST[length]
+        if surplus > best or not end and surplus == best:
             best, end = surplus, stop
     return end
 
 
-def _surname_points(plain: str, start: int, length: int) -> float:
-    """Return what speaks for a surname, by itself and by what stands before."""
+def _is_chinese(character: str) -> bool:
+    """Tell whether a text is one Chinese character."""
+    return "\u4e00" <= character <= "\u9fff" if character else False
+
+
+def _before(plain: str, start: int) -> float:
+    """Return what speaks for a name by what stands before it."""
     left = cues.left_of(plain, start)
-    points = _COMPOUND_POINTS if length == 2 else _SURNAME_POINTS[plain[start]]
-    if cues.STRONG_BEFORE.search(left):
-        return points + _STRONG_BEFORE
-    if cues.COUNT_BEFORE.search(left):
-        points -= 3.0
-    if cues.WEAK_BEFORE.search(left):
-        return points + _WEAK_CUE
-    return points + (_WORD_ACROSS if left and left[-1] + plain[start] in _words() else 0.0)
+    if not left:
+        # At the beginning, or right after something personal: [MOBILE]王小明.
+        return _WEAK_CUE
+    if cues.role_before(left):
+        return _STRONG_CUE
+    across = left[-1] + plain[start] in words()
+    if not across and cues.person_before(left):
+        return _STRONG_CUE
+    if len(left) == 1 and left in "、,;和与及 " and start > 1 and plain[start - 2] == COVER:
+        return _LISTED_CUE
+    if left[-1] in cues.COUNTING:
+        return _COUNTED
+    if left[-1] == ":" or left[-2:] == ": ":
+        return _FIELD_CUE
+    if cues.weak_before(left):
+        return _WEAK_CUE if not across else 0.0
+    return _WORD_ACROSS if across else 0.0
 
 
-def _given_points(plain: str, start: int, given: int, stop: int) -> float:
-    """Return what speaks for the characters after a surname being a name that ends at `stop`."""
-    words = _words()
-    points = 0.0
-    for character in plain[given:stop]:
-        liked = character in GIVEN
-        points += (_WEAK_POINTS if character in WEAK else _GIVEN_POINTS) if liked else _OTHER_POINTS
-    if plain[given - 1 : given + 1] in words:
-        points += _WORD_AT_START
-    if stop - given == 2 and plain[given:stop] in words:
-        points += _WORD_WITHIN
+def _after(plain: str, stop: int) -> float:
+    """Return what speaks for a name by what stands after it."""
     right = cues.right_of(plain, stop)
-    if cues.STRONG_AFTER.match(right):
-        return points + _STRONG_AFTER
-    if cues.WEAK_AFTER.match(right):
-        points += _WEAK_CUE
-    if right and plain[stop - 1] + right[0] in words:
-        points += _WORD_ACROSS
-    return points
+    if not right:
+        return _WEAK_CUE
+    if cues.strong_after(right):
+        return _STRONG_CUE
+    if len(right) == 1 and right in "、,;和与及 " and plain[stop + 1 : stop + 2] == COVER:
+        return _LISTED_CUE
+    across = plain[stop - 1] + right[0] in words()
+    if cues.weak_after(right):
+        return _WEAK_CUE if not across else 0.0
+    return _WORD_ACROSS if across else 0.0
 
 
 def _mentioned_again(plain: str, names: set[str]) -> Iterator[Span]:
     """Yield further mentions of names of three characters and more: shorter ones may be part of a word."""
     for name in sorted(names):
-        if len(name) >= 3:
+        if len(name) >= 3 and plain.count(name) > 1:
             for match in re.finditer(name, plain):
                 yield Span(match.start(), match.end(), "person_name")
 
 
 def _surnames_with_title(plain: str) -> Iterator[Span]:
-    """Yield surnames that only a title makes personal: 李主任, 由张工复核."""
+    """Yield surnames that only a title makes personal: 李主任, 由张工复核, 小王."""
     for match in _TITLED.finditer(plain):
-        left = cues.left_of(plain, match.start())
-        inside = bool(left) and left[-1] + plain[match.start()] in _words()
-        pure = match[1] in PURE or len(match[1]) > 1
-        if (pure and not inside) or cues.SURNAME_BEFORE.search(left):
+        start = _surname_before(plain, match.start())
+        left = cues.left_of(plain, start)
+        sure = plain[start : match.start()] in PURE or match.start() - start == 2
+        inside = bool(left) and left[-1] + plain[start : start + 1] in words()
+        if start < match.start() and ((sure and not inside) or not left or left[-1] in cues.SURNAME_BEFORE):
+            yield Span(start, match.start(), "person_name")
+    for match in _SHORT_TITLE.finditer(plain):
+        start = match.start() - 1
+        if start >= 0 and plain[start] in PURE and _begins_here(plain, start):
+            yield Span(start, match.start(), "person_name")
+    for match in _FAMILIAR.finditer(plain):
+        if _begins_here(plain, match.start()) and cues.weak_after(cues.right_of(plain, match.end())):
             yield Span(match.start(1), match.end(1), "person_name")
-    for pattern in (_ENGINEER, _FAMILIAR):
-        for match in pattern.finditer(plain):
-            followed = pattern is _ENGINEER or cues.WEAK_AFTER.match(cues.right_of(plain, match.end()))
-            if followed and cues.SURNAME_BEFORE.search(cues.left_of(plain, match.start())):
-                yield Span(match.start(1), match.end(1), "person_name")
+
+
+def _surname_before(plain: str, end: int) -> int:
+    """Return where the surname that ends at `end` begins; `end` itself where there is none."""
+    if _COMPOUND.fullmatch(plain[max(0, end - 2) : end]):
+        return end - 2
+    return end - 1 if end and (plain[end - 1] in PURE or plain[end - 1] in MIXED) else end
+
+
+def _begins_here(plain: str, start: int) -> bool:
+    """Tell whether a name of one character can begin here."""
+    left = cues.left_of(plain, start)
+    return not left or left[-1] in cues.SURNAME_BEFORE
+
+
+def _transliterated(plain: str) -> Iterator[Span]:
+    """Yield transliterated names: 约翰·史密斯, 阿不都·热合曼."""
+    if not any(dot in plain for dot in "·•・‧"):
+        return
+    for match in _FOREIGN.finditer(plain):
+        first, *rest = re.split("[·•・‧]", match[0])
+        begin = len(first)
+        while begin and first[begin - 1] in _TRANSLITERATION:
+            begin -= 1
+        end = match.end()
+        last = rest[-1]
+        while last and last[-1] not in _TRANSLITERATION:
+            last, end = last[:-1], end - 1
+        inner = all(character in _TRANSLITERATION for part in rest[:-1] for character in part)
+        if (
+            begin < len(first)
+            and last
+            and inner
+            and len(first) - begin + len(last) >= 3
+            and not is_public_foreign(last)
+        ):
+            yield Span(match.start() + begin, end, "person_name")

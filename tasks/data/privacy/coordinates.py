@@ -30,12 +30,13 @@ _LONGITUDE = _axis("东经|西经|经度|[Ll](?:on|ng)(?:gitude)?", "EW")
 _NAMED = re.compile(
     rf"(?<![0-9A-Za-z.])(?:{_LATITUDE}{_BETWEEN}{_LONGITUDE}|{_LONGITUDE}{_BETWEEN}{_LATITUDE})(?![0-9A-Za-z])"
 )
-_NAMED_HINT = re.compile(r"[纬度NSEW°′]|[Ll]at")
+_NAMED_HINT = re.compile(r"[0-9](?:\.[0-9]{2}| ?[°度])")
+_NAMED_WORD = re.compile(r"[NSEW纬°]|[Ll]at")
 _PAIR = re.compile(
     r"(?<![0-9A-Za-z.-])([+-]?\d{1,3}\.(\d{3,8}))°?\s{0,2}[,;/、 ]\s{0,2}"
     r"([+-]?\d{1,3}\.(\d{3,8}))°?(?![0-9A-Za-z%]|\.\d)"
 )
-_PAIR_HINT = re.compile(r"\d{1,3}\.\d{3,8}°?\s{0,2}[,;/、 ]\s{0,2}[+-]?\d{1,3}\.\d{3}")
+_PAIR_HINT = re.compile(r"[0-9]\.\d{3,8}°?\s{0,2}[,;/、 ]\s{0,2}[+-]?\d{1,3}\.\d{3}")
 _WORD = re.compile(
     r"GPS|坐标|经纬|定位|位置|方位|[Cc]oordinates?|[Ll]ocat|[Pp]osition|[Ll]at|[Ll]ongitude|北斗|导航|[Ww]aypoint"
 )
@@ -46,7 +47,9 @@ _UNIT = re.compile(r"\s?(?:[kKMGmuµμn]?(?:Bq|Sv|Gy|Hz|eV|Ci|Pa|[mgsVWAJ])(?![a
 
 def find_coordinates(plain: str) -> Iterator[Span]:
     """Yield pairs of latitude and longitude in readable text."""
-    if _NAMED_HINT.search(plain):
+    if not _NAMED_HINT.search(plain):
+        return
+    if _NAMED_WORD.search(plain):
         for match in _NAMED.finditer(plain):
             yield Span(match.start(), match.end(), "coordinates")
     if not _PAIR_HINT.search(plain):

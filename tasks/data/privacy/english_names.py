@@ -1,142 +1,151 @@
-"""Personal names in Latin letters: English ones by title, field or given name, Chinese ones in pinyin by syllables."""
+"""Personal names in Latin letters: English ones by title, field or given name, Chinese ones in pinyin by syllables.
+
+A name is two capitalized words at least (one after Mr. and its like), so runs of capitalized words are read one by one.
+"""
 
 import re
 from collections.abc import Iterator
 
+from tasks.data.privacy.lexicon import latin_given_names
 from tasks.data.privacy.public_names import is_public_latin
-from tasks.data.privacy.spans import Span
+from tasks.data.privacy.spans import COVER, Span
 
-#: Given names that are hardly ever another word at the head of two capitalized ones.
-_GIVEN = frozenset(
-    (
-        "aaron abigail adam adrian aisha alan albert alejandro alex alexander alexandra alexis alfred alice alicia alison allison amanda amber"
-        " amelia amy ana andrea andrew angela anita ann anna anne annie anthony antonio arthur ashley audrey barbara barry beatrice becky"
-        " ben benjamin bernard beth betty beverly bob bonnie bradley brandon brenda brian bridget bruce bryan caitlin calvin cameron carl carla"
-        " carlos carmen carol caroline carolyn catherine cathy cecilia chad charles charlie cheryl chris christina christine christopher"
-        " cindy claire clara claudia colin connie connor craig crystal curtis cynthia daniel danielle danny darren dave david dawn dean deborah"
-        " debra dennis derek diana diane diego dmitri donald donna dorothy doris douglas duncan dylan edith edward edwin eileen elaine eleanor elena"
-        " elijah elizabeth ella ellen emily emma eric erica erik erin ernest ethan eugene eva evan evelyn fatima felix fernando fiona fred"
-        " frederick gabriel gareth gary geoffrey george gerald gloria gordon graham gregory greg hannah harold harriet harry heather hector"
-        " heidi helen henry herbert howard hugh ian ingrid irene isaac isabel isabella ivan jacob jacqueline jake james jamie jan jane janet"
-        " janice jared jasmine jason javier jay jean jeff jeffrey jennifer jenny jeremy jerome jerry jesse jessica jill jim jimmy joan joanna"
-        " joanne joe joel john johnny jonathan jorge jose joseph joshua joyce juan judith judy julia julian julie justin karen karl kate"
-        " katherine kathleen kathryn kathy katie keith kelly kenneth kevin kim kimberly kristen kristin kyle larry laura lauren laurence laurie"
-        " lawrence leah lee leo leonard leslie liam lillian linda lisa logan lois lorraine louis louise lucas lucy luis luke lydia lynn"
-        " malcolm marcus margaret maria marie marilyn mario marjorie mark marsha martha martin marvin mary matt matthew maureen megan melanie"
-        " melissa michael michelle miguel mike miriam mohamed mohammed molly monica muhammad nancy naomi natalie natasha nathan neil nicholas"
-        " nicole nigel nikolai nina noah nora norman oliver olivia oscar owen pamela patricia patrick paul paula pauline pedro peggy penelope peter"
-        " philip phillip phyllis priya rachel ralph raj ravi raymond rebecca rhonda ricardo richard robert roberta robin rodney roger roland"
-        " ronald rosa rosemary ross roy russell ruth ryan sally samantha samuel sandra sara sarah scott sean sergio sharon shaun sheila shirley"
-        " simon sofia sonia sophia sophie stanley stefan stella stephanie stephen steve steven stewart stuart susan suzanne sylvia tamara tanya"
-        " teresa terry theodore theresa thomas tiffany tim timothy tina todd tom tommy tony tracy travis tyler valerie vanessa vera vernon"
-        " veronica victor vincent vivian vladimir walter wanda warren wayne wendy wesley william willie xavier yolanda yvonne zachary zoe sergei"
-        " olga hiroshi kenji yuki akira takeshi anil sanjay deepak sunil ahmed omar ali hassan ibrahim yusuf khalid leila nadia"
-    ).split()
-)
-#: Capitalized words that follow a given name in something that is no person.
-_NOT_SURNAME = frozenset(
-    "street road avenue university college institute school hospital island bay river county city airport station hall center centre"
-    " museum library park bridge theorem law effect equation constant method model distribution number test scale curve plot counter"
-    " and or the of in on at is was has for with to from de day award prize foundation company inc ltd corporation laboratory lab"
-    " reactor plant unit power nuclear data code act i ii iii iv says said asks".split()
-)
-_TITLE = (
-    r"(?:Mr|Mrs|Ms|Miss|Mister|Madam|Dr|Doctor|Prof|Professor|Sir|Engr|Capt|Captain|Lt|Sgt|Sergeant|Nurse|Inspector|Operator|Engineer"
-    r"|Technician|Supervisor|Manager|Director|Officer|Dosimetrist|Physicist|Judge|Coordinator|Foreman|Superintendent|Colonel|Major"
-    r"|Patient|Employee|Worker|Colleague|Applicant|Attorney|Principal|Chief)"
-)
-_WORD = r"[A-Z](?:[a-zà-öø-ÿ]+|['’][A-Z][a-zà-öø-ÿ]+)(?:[A-Z][a-zà-öø-ÿ]+)?"
-_PART = rf"(?:{_WORD}(?:-{_WORD})?|[A-Z]\.)"
+_TOKEN = r"[A-Z][A-Za-zà-öø-ÿ]*(?:['’][A-Z][A-Za-zà-öø-ÿ]+)?(?:-[A-Z]?[A-Za-zà-öø-ÿ]+)?"
 _PARTICLE = r"(?:van|von|de|der|den|da|di|la|le|bin|ibn|al|el|dos)"
-_NAME = rf"{_PART}(?:[ ](?:{_PARTICLE}[ ]){{0,2}}{_PART}){{0,3}}"
-_TITLED = re.compile(rf"(?<![A-Za-z]){_TITLE}\.?[ ]({_NAME})(?![A-Za-z])")
-#: Roles that also head other capitalized phrases (Engineer Manual) need two words after them.
-_ALWAYS_PERSON = re.compile(r"(?:Mr|Mrs|Ms|Miss|Mister|Madam|Dr|Prof|Professor|Sir|Capt|Sgt|Nurse|Sergeant|Captain)\b")
+_RUN = re.compile(rf"{_TOKEN}\.?(?:[ ](?:{_PARTICLE}[ ]){{0,2}}{_TOKEN}\.?)+")
+_WORD = re.compile(rf"(?:{_PARTICLE}[ ])*{_TOKEN}")
+#: These make a person of whoever follows, one word or more.
+_TITLES = frozenset(
+    "mr mrs ms miss mister madam dr prof professor sir capt captain sgt sergeant nurse doctor lt lieutenant detective dame reverend rev".split()
+)
 _FIELD = re.compile(
-    r"(?<![A-Za-z])(?:[Nn]ame|[Ff]ull [Nn]ame|[Cc]ontact(?: [Pp]erson)?|[Aa]ttn|[Aa]ttention|[Ss]igned(?: by)?|[Ss]ignature|[Pp]repared by"
-    r"|[Rr]eviewed by|[Aa]pproved by|[Cc]hecked by|[Rr]eported by|[Ii]nspected by|[Rr]ecorded by|[Mm]easured by|[Aa]uthor(?:s|ed by)?|[Oo]perator"
-    r"|[Cc]ardholder|[Aa]ccount [Hh]older|[Hh]older|[Rr]ecipient|[Ss]ender|[Aa]pplicant|[Pp]atient|[Ee]mployee|[Ww]itness(?:ed by)?|[Ww]orker"
-    r"|[Mm]y name is|[Nn]ame is|[Nn]amed|[Cc]alled|I am|I'm|[Rr]egards,|[Ss]incerely,|Dear|[Cc]are of|c/o|[Ss]pouse|[Nn]ext of kin|[Dd]river"
-    r"|[Ss]upervisor|[Mm]anager|[Ee]ngineer|[Ii]nspector|[Tt]echnician|[Oo]fficer|[Cc]olleague|[Ww]ife|[Hh]usband|[Dd]aughter|[Ss]on|[Nn]eighbou?r"
-    rf"|[Ii]nterviewed|[Cc]onsultant|[Cc]oordinator)(?: is| was)?[ ]?[:,-]?[ \n]{{1,2}}({_NAME})(?![A-Za-z])"
+    r"(?:\b[Nn]ame(?: is|:)|\b[Cc]ontact(?: [Pp]erson)?:|\bATTN:?|\b[Aa]tt(?:ention|n):?|[Ss]igned(?: by)?:?|[Ss]ignature:|\b(?:[Pp]repared|[Rr]eviewed|[Aa]pproved"
+    r"|[Cc]hecked|[Rr]eported|[Ii]nspected|[Rr]ecorded|[Mm]easured|[Ww]itnessed|[Aa]uthori[sz]ed) by:?|\b[Cc]ardholder:?|\b[Aa]ccount [Hh]older:?|\b[Rr]ecipient:"
+    r"|\b[Pp]atient:?|\b[Aa]pplicant:?|\b[Ee]mployee:|\b[Ww]itness:|\b[Dd]river:|\b[Rr]egards,|\b[Ss]incerely,|\bDear|\bc/o|\b[Nn]ext of kin:?|\b[Ww]orker:?|\b[Pp]assenger:?"
+    r"|\b(?:[Ss]pouse|[Ww]ife|[Hh]usband|[Dd]aughter|[Ss]on|[Bb]rother|[Ss]ister|[Cc]olleague|[Nn]eighbou?r|[Ff]riend)|\b[Aa]uthor:)[ \n]{1,2}$"
 )
-_TWO = re.compile(
-    rf"(?<![A-Za-z.'’-])({_WORD}(?:-{_WORD})?)((?:[ ][A-Z]\.?)?(?:[ ](?:{_PARTICLE}[ ])?{_WORD}(?:-{_WORD})?){{1,2}})(?![A-Za-z])"
+_PERSON_AFTER = re.compile(r",? (?:who|whose|lives?|lived|was born|works|worked|is a \w+er|\(age|aged)\b")
+_FIELD_REACH = 24
+#: Capitalized words of something that is no person.
+_THINGS = frozenset(
+    "street road avenue lane drive university college institute school hospital island bay river county city airport station hall center"
+    " centre museum library park bridge theorem law effect equation constant method model distribution number test scale curve plot counter"
+    " day award prize foundation company inc ltd corporation corp laboratory lab reactor plant unit power nuclear data code act state"
+    " united national international north south east west new commission agency committee team group department ministry authority report"
+    " office system control room safety radiation emergency energy energies health water press house court church bank street times"
+    " and or the of in on at is was has for with to from an a your my our their his her its this that these those why how what when who"
+    " i ii iii iv version standard guide manual section chapter figure table monitor detector officer manager director engineer supervisor"
+    " january february march april may june july august september october november december monday tuesday wednesday thursday friday"
+    " saturday sunday street mountain valley lake sea ocean beach forest world war series show cup league club union party street".split()
 )
-_CAPITAL = re.compile(r"[A-Z][A-Za-z.]*[ ,:]{1,2}\(?[A-Z]|\b[Nn]ame is |[a-z] [A-Z][a-z]")
-
-_INITIAL = r"(?:[bpmfdtnlgkhjqxrzcsyw]|zh|ch|sh)"
+_INITIAL = r"(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])"
 _FINAL = r"(?:iang|iong|uang|ang|eng|ing|ong|ian|iao|uai|uan|ai|an|ao|ei|en|er|ia|ie|in|iu|ou|ua|ue|ui|un|uo|a|e|i|o|u|v|ü|üe)"
 _SYLLABLES = re.compile(rf"(?:{_INITIAL}{_FINAL}|ai|an|ang|ao|en|er|ou|e){{1,2}}")
-_PINYIN_SURNAME = frozenset(
+_PINYIN_SURNAMES = frozenset(
     "wang li zhang liu chen yang zhao huang zhou wu xu sun hu zhu gao lin he guo ma luo liang song zheng xie han tang feng yu dong xiao"
     " cheng cao yuan deng fu shen zeng peng lv lu su jiang cai jia ding wei xue ye yan pan du dai xia zhong tian ren fan fang shi yao"
     " tan liao zou xiong jin hao kong bai cui kang mao qiu qin gu hou shao meng long wan duan lei qian yin yi chang qiao lai gong wen"
     " ouyang sima zhuge shangguan tao hong qi mo ni ge yue qu jiao".split()
 )
 #: Surnames in pinyin that are English words: only a given name of two syllables makes them one.
-_WORDLIKE_SURNAME = frozenset(
-    "he long song sun pan tan fan fang yu yi shi long ding tang ma lei lai qi mo ni tian du ye hong gong".split()
+_WORDLIKE_SURNAMES = frozenset(
+    "he long song sun pan tan fan fang yi shi ding tang lei lai mo du ye gong can china".split()
 )
-_PINYIN_NOT = frozenset(
-    "range change danger machine engine ranger chance gauge hang gang men ten pen den fan ban can man pan tan ran sun fun gun run sang"
-    " she he me we be to do no so go in on an a ang lie die tie pie mine fine line wine nine shine shang one jiao china wan bang"
-    " song long tong ding ping king bin din fin gin pin sin tin win hen yen zen beijing shanghai nanjing tianjin chongqing hainan"
-    " hunan henan hebei yunnan taiwan taishan guangdong guangxi shandong shanxi shaanxi fujian anhui gansu guizhou sichuan jiangsu"
-    " jiangxi zhejiang hubei liaoning jilin heilongjiang xinjiang ningxia qinghai hangzhou suzhou wuhan shenzhen guangzhou dayawan"
-    " river bay island lake road nuclear power plant pinyin island shidao sanmen ningde tianwan haiyang hongyanhe changjiang".split()
+_NO_PINYIN = frozenset(
+    "range change danger machine ranger chance gang hang men ten pen den fan ban can man pan tan ran sun fun gun run sang she he me we be to"
+    " do no so go in on an a lie die tie pie mine fine line wine nine shine one china wan bang song long tong ding ping king bin din fin gin"
+    " pin sin tin win hen yen zen beijing shanghai nanjing tianjin chongqing hainan hunan henan hebei yunnan taiwan taishan guangdong guangxi"
+    " shandong shanxi shaanxi fujian anhui gansu guizhou sichuan jiangsu jiangxi zhejiang hubei liaoning jilin xinjiang ningxia qinghai hangzhou"
+    " suzhou wuhan shenzhen guangzhou dayawan qinshan ningde tianwan haiyang sanmen tone bone pine dine dance lance time same name game come"
+    " home some more here there where were lake like make take wine women panel bandage engage manage change he she".split()
 )
 
 
 def find_english_names(plain: str) -> Iterator[Span]:
     """Yield personal names in Latin letters in readable text."""
-    if not _CAPITAL.search(plain):
-        return
-    for match in _TITLED.finditer(plain):
-        if _titled_person(match):
-            yield Span(*match.span(1), "person_name")
-    for match in _FIELD.finditer(plain):
-        if _person_in_field(match[1]):
-            yield Span(*match.span(1), "person_name")
-    for match in _TWO.finditer(plain):
-        length = _person_length(match[0])
-        if length:
-            yield Span(match.start(), match.start() + length, "person_name")
+    found: list[Span] = []
+    for run in _RUN.finditer(plain):
+        if run.start() and (
+            plain[run.start() - 1].isascii() and (plain[run.start() - 1].isalnum() or plain[run.start() - 1] == "_")
+        ):
+            continue
+        tokens = [(run.start() + token.start(), run.start() + token.end()) for token in _WORD.finditer(run[0])]
+        found += _names_in(plain, tokens)
+    yield from found
+    if found:
+        yield from _mentioned_again(plain, found)
 
 
-def _titled_person(match: re.Match[str]) -> bool:
-    """Tell whether a title and what follows it name somebody who is not of history."""
-    words = match[1].split()
-    if is_public_latin(words[-1]) or words[0].casefold() in _NOT_SURNAME:
+def _names_in(plain: str, tokens: list[tuple[int, int]]) -> Iterator[Span]:
+    """Yield the names in a run of capitalized words."""
+    words = [plain[start:end] for start, end in tokens]
+    first = 0
+    while first < len(words):
+        begin, last = _name_at(plain, tokens, words, first)
+        if last > begin:
+            if not is_public_latin(words[last - 1]):
+                yield Span(tokens[begin][0], tokens[last - 1][1], "person_name")
+            first = last
+        else:
+            first += 1
+
+
+def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first: int) -> tuple[int, int]:
+    """Return first and last + 1 of the words that are a name when `words[first]` begins it or is its title."""
+    low = words[first].casefold()
+    if low in _TITLES and first + 1 < len(words) and words[first] != low.upper():
+        return first + 1, _until_thing(words, first + 1)
+    if first + 1 == len(words):
+        return first, first
+    last = _until_thing(words, first)
+    if last - first >= 2:
+        following = words[first + 1]
+        if _is_pinyin(words[first], following) or _is_pinyin(following, words[first]):
+            return first, first + 2
+        if low in latin_given_names() or low.split("-")[0] in latin_given_names():
+            return first, last
+        if _is_person_by_context(plain, tokens, words, first, last):
+            return first, last
+    return first, first
+
+
+def _until_thing(words: list[str], first: int) -> int:
+    """Return where a name that begins at `first` must end: before a common noun, after four words."""
+    last = first
+    while last < len(words) and last - first < 4 and words[last].casefold() not in _THINGS:
+        last += 1
+    return last
+
+
+def _is_person_by_context(plain: str, tokens: list[tuple[int, int]], words: list[str], first: int, last: int) -> bool:
+    """Tell whether a form field before or a clause after makes unknown capitalized words a person."""
+    if last - first > 3 or any(word.isupper() and len(word) > 2 for word in words[first:last]):
         return False
-    return bool(_ALWAYS_PERSON.match(match[0])) or _person_length(match[1]) > 0
-
-
-def _person_in_field(name: str) -> bool:
-    """Tell whether the words of a form field are a name: two at least, none of them a common noun."""
-    words = name.split()
-    if is_public_latin(words[-1]) or any(word.casefold() in _NOT_SURNAME for word in words):
-        return False
-    return _person_length(name) > 0
-
-
-def _person_length(text: str) -> int:
-    """Return how many characters of capitalized words are a name: by its given name, or as pinyin."""
-    words = text.split(" ")
-    while len(words) > 2 and words[-1].casefold() in _NOT_SURNAME:
-        words.pop()
-    if len(words) < 2 or is_public_latin(words[-1]):
-        return 0
-    if _is_pinyin(words[0], words[1]) or _is_pinyin(words[1], words[0]):
-        return len(" ".join(words[:2]))
-    if words[0].split("-")[0].casefold() in _GIVEN and words[-1].casefold() not in _NOT_SURNAME:
-        return len(" ".join(words))
-    return 0
+    start, end = tokens[first][0], tokens[last - 1][1]
+    left = plain[max(0, start - _FIELD_REACH) : start].rpartition(COVER)[2]
+    if _FIELD.search(left):
+        return True
+    right = plain[end : end + _FIELD_REACH].partition(COVER)[0]
+    return last == len(words) and bool(_PERSON_AFTER.match(right))
 
 
 def _is_pinyin(surname: str, given: str) -> bool:
     """Tell whether two words are a Chinese surname and a given name in pinyin."""
-    low, rest = surname.casefold(), given.casefold().replace("-", "").replace("'", "")
-    if low not in _PINYIN_SURNAME or rest in _PINYIN_NOT or len(rest) < 2 or not _SYLLABLES.fullmatch(rest):
+    low = surname.casefold()
+    if low not in _PINYIN_SURNAMES:
         return False
-    return low not in _WORDLIKE_SURNAME or len(rest) >= 5
+    rest = given.casefold().replace("-", "").replace("'", "")
+    if rest in _NO_PINYIN or len(rest) < 2 or not _SYLLABLES.fullmatch(rest):
+        return False
+    return low not in _WORDLIKE_SURNAMES or len(rest) >= 5
+
+
+def _mentioned_again(plain: str, found: list[Span]) -> Iterator[Span]:
+    """Yield further mentions of a full name or one of its parts: Grace Novak ... Novak."""
+    parts = {
+        part for span in found for part in plain[span.start : span.end].split() if len(part) > 2 and part[0].isupper()
+    }
+    for part in sorted(parts):
+        if plain.count(part) > 1:
+            for match in re.finditer(rf"(?<![A-Za-z]){re.escape(part)}(?![A-Za-z])", plain):
+                yield Span(match.start(), match.end(), "person_name")

@@ -1,38 +1,97 @@
-"""Make lexicon.json: the ordinary two-character words a Chinese name may be mistaken in.
+"""Make lexicon.json: ordinary Chinese words a name may be mistaken in, and given names in Latin letters.
 
-`python -m tasks.data.privacy.make_lexicon DICT` with `dict.txt` of jieba 0.42.1 (MIT licence, Sun Junyi); a line of
-it is word, frequency, part of speech. Only words that overlap a possible name are kept.
+`python -m tasks.data.privacy.make_lexicon DICT MALE FEMALE` with `dict.txt` of jieba 0.42.1 (MIT licence, Sun Junyi; a
+line is word, frequency, part of speech), and the lists of given names of the US Census of 1990 as the package `names`
+0.3.0 ships them (public domain; a line begins with a name, the most frequent first).
 """
 
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from tasks.data.privacy.surnames import GIVEN, MIXED, PURE, RARE
+from tasks.data.privacy.surnames import GIVEN, MIXED, NEVER, PURE, RARE
 
 OUTPUT = Path(__file__).parent / "lexicon.json"
-_LEAST_FREQUENCY = 60
+_LEAST_FREQUENCY, _LEAST_FREQUENCY_OF_THREE = 60, 3
 _NAMES = ("nr", "nrt", "nrfg")
 _SURNAMES = PURE | MIXED | RARE
+#: A given-name character in fewer words than the first is scarce, in as many as the second ordinary.
+_SCARCE, _ORDINARY = 8, 25
+_MEN, _WOMEN = 1000, 1800
+#: Given names that are English words, months, virtues, places or ranks: they head too many other phrases.
+_WORDS = frozenset(
+    "april may june august summer dawn hope faith joy rose lily daisy violet iris ivy holly olive ginger pearl ruby jade crystal amber sandy"
+    " sky star melody harmony precious mercedes paris florence victoria virginia georgia carolina savannah madison sydney chelsea london"
+    " dallas austin houston denver jackson lincoln washington cleveland orlando santiago san jordan israel chad kenya china india america"
+    " asia royal major king prince earl duke baron noble long young rich frank gene max miles dale glen cliff rocky sunny sterling grant"
+    " chance chase hunter mason porter marshall price art guy buddy junior son forest clay reed rusty dusty buck drew pat rob wade lance"
+    " pierce sage angel jesus christian cruz see an so in do my me will page love charity patience constance prudence candy cherry honey"
+    " destiny heaven misty stormy star mark bill jack ray rex roman norman francis lane heath dean beau ace general bishop abbey"
+    " golden silver happy merry gay free early true white brown green black gray laurel hazel fern flora myrtle alba luna mars sol"
+    " mercy justice liberty genesis eden trinity essence case cole ford winter autumn spring sierra dakota montana cheyenne nevada"
+    " alexandria magnolia columbus milan vienna geneva cuba jersey bo le lo tai man ona so the van von ola else ray dario lean"
+    " basil berry brain brooks chi coral don era marvel meta numbers princess raven sang santa soon sun alta barb bud burl coy elba fawn gale"
+    " hong hung lacy lon mai nova opal ora reta rico roma sal scot sol sue tad tera tory trey una vita ward zona delta gamma alpha kelvin"
+    " electra sunday monday season berlin persia odessa cairo carmel marina domino easter carbon sharp stone temple garnet coral ivory cinnamon"
+    " saffron clementine lavender valentine christmas noel magic wisdom honor honour valor tuesday friday wednesday thursday saturday january"
+    " pilar santos cristal queen lady lord reatha blossom birdie dove robin lark echo fortune future eve arc bell belle luz sang ming hang".split()
+)
+#: Given names of the world that the census of one country has few of.
+_WORLD = frozenset(
+    "hiroshi kenji yuki akira takeshi kenta haruka sakura naoko satoshi kazuo masako yoko emiko jun minho jisoo seojun anil sanjay deepak"
+    " sunil rajesh suresh amit rahul arjun vikram ananya kavita lakshmi meera neha nisha pooja priya ravi rohan sunita vijay ahmed omar hassan"
+    " ibrahim yusuf khalid leila nadia fatima aisha mohamed muhammad mahmoud mustafa tariq zainab yasmin karim rashid sergei dmitri vladimir"
+    " nikolai alexei andrei boris igor mikhail oleg yuri anastasia ekaterina irina natalia olga svetlana tatiana lars sven bjorn erik ingrid astrid"
+    " anders magnus henrik jurgen klaus dieter hans wolfgang heinrich gunther ulrich stefan matthias greta liesel pierre jacques francois"
+    " jean-luc antoine mathieu celine amelie chloe sylvie giovanni giuseppe luca matteo marco paolo francesca giulia chiara alessandro lorenzo"
+    " javier alejandro joaquin ignacio mateo xiomara guillermo sofia lucia paulo joao thiago luiz rafael chukwu amara kwame kofi ngozi"
+    " oluwaseun abebe tariku siobhan niamh aoife ciaran liam declan eoin callum hamish fiona gareth rhys bronwyn imogen harriet freya elsie"
+    " poppy alfie archie freddie nigel rupert clive geoffrey hugh giles piotr pawel agnieszka katarzyna jakub zofia milos goran dragan"
+    " ivana mei ling siti nurul budi dewi thanh nguyen linh marek tomas lukas ondrej aleksandr elif mehmet ayse emre leyla".split()
+)
 
 
-def make_lexicon(dictionary: Path) -> str:
-    """Return the text of lexicon.json: first characters, each with the second ones."""
+def make_lexicon(dictionary: Path, men: Path, women: Path) -> dict[str, Any]:
+    """Return the content of lexicon.json."""
     seconds: dict[str, list[str]] = defaultdict(list)
+    words_with: Counter[str] = Counter()
+    longer = []
+    for word in _ordinary_words(dictionary):
+        if len(word) == 3:
+            if word[0] in _SURNAMES and not NEVER.intersection(word[1:]):
+                longer.append(word)
+            continue
+        words_with.update(set(word))
+        if word[0] in GIVEN or word[0] in _SURNAMES or word[1] in _SURNAMES:
+            seconds[word[0]].append(word[1])
+    latin = {*_most_frequent(men, _MEN), *_most_frequent(women, _WOMEN), *_WORLD} - _WORDS
+    return {
+        "scarce": "".join(sorted(given for given in GIVEN if words_with[given] < _SCARCE)),
+        "ordinary": "".join(sorted(given for given in GIVEN if words_with[given] >= _ORDINARY)),
+        "latin": " ".join(sorted(name for name in latin if len(name) > 2)),
+        "longer": " ".join(sorted(longer)),
+        "words": {first: "".join(sorted(seconds[first])) for first in sorted(seconds)},
+    }
+
+
+def _ordinary_words(dictionary: Path) -> Iterator[str]:
+    """Yield the frequent words of two and three characters that are no names."""
     with dictionary.open(encoding="utf-8") as lines:
         for line in lines:
             word, frequency, part = line.split()
-            if len(word) == 2 and part not in _NAMES and int(frequency) >= _LEAST_FREQUENCY and _overlaps(word):
-                seconds[word[0]].append(word[1])
-    words = {first: "".join(sorted(seconds[first])) for first in sorted(seconds)}
-    return json.dumps(words, ensure_ascii=False, indent=0) + "\n"
+            least = {2: _LEAST_FREQUENCY, 3: _LEAST_FREQUENCY_OF_THREE}.get(len(word))
+            if least and part not in _NAMES and int(frequency) >= least:
+                yield word
 
 
-def _overlaps(word: str) -> bool:
-    """Tell whether a word can share characters with a name."""
-    return word[0] in GIVEN or word[0] in _SURNAMES or word[1] in _SURNAMES
+def _most_frequent(path: Path, number: int) -> list[str]:
+    """Return the first names of a census file."""
+    return [line.split()[0].casefold() for line in path.read_text(encoding="ascii").splitlines()[:number]]
 
 
 if __name__ == "__main__":
-    OUTPUT.write_text(make_lexicon(Path(sys.argv[1])), encoding="utf-8")
+    lexicon = make_lexicon(*map(Path, sys.argv[1:4]))
+    OUTPUT.write_text(json.dumps(lexicon, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")

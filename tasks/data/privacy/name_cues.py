@@ -1,58 +1,63 @@
 """What stands around Chinese names: titles, roles, form fields, verbs people are the subject of."""
 
-import re
-
 from tasks.data.privacy.spans import COVER
 
 #: After a surname alone, too: 李主任, 张工程师.
-TITLE = (
-    "先生|女士|小姐|太太|夫人|同志|师傅|老师|教授|博士|院士|医生|大夫|护士长?|主任|副主任|经理|总监|总裁|总经理|董事长|工程师|高工|总工"
-    "|处长|副处长|科长|副科长|厂长|副厂长|局长|副局长|部长|副部长|书记|队长|副队长|班长|值长|副值长|组长|副组长|所长|站长|院长|校长|园长"
-    "|市长|县长|镇长|乡长|村长|省长|司长|司令|连长|排长|营长|团长|船长|机长|店长|行长|会长|秘书长?|律师|法官|检察官|警官|警员|教练"
-    "|同学|大爷|大妈|大娘|大叔|大哥|大姐|阿姨|叔叔|伯伯|爷爷|奶奶|婆婆|老板|导师|主管|专员|顾问|研究员|操作员|技术员|值班员|安全员|会计|出纳|司机|技师|助理|主席|委员|代表"
+TITLES = (
+    "先生 女士 小姐 太太 夫人 同志 师傅 老师 教授 博士 院士 医生 大夫 护士 护士长 主任 副主任 经理 副经理 总监 总裁 总经理 副总经理 董事长 工程师 高工 总工 总师 副总"
+    " 处长 副处长 科长 副科长 厂长 副厂长 局长 副局长 部长 副部长 书记 副书记 队长 副队长 班长 副班长 值长 副值长 组长 副组长 所长 副所长 站长 副站长 院长 副院长 校长 园长"
+    " 市长 县长 镇长 乡长 村长 省长 司长 司令 连长 排长 营长 团长 船长 机长 店长 行长 会长 秘书 秘书长 律师 法官 检察官 警官 警员 教练 主管 专员 顾问 研究员 馆长 台长"
+    " 同学 大爷 大妈 大娘 大叔 大哥 大姐 阿姨 叔叔 伯伯 爷爷 奶奶 婆婆 老板 导师 操作员 技术员 值班员 安全员 会计 出纳 司机 技师 医师 药师 主席 委员 老人"
+).split()
+_PEOPLE = (
+    "负责人 联系人 联络人 责任人 监护人 经办人 经手人 承办人 签发人 批准人 审核人 审批人 复核人 校核人 编制人 编写人 记录人 填表人 填报人 报告人 汇报人 举报人 投诉人 申请人"
+    " 申报人 登记人 检查人 测量人 采样人 交班人 接班人 值班人 持有人 持卡人 持证人 收件人 寄件人 发件人 收货人 发货人 收款人 付款人 委托人 受托人 代理人 代表人 法人 当事人"
+    " 嫌疑人 被告人 证人 保证人 担保人 受益人 投保人 被保险人 主持人 发言人 介绍人 撰稿人 投稿人 见证人 候选人 主治医 伤员 病人 家属 家长 乘客 旅客 业主 租客 租户 房东 客户"
+    " 用户 客人 顾客 学生 居民 村民 市民 渔民 农民 户主 住户 邻居 朋友 好友 同事 队友 战友 室友 伙伴 亲属 父亲 母亲 爸爸 妈妈 妻子 丈夫 爱人 儿子 女儿 哥哥 弟弟 姐姐 妹妹"
+    " 孙子 孙女 儿媳 女婿 主编 编辑 指挥 总指挥 副总指挥 当班 接班 交班 领班 中班 早班 夜班 白班 晚班 专家 代表 新人 男友 女友 未婚妻 未婚夫 堂兄 表哥 表姐 表弟 舅舅 姑姑 嫂子"
+).split()
+_CALLED = (
+    "姓名 名字 本名 真名 原名 曾用名 名叫 叫做 叫作 名为 我叫 他叫 她叫 就叫 人叫 员叫 工叫 生叫 的叫 位叫 我是 自称 化名 署名 落款 签名 委托 委派 指派 任命 聘任 聘请 邀请 采访 转告"
+    " 联系 通知 询问 告知 致电 找到 感谢 祝贺 岁的 族的 籍的 转交 交给 寄给 汇报给 陪同 会同 持卡 户名 抄送 主送 致 编制 审核 校对 批准 审批 签发 记录 填表 制表 经办 主检 收件 主持"
+    " 的姓名 的名字 人员 姓名是 名字是 名字叫 叫 负责人是 联系人是 联系人为 负责人为"
+).split()
+STRONG_BEFORE = frozenset([*TITLES, *_PEOPLE, *_CALLED])
+_LONGEST_BEFORE = max(map(len, STRONG_BEFORE))
+_LAST_BEFORE = frozenset(word[-1] for word in STRONG_BEFORE)
+#: Words for people end so: 防护员, 采样者; 成长 and 施工 do too, so 长 and 工 ask for the whole word.
+_PERSON_ENDINGS = frozenset("员师者")
+_LEADER = frozenset("成增生延最周波时特专全加见助伸拉细狭身擅")
+_WORKER = frozenset("施加人手化军竣开完动分停返误罢民职员美")
+
+WEAK_BEFORE_ONE = frozenset(
+    " \t\n,.;:!?、(\"'“”‘’《【[|/。，；：！？（—-由请找让给与和及向对跟同把被叫是为派问令帮替陪经含有因后的了到在据时按以如且则而"
 )
-_ROLE = (
-    TITLE
-    + "|操纵员|运行员|巡检员|检修工|电工|焊工|钳工|监测员|分析员|采样员|调度员|联络员|管理员|保管员|通信员|通讯员|驾驶员|飞行员|消防员|保安员?"
-    "|工作人员|负责人|联系人|联络人|责任人|监护人|经办人|经手人|承办人|签发人|批准人|审核人|审批人|复核人|校核人|编制人|编写人|记录人|填表人|填报人"
-    "|报告人|汇报人|举报人|投诉人|申请人|申报人|登记人|检查人|测量人|采样人|交班人|接班人|值班人|持有人|持卡人|持证人|收件人|寄件人|发件人|收货人|发货人"
-    "|收款人|付款人|委托人|受托人|代理人|代表人|法人|当事人|嫌疑人|被告人?|原告|证人|保证人|担保人|受益人|投保人|被保险人|主持人|发言人|介绍人|联系人员"
-    "|撰稿人|投稿人|作者|编者|译者|记者|编辑|主编|患者|病人|伤员|伤者|死者|家属|家长|乘客|旅客|业主|租客|租户|房东|客户|用户|客人|顾客|会员|学生|学员|员工|职工|职员|工人"
-    "|居民|村民|市民|渔民|农民|户主|住户|邻居|朋友|好友|同事|队友|战友|室友|伙伴|亲属|父亲|母亲|爸爸|妈妈|妻子|丈夫|爱人|儿子|女儿|哥哥|弟弟|姐姐|妹妹|孙子|孙女|儿媳|女婿"
-    "|志愿者|候选人|应聘者|求职者|参会人员?|与会人员|值守人|值班人员|受照人员|被检者|受检者|监考|指挥长?|总指挥|副总指挥|见证人|指挥员|值守员|专家|队员|成员|科研人员|当班|接班|交班|领班"
+WEAK_BEFORE_TWO = frozenset(
+    "以及 其中 如果 因为 但是 所以 因此 随后 然后 后来 接着 最后 今天 昨天 昨日 明天 今日 当天 上午 下午 晚上 凌晨 目前 根据 关于 按照 刚才 刚刚 只有 包括 例如 比如 比方 分别 除了 另外 还有 尤其"
+    " 不是 就是 虽然 即使 假如 假设 据说 听说 得知 看到 遇到 发现 知道 认识 喜欢 早上 傍晚 深夜 中午 周一 周二 周三 周四 周五 周六 周日 现在 当时 此时 同时".split()
 )
-_FIELD = (
-    "姓名|名字|名称|人名|本人|本名|真名|原名|曾用名|签名|签字|签署|签发|签收|编制|编写|审核|复核|校对|校核|批准|审批|记录|填表|制表|承办|经办|测量|采样|值班|联系|收件|寄件|抄送|主送|抄报|发件"
-    "|负责|责任|操作|监护|检查|主检|检测|试验|化验|见证|交班|接班|录入|报送|拟稿|撰稿|主持|出席|参会|与会|到场|缺席|乘车|转交|交给|收款|户名|持卡|账户名|开户名|称呼|致"
+
+_STRONG_AFTER_WORDS = (
+    "的手机 的电话 的联系 的身份 的护照 的邮箱 的住址 的家庭 的工号 的银行 的账号 的微信 的生日 的儿子 的女儿 的妻子 的丈夫 的父亲 的母亲 的家属 的签名 手机 电话 身份证 护照 签字 签名 签发 生于 出生 本人 家住 住在"
+    " 工号 夫妇 一家 (男 (女 ,男 ,女 (工号 (电话 (手机 (身份 ,身份 ,电话 ,手机 (联系 (证件 (出生 年龄 (现任 身份 姐 哥 二人 两人 三人 等人 等三 等两 等二 等四 等五".split()
 )
-#: Immediately before a name, these need nothing else.
-STRONG_BEFORE = re.compile(
-    rf"(?:(?:{_ROLE})(?:的?(?:姓名|名字))?(?:是|为|叫|名叫|包括|有)?[ :]{{0,3}}|(?:{_FIELD})(?:人|者|人员|员)?(?:是|为|叫)?[ ]?:[ ]{{0,3}}"
-    r"|(?:姓名|名字)(?:是|为|叫)?[ :]{0,3}|(?:我|他|她|名|就)叫(?:做)?|叫做|名为|我是|我姓名是|自称|化名|署名|落款|署名为|委托|委派|指派|任命|聘任|聘请|邀请|采访|转告|联系|通知|询问|告知|致电|找到|感谢|祝贺"
-    r"|[岁族籍]的|名叫)$"
+STRONG_AFTER = frozenset([*TITLES, *_STRONG_AFTER_WORDS])
+_LONGEST_AFTER = max(map(len, STRONG_AFTER))
+_FIRST_AFTER = frozenset(word[0] for word in STRONG_AFTER)
+WEAK_AFTER_ONE = frozenset(
+    " \t\n,.;:!?、)\"'“”’》】]|/。，；：！？）—-说在于的去到来从已将会正曾因向对把被和与及是为就也还都又则未应可能想给用有等代替先再写住寄穿乘赶姓记发打请签做让叫带"
 )
-#: A clause or a phrase begins here.
-WEAK_BEFORE = re.compile(
-    r"(?:^|[\s,.;:!?、(\"'“”‘’《【\[|/。，；：！？（—-]|由|请|找|让|给|与|和|及|向|对|跟|同|把|被|叫|是|为|派|问|令|帮|替|陪|经|含|有|以及|其中"
-    r"|如果|因为|但是|所以|因此|随后|然后|后来|接着|最后|今天|昨天|昨日|明天|今日|当天|上午|下午|晚上|凌晨|目前|根据|关于|按照|据|时|后|的|了|到|在)$"
+WEAK_AFTER_TWO = frozenset(
+    "表示 认为 指出 告诉 负责 担任 同意 确认 报告 汇报 提出 提交 提醒 提供 完成 发现 接到 接班 交班 值班 检查 巡检 操作 通过 接受 参加 参与 进行 使用 需要 要求 组织 主持 申请 填写 登记 联系 通知"
+    " 询问 回答 回复 回到 介绍 作为 毕业 工作 居住 今天 昨天 昨日 明天 当天 随即 立即 马上 没有 希望 准备 开始 继续 了解 收到 驾驶 驾车 测得 测量 采样 采集 记录 核对 复核 审核 批准 牵头 佩戴 受伤 编制"
+    " 编写 撰写 出席 请假 离岗 上岗 到岗 拨打 撤离 服用 返回 进入 离开 前往 抵达 核实 补充 解释 建议 决定 承认 拒绝 答应 起草 领取 佩带 换班 顶班 值守 下令 授权 宣布 签收 上报 汇总 整理 讲解 带队 教授".split()
 )
-#: These after a full name speak of a person.
-STRONG_AFTER = re.compile(
-    rf"(?:{TITLE}|[ ]?[(,][ ]?(?:男|女|工号|电话|手机|身份证|联系电话|\d{{2}}岁|现年|汉族|性别|出生)|的?(?:手机|电话|联系电话|联系方式|身份证|护照|邮箱|住址|家庭住址|工号|银行卡|账号|微信)"
-    r"|签字|签名|签发|生于|出生|(?:现年)?\d{2}岁|本人|家住|住在|身份证号)"
-)
-WEAK_AFTER = re.compile(
-    r"(?:$|[\s,.;:!?、)\"'“”’》】\]|/。，；：！？）—-]|说|表示|认为|指出|告诉|负责|担任|在|于|的|去|到|来|从|已|将|会|正|曾|因|向|对|把|被|和|与|及|是|为|同意"
-    r"|确认|报告|汇报|提出|提交|提醒|提供|完成|发现|接到|接班|交班|值班|检查|巡检|操作|打电话|打来|通过|接受|参加|参与|进行|使用|需要|要求|组织|主持|带领|带|申请|填写|登记|联系|通知"
-    r"|询问|回答|回复|回到|介绍|作为|毕业|工作|居住|就|也|还|都|又|则|曾经|今天|昨天|昨日|明天|当天|随即|立即|马上|没有|不在|未|应|可以|能|想|希望|准备|开始|继续|了解|收到|发送|发|给|用|有|等|两人|二人|三人|乘|驾驶|驾车"
-    r"|赶|带队|测得|测量|采样|采集|记录|核对|复核|审核|批准|牵头|穿|佩戴|受伤|接受|代|替|先|再|及其|一家|夫妇|姓|记|写|编制|编写|撰写|出席|请假|离岗|上岗|到岗|住|搬|寄|拨打|撤离|服用|返回|进入|离开|前往|抵达|签)"
-)
-#: In front of a surname alone with 工: 由张工复核, 请李工到场; 施工 and 高工 are words.
-SURNAME_BEFORE = re.compile(
-    r"(?:^|[\s,.;:!?、(\"“‘。，；：！？（]|由|请|找|让|给|与|和|向|对|跟|同|问|叫|派|通知|联系|到|是|的|被)$"
-)
+#: Between a role and the name: 负责人是王小明.
+_LINKING = frozenset("是为叫有")
 #: Measure words and numbers make 张 and 周 words: 三张图, 两周.
-COUNT_BEFORE = re.compile(r"[0-9一二三四五六七八九十百千万两几这那每多半数各某第上下本]$")
+COUNTING = frozenset("0123456789一二三四五六七八九十百千万两几这那每多半数各某第上下本")
+#: In front of a surname alone with 工: 由张工复核, 请李工到场; 施工 and 高工 are words.
+SURNAME_BEFORE = frozenset(' \n,.;:!?、("“‘。，；：！？（由请找让给与和向对跟同问叫派是的被到')
 
 REACH = 8
 
@@ -65,3 +70,45 @@ def left_of(plain: str, start: int) -> str:
 def right_of(plain: str, end: int) -> str:
     """Return what stands close after a position, up to what is replaced already."""
     return plain[end : end + REACH].partition(COVER)[0]
+
+
+def role_before(left: str) -> bool:
+    """Tell whether a role, a form field or a word for calling somebody ends here."""
+    label = left.rstrip(" :")
+    for word in (label, label[:-1]) if label[-1:] in _LINKING else (label,):
+        if word[-1:] in _LAST_BEFORE and any(
+            word[-length:] in STRONG_BEFORE for length in range(1, min(_LONGEST_BEFORE, len(word)) + 1)
+        ):
+            return True
+    return False
+
+
+def person_before(left: str) -> bool:
+    """Tell whether a word that ends like the words for people ends here."""
+    label = left.rstrip(" :")
+    last, earlier = label[-1:], label[-2:-1]
+    if not earlier:
+        return False
+    if last in _PERSON_ENDINGS or last == "人" and len(label) < len(left):
+        return True
+    return (last == "长" and earlier not in _LEADER) or (last == "工" and earlier not in _WORKER)
+
+
+def strong_after(right: str) -> bool:
+    """Tell whether a title or something only people have begins here."""
+    right = right.lstrip(" ")
+    if right[:2].isdigit() and right[2:3] == "岁":
+        return True
+    if right[:1] not in _FIRST_AFTER:
+        return False
+    return any(right[:length] in STRONG_AFTER for length in range(1, min(_LONGEST_AFTER, len(right)) + 1))
+
+
+def weak_before(left: str) -> bool:
+    """Tell whether a clause or a phrase begins here."""
+    return not left or left[-1] in WEAK_BEFORE_ONE or left[-2:] in WEAK_BEFORE_TWO
+
+
+def weak_after(right: str) -> bool:
+    """Tell whether a clause ends here or goes on with what people do."""
+    return not right or right[0] in WEAK_AFTER_ONE or right[:2] in WEAK_AFTER_TWO

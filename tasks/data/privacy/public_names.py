@@ -24,7 +24,7 @@ _FOREIGN = frozenset(
     " 卓别林 梅西 罗纳尔多 贝克汉姆 乔丹 安徒生 格林 狄更斯 简奥斯汀 奥斯汀 波特 罗琳 契诃夫 普希金 果戈里 屠格涅夫 陀思妥耶夫斯基 卡夫卡 加缪 萨特 卢梭 伏尔泰 孟德斯鸠 洛克 霍布斯 培根 笛卡尔 莱布尼茨".split()
 )
 _LATIN = frozenset(
-    "curie einstein newton becquerel rutherford bohr fermi sievert gray roentgen röntgen oppenheimer schrödinger schrodinger heisenberg"
+    "curie carlo einstein newton becquerel rutherford bohr fermi sievert gray roentgen röntgen oppenheimer schrödinger schrodinger heisenberg"
     " planck dirac pauli chadwick hahn meitner maxwell faraday galilei kepler copernicus darwin mendel shakespeare dickens hemingway"
     " beethoven mozart bach picasso churchill roosevelt lincoln washington kennedy obama trump biden clinton bush mandela gandhi king"
     " turing hawking feynman nobel edison tesla watt bell musk gates jobs zuckerberg bezos freud marx engels lenin stalin hitler napoleon"
@@ -36,7 +36,7 @@ _LATIN = frozenset(
 
 def is_public(name: str) -> bool:
     """Tell whether a Chinese name is one of history or public life."""
-    return name in _CHINESE
+    return name in _CHINESE or name in _FOREIGN
 
 
 def is_public_foreign(last: str) -> bool:

@@ -29,11 +29,12 @@ ALL_TYPES: tuple[str, ...] = (
 COVER = "\ufffc"
 
 #: Full-width ASCII to ASCII and all dashes to one, one character for one, so that positions stay true.
-_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
-    0x3000: 0x20,
-    0x00A0: 0x20,
-    **dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2212), 0x2D),
+_HALF_WIDTH = {
+    **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+    **dict.fromkeys("\u3000\u00a0", " "),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
 }
+_WIDE = frozenset(_HALF_WIDTH)
 _REPLACED = re.compile(rf"\[(?:{'|'.join(name.upper() for name in ALL_TYPES)})(?::[A-Z2-7]+)?\]")
 
 
@@ -48,7 +49,11 @@ class Span:
 
 def half_width(text: str) -> str:
     """Return `text` with full-width ASCII as ASCII, as long as before."""
-    return text if text.isascii() else text.translate(_HALF_WIDTH)
+    if not text.isascii():
+        # A text has a handful of different ones; `translate` would ask for every character.
+        for wide in _WIDE.intersection(text):
+            text = text.replace(wide, _HALF_WIDTH[wide])
+    return text
 
 
 def readable(text: str) -> str:

@@ -28,7 +28,7 @@ _UNIT_AFTER = re.compile(
 #: A number after one of these names a thing, a file or a count, not a person's telephone or card.
 _THING_BEFORE = re.compile(
     r"(?:序列号|序号|编号|编码|图号|图纸号?|料号|批号|批次号?|型号|位号|件号|工单号?|订单号?|流水号|单号|货号|档案号|文件号"
-    r"|合同号?|条码|条形码|设备号|仪器号|探测器号|源号|铭牌号?|校准证书号?|证书号|报告号|记录号|机号|计数|读数|示值|累计"
+    r"|合同号?|条码|条形码|设备号|仪器号|探测器号|源号|铭牌号?|校准证书号?|证书号|报告号|记录号|计数|读数|示值|累计"
     r"|总数|时间戳|校验和|种子|随机数|样品号|快递单?号?|运单号?|哈希值?|标识符?|出厂号|资产号"
     r"|[Ss]erial(?: [Nn](?:umber|o\.?))?|SERIAL|S/N|SN|P/N|PN|[Dd]rawing(?: [Nn](?:umber|o\.?))?|DWG|[Bb]atch|[Ll]ot"
     r"|[Pp]art(?: [Nn](?:umber|o\.?))?|[Mm]odel|[Oo]rder(?: [Nn](?:umber|o\.?))?|[Ii]nvoice|[Tt]racking|[Tt]imestamp"
@@ -38,7 +38,7 @@ _THING_BEFORE = re.compile(
 )
 _AREA_CODE = r"(?:10|2\d|[3-9]\d{2})"
 _AREA = rf"(?:(?:\+|00)86[ -]?\(?0?{_AREA_CODE}\)?[ -]?|\(0{_AREA_CODE}\)[ -]?|0{_AREA_CODE}[ -]{{0,2}})"
-_LOCAL = r"[2-9]\d{2,3}[ -]?\d{4}(?:(?:-| ?转 ?| ?分机(?:号)? ?| ?(?:ext\.?|x) ?)\d{1,5})?"
+_LOCAL = r"[2-9](?:\d{2,3}[ -]?\d{4}|\d{3}[ -]\d{3})(?:(?:-| ?转 ?| ?分机(?:号)? ?| ?(?:ext\.?|x) ?)\d{1,5})?"
 _PHONE_WORD = r"(?:电话|座机|固话|传真|热线|联系方式|[Tt]el(?:ephone)?|TEL|[Pp]hone|PHONE|[Ff]ax|FAX|[Ll]andline)"
 
 #: Dotted numbers after these are versions and sections, not addresses.
@@ -48,6 +48,9 @@ _SECTION_BEFORE = re.compile(
     r"|[Rr]ev(?:ision)?\.?|§|[vV]|OID)\s*(?:号|为|:)?\s*$"
 )
 _SECTION_AFTER = re.compile(r"\s*(?:条|节|款|章|版|项|小节)")
+_VERSION_NEAR = re.compile(
+    r"版本|升级|更新|固件|补丁|软件|[Vv]ersion|[Uu]pgrad|[Uu]pdat|[Rr]eplac|[Ff]irmware|[Rr]elease|[Pp]atch"
+)
 _MACHINE_NEAR = re.compile(
     r"IP|地址|服务器|主机|网关|网络|网段|端口|登录|访问|终端|客户端|来自|DNS|ping|[Hh]ost|[Ss]erver|[Cc]onnect|[Aa]ddress"
     r"|[Nn]ode|ssh|http|[Gg]ateway|[Ll]og(?:ged)? ?in|[Cc]lient|from|路由|工作站|电脑|内网|[Ww]orkstation|[Rr]outer"
@@ -73,10 +76,15 @@ class Recognizer:
 
 def find_structured(plain: str, types: frozenset[str]) -> Iterator[Span]:
     """Yield what the structured recognizers see in readable text; spans may overlap, the more specific first."""
+    if not _ANY_DIGIT(plain) and "@" not in plain:
+        return
+    hints: dict[Callable[[str], object], object] = {}
     for recognizer in RECOGNIZERS:
-        if recognizer.type not in types or not recognizer.hint(plain):
+        if recognizer.type not in types:
             continue
-        for match in recognizer.pattern.finditer(plain):
+        if recognizer.hint not in hints:
+            hints[recognizer.hint] = recognizer.hint(plain)
+        for match in recognizer.pattern.finditer(plain) if hints[recognizer.hint] else ():
             if recognizer.accepts(match):
                 yield Span(match.start(1), match.end(1), recognizer.type)
     if "coordinates" in types:
@@ -109,10 +117,18 @@ def _is_bank_card(match: re.Match[str]) -> bool:
     return 15 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn_valid(digits) and _is_telephone(match)
 
 
+def _is_credit_code(match: re.Match[str]) -> bool:
+    """Check the check character; eighteen digits around a birth date are a mistyped resident number, not a firm."""
+    code = _digits(match[1])
+    return credit_code_valid(code) and not re.fullmatch(r"\d{6}(?:19|20)\d{2}(?:0\d|1[0-2])[0-3]\d{5}", code)
+
+
 def _is_ipv4(match: re.Match[str]) -> bool:
     """Refuse version and section numbers, and addresses that name no machine of anyone (unspecified, loopback)."""
     left, right = before(match), after(match)
     if _SECTION_BEFORE.search(left) or _SECTION_AFTER.match(right):
+        return False
+    if _VERSION_NEAR.search(before(match, 2 * _CONTEXT_CHARACTERS) + right) and not _MACHINE_NEAR.search(left + right):
         return False
     parts = [int(part) for part in match[1].split(".")]
     # Four small numbers are a section or a version unless something says machine; 10.x is the private network.
@@ -147,24 +163,63 @@ def _is_passport(match: re.Match[str]) -> bool:
     return bool(_PASSPORT_NEAR.search(near)) and not _UNIT_AFTER.match(after(match))
 
 
-def _long_number(plain: str) -> object:
-    return _LONG_NUMBER.search(plain)
+def _with_phone_word(plain: str) -> bool:
+    """Tell whether there is a number of a telephone's length, and a word for telephones."""
+    return bool(_LONG_NUMBER(plain)) and any(word in plain for word in _PHONE_WORDS)
 
 
-def _with_phone_word(plain: str) -> object:
-    return _LONG_NUMBER.search(plain) and _PHONE_HINT.search(plain)
+def _with_country_code(plain: str) -> bool:
+    """Tell whether there may be a number of another country."""
+    return "+" in plain and bool(_LONG_NUMBER(plain))
 
 
-_LONG_NUMBER = re.compile(r"\d(?:[ ().-]{0,2}\d){6}")
-_PHONE_HINT = re.compile(_PHONE_WORD)
-_PLATE_HINT = re.compile(rf"[{_PROVINCES}][ ]?[A-HJ-NP-Z]")
+def _with_document(plain: str) -> bool:
+    """Tell whether there may be a passport number."""
+    return bool(_SIX_DIGITS(plain)) and bool(_PASSPORT_NEAR.search(plain))
+
+
+def _with_at(plain: str) -> bool:
+    """Tell whether there may be an address of e-mail."""
+    return "@" in plain
+
+
+def _with_plate(plain: str) -> bool:
+    """Tell whether there may be a licence plate."""
+    return bool(_SOME_DIGITS(plain)) and bool(_PLATE_HINT.search(plain))
+
+
+#: Begin with a plain set of characters: the search then skips everything else at the speed of memory.
+_ANY_DIGIT = re.compile(r"[0-9]").search
+_LONG_NUMBER = re.compile(r"[0-9](?:[ ().-]{0,2}[0-9]){6}").search
+_SIX_DIGITS = re.compile(r"[0-9]{6}").search
+_SOME_DIGITS = re.compile(r"[0-9][0-9A-Z]{2}").search
+_DOTTED = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]").search
+_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]").search
+_PHONE_WORDS = (
+    "电话",
+    "座机",
+    "固话",
+    "传真",
+    "热线",
+    "联系方式",
+    "el",
+    "EL",
+    "hone",
+    "HONE",
+    "ax",
+    "AX",
+    "andline",
+    "all",
+    "number",
+)
+_PLATE_HINT = re.compile(rf"[{_PROVINCES}] ?[A-HJ-NP-Z]")
 
 
 def _recognizer(
     type_: str,
     pattern: str,
     accepts: Callable[[re.Match[str]], bool],
-    hint: Callable[[str], object] = _long_number,
+    hint: Callable[[str], object] = _LONG_NUMBER,
 ) -> Recognizer:
     """Return a recognizer that runs on text with its hint: most rows have none, and cost next to nothing."""
     return Recognizer(type_, re.compile(pattern), accepts, hint)
@@ -175,7 +230,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         "email",
         r"(?<![A-Za-z0-9._%+-])([A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![A-Za-z0-9@])",
         lambda match: not match[1].startswith("git@"),
-        lambda plain: "@" in plain,
+        _with_at,
     ),
     _recognizer(
         "resident_id",
@@ -187,8 +242,8 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         "credit_code",
         r"(?<![0-9A-Za-z])(?=([0-9A-Ya-y]{2}[ -]?\d{6}[ -]?[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4,5}[ -]?[0-9A-Za-z]{1,2})"
         r"(?![0-9A-Za-z]))",
-        lambda match: credit_code_valid(_digits(match[1])),
-        re.compile(r"\d{6}").search,
+        _is_credit_code,
+        _SIX_DIGITS,
     ),
     _recognizer("bank_card", _START + r"([3-69]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?)" + _END, _is_bank_card),
     _recognizer("bank_card", _START + r"([3-69]\d{5}[ -]?\d{9,13})" + _END, _is_bank_card),
@@ -202,19 +257,21 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         r"(?<![0-9A-Za-z.])(?<![0-9A-Za-z]-)((?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d))"
         r"(?![0-9A-Za-z])(?!\.\d)",
         _is_ipv4,
-        re.compile(r"\d\.\d{1,3}\.\d{1,3}\.\d").search,
+        _DOTTED,
     ),
     _recognizer(
         "ip",
-        r"(?<![0-9A-Za-z:.])((?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})(?![0-9A-Za-z:.])",
+        # Eight groups may be followed by a port.
+        r"(?<![0-9A-Za-z:.])((?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?=:[0-9]{2,5}(?![0-9A-Za-z:]))"
+        r"|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![0-9A-Za-z:])(?!\.[0-9A-Za-z]))",
         lambda match: _names_a_machine(match[1]),
-        re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]").search,
+        _COLONS,
     ),
     _recognizer(
         "licence_plate",
         rf"([{_PROVINCES}] ?[A-HJ-NP-Z][·•. -]{{0,2}}{_PLATE_SERIAL})(?![0-9A-Za-z])",
         _is_plate,
-        _PLATE_HINT.search,
+        _with_plate,
     ),
     _recognizer(
         "mobile",
@@ -235,7 +292,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         "landline",
         _START + r"((?:\+(?!86)[1-9]\d{0,2}[ .-]?)\(?\d{1,4}\)?(?:[ .-]?\d{2,4}){2,3})" + _END,
         _is_telephone,
-        lambda plain: "+" in plain and _LONG_NUMBER.search(plain),
+        _with_country_code,
     ),
     _recognizer(
         "landline",
@@ -243,11 +300,17 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         _is_telephone,
         _with_phone_word,
     ),
-    _recognizer("landline", _START + r"(\([2-9]\d{2}\) ?\d{3}-\d{4})" + _END, _is_telephone),
+    # The North American and British plans, written as nothing else is.
+    _recognizer(
+        "landline",
+        _START + r"((?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])[2-9]\d{2}[.-]\d{4}|0(?:1\d{2,3}|2\d) \d{3,4} \d{3,4})" + _END,
+        _is_telephone,
+    ),
+    _recognizer("mobile", _START + r"((?:\+44 ?|0)7\d{3} ?\d{3} ?\d{3})" + _END, _is_telephone),
     _recognizer(
         "passport",
         _START + r"([EGDSPHM]\d{8}|E[A-HJ-NP-Z]\d{7}|[A-Z]{1,2}\d{6,8}|[HM]\d{10}|(?<=[号码:. ])\d{9})(?![0-9A-Za-z])",
         _is_passport,
-        _PASSPORT_NEAR.search,
+        _with_document,
     ),
 )

@@ -1,0 +1,45 @@
+"""Postal addresses in English: house number and street, post box, rural route, with what stands around them."""
+
+import re
+from collections.abc import Iterator
+
+from tasks.data.privacy.spans import Span
+
+_STREET_WORD = (
+    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Way|Place|Pl|Square|Sq|Close|Crescent|Terrace|Parkway|Pkwy"
+    r"|Highway|Hwy|Circle|Alley|Row|Grove|Gardens|Mews|Walk|Hill|Trail|Quay|Embankment)"
+)
+_SIDE = r"(?:North|South|East|West|NW|NE|SW|SE|N|S|E|W)"
+_UNIT = r"(?:(?:Apt|Apartment|Flat|Unit|Suite|Ste|Room|Rm|Building|Bldg|Block|Floor|House)\.?[ ]?#?[0-9A-Za-z-]{1,6}|#[ ]?[0-9A-Z]{1,5})"
+_PLACE = r"[A-Z][A-Za-z'.-]+(?:[ ][A-Z][A-Za-z'.-]+){0,3}"
+_POSTCODE = r"(?:[0-9]{5,6}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]?[ ][0-9][A-Z]{2})(?![0-9A-Za-z])"
+_CITY = rf"(?:,[ ]{_PLACE}){{0,4}}(?:,?[ ][A-Z]{{2}}(?![A-Za-z]))?(?:,?[ ]{_POSTCODE})?"
+_NAME = rf"(?:{_SIDE}\.?[ ])?(?:(?:[A-Z][A-Za-z'’-]*\.?|[0-9]{{1,3}}(?:st|nd|rd|th))[ ]){{1,4}}?"
+#: Begins with a digit and nothing else, so that the search skips the rest of the text quickly.
+_HOUSE = re.compile(
+    rf"[0-9](?<![0-9A-Za-z.,-][0-9])[0-9]{{0,4}}[A-Za-z]?(?:-[0-9]{{1,4}})?,?[ ]"
+    rf"(?:({_NAME}){_STREET_WORD}\b\.?(?:[ ]{_SIDE}\b)?|(?:{_SIDE}[ ])?(?:Broadway|[A-Z][a-z]{{2,9}}(?:sway|gate))\b)"
+    rf"(?:,?[ ]{_UNIT}){{0,3}}{_CITY}"
+)
+_UNITS_BEFORE = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT},?[ ]){{0,3}}(?:No\.?[ ]?)?$")
+_BOX = re.compile(
+    rf"P\.? ?O\.? ?Box[ ][0-9]{{1,6}}(?![0-9]){_CITY}|Rural Route[ ][0-9]{{1,3}}(?:,? Box [0-9]{{1,5}})?{_CITY}"
+)
+_UNITS_REACH = 40
+#: Drives, rows and courts of machines and tables.
+_THINGS = frozenset(
+    "control rod motor reactor coolant valve turbine shaft speed hard disk direct variable fuel safety data steam main pump feed gear servo drum"
+    " tube first second each every belt chain bit table matrix usb flash hot cold fast slow best only new full total standard".split()
+)
+
+
+def find_english_addresses(plain: str) -> Iterator[Span]:
+    """Yield English postal addresses in readable text."""
+    for match in _HOUSE.finditer(plain):
+        if match[1] and _THINGS.intersection(match[1].casefold().split()):
+            continue
+        left = max(0, match.start() - _UNITS_REACH)
+        units = _UNITS_BEFORE.search(plain, left, match.start())
+        yield Span(units.start() if units else match.start(), match.end(), "address")
+    for match in _BOX.finditer(plain) if "Box" in plain or "Rural" in plain else ():
+        yield Span(match.start(), match.end(), "address")
