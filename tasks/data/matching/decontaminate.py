@@ -81,7 +81,7 @@ class LeakFinder:
                 by_question[question].append(item)
         self._questions = list(by_question)
         self._items = list(by_question.values())
-        self._phrases = Phrases(self._questions)
+        self._phrases = Phrases([question for question, own in by_question.items() for _ in _choices(own)])
         self._index = SeedIndex(self._units())
         self._question = lru_cache(maxsize=_REMEMBERED_QUESTIONS)(self._make_question)
         self._options = lru_cache(maxsize=_REMEMBERED_QUESTIONS)(_make_options)
@@ -139,6 +139,11 @@ class LeakFinder:
         """Return a question with how telling its characters are."""
         text = self._questions[number]
         return Question(text, self._phrases.telling(text))
+
+
+def _choices(items: list[EvalItem]) -> set[frozenset[str]]:
+    """Return the different choices one question is asked with: the more, the less the question tells."""
+    return {frozenset(item.options) for item in items}
 
 
 def _make_options(options: tuple[str, ...]) -> list[Question]:

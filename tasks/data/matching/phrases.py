@@ -17,7 +17,7 @@ class Phrases:
     """In how many questions each n-gram stands.
 
     Args:
-        questions: normalized, distinct.
+        questions: normalized; one that several items share stands here as often.
     """
 
     def __init__(self, questions: Sequence[str]) -> None:

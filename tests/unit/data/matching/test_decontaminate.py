@@ -1,14 +1,19 @@
 """Evaluation questions are found in whatever clothes; questions that are merely alike are not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.core.settings import DecontaminateParams
 from tasks.data.conversation import ChatRow
 from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.eval_sets import EvalItem
-from tasks.data.matching.normalization import normalized
+from tasks.data.matching.leak_rules import _within_edits
+from tasks.data.matching.normalization import NormalizedRow, normalized
+from tasks.data.matching.seeds import SeedIndex, Unit
 
 Chat = Callable[..., ChatRow]
 PARAMS = DecontaminateParams(ngram_characters=8, containment=0.6, extra_sets=[])
@@ -63,6 +68,15 @@ CHOICE_LEAKS = {
     "prefix and numbering": "请认真完成下面的单项选择题。\n12．" + with_options(CHOICE.question, CHOICE.options),
     "other punctuation and spacing": CHOICE.question.replace("，", " , ").replace("6 km", "6km"),
     "one word changed": with_options(CHOICE.question.replace("已宣布", "已经发布"), CHOICE.options),
+    "traditional characters": "某核電廠距離居民點 6 km，已宣布總體應急但尚未測到釋放，居民點應怎樣處理？",
+    "a character dropped, one changed": CHOICE.question.replace("尚未", "未").replace("处理", "处置"),
+    "a character put in": CHOICE.question.replace("应怎样", "应该怎样"),
+    "a number left out": CHOICE.question.replace(" 6 km", "不远"),
+    "half rephrased": "某核电厂距离居民点 6 km，已宣布总体应急，尽管还没测出释放，居民该怎么处理？",
+    "options changed too": with_options(
+        CHOICE.question.replace("宣布", "公布"), tuple(option[:3] + "了" + option[4:] for option in CHOICE.options)
+    ),
+    "among other text": "甲乙丙丁" * 60 + with_options(CHOICE.question, CHOICE.options) + "戊己庚辛" * 60,
     "another number, the same options": with_options(CHOICE.question.replace("6 km", "8 km"), CHOICE.options),
 }
 
@@ -77,7 +91,15 @@ def test_a_question_in_an_answer_is_found(finder: LeakFinder, chat: Chat) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["铯-137的半衰期是多少年？", "请回答：铯－１３７的半衰期是多少年", "Q: 铯-137 的半衰期是多少年?"]
+    "text",
+    [
+        "铯-137的半衰期是多少年？",
+        "请回答：铯－１３７的半衰期是多少年",
+        "Q: 铯-137 的半衰期是多少年?",
+        "銫-137的半衰期是多少年？",
+        "铯-137的衰期为多少年？",
+        "铯-137半衰期是几年？",
+    ],
 )
 def test_a_short_question_is_found(finder: LeakFinder, chat: Chat, text: str) -> None:
     assert found(finder, chat(text, "约30年。")) == ["short-1"]
@@ -86,6 +108,19 @@ def test_a_short_question_is_found(finder: LeakFinder, chat: Chat, text: str) ->
 def test_an_english_question_is_found_after_an_edit(finder: LeakFinder, chat: Chat) -> None:
     text = "Question 7: a mayor, 20 km from a big reactor, asks why her town has an emergency plan at all?"
     assert found(finder, chat(text, "It lies in the UPZ.", language="en")) == ["short-2"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ENGLISH.question.upper(),
+        ENGLISH.question.replace("large", "big").replace("say", "reply"),
+        ENGLISH.question.replace("reactor", "reacter").replace("mayor", "maior"),
+        "A mayor 20 km from a large reactor asks why her town needs any emergency planning. What is your reply?",
+    ],
+)
+def test_an_english_question_is_found_by_its_pieces(finder: LeakFinder, chat: Chat, text: str) -> None:
+    assert found(finder, chat(text, "Because of the UPZ.", language="en")) == ["short-2"]
 
 
 CLEAN = {
@@ -97,6 +132,9 @@ CLEAN = {
     "a generic stem with other options": with_options(
         "下列各句中，没有语病的一句是", ("他把书放在桌上", "我喜欢吃苹果", "核电厂建在海边", "大家都来参加演习")
     ),
+    "the same opening": "某核电厂距离居民点很近，居民担心房价，应怎样沟通？",
+    "a short question about something else": "铯-137的活度是多少贝可？",
+    "symbols": "？？？",
     "English on the topic": "Why does a town 20 km away need a plan, and who pays for the reactor's sirens?",
 }
 
@@ -119,7 +157,54 @@ def test_scattered_ngrams_are_no_leak(finder: LeakFinder, chat: Chat) -> None:
 def test_evidence_names_set_item_share_and_rule(finder: LeakFinder, chat: Chat) -> None:
     ((leak,),) = finder.find([normalized(chat(CHOICE.question, "选B。").messages)])
     assert (leak.eval_set, leak.item_id, leak.containment) == ("domain_choice", "choice-1", 1.0)
-    assert "8-grams" in leak.rule
+    assert leak.rule == "at least 0.6 of the question stands in the row"
+    assert leak.as_json()["question"] == CHOICE.question
+
+
+def test_rows_at_once_are_rows_one_by_one(finder: LeakFinder, chat: Chat) -> None:
+    texts = [*CHOICE_LEAKS.values(), *CLEAN.values(), SHORT.question, ENGLISH.question]
+    rows = [normalized(chat(text, "答。").messages) for text in texts] + [NormalizedRow("", ())]
+    assert finder.find(rows) == [finder.find([row])[0] for row in rows]
+    assert finder.find([]) == []
+
+
+def test_every_item_of_one_question_is_a_hit_when_nothing_tells_them_apart(finder: LeakFinder, chat: Chat) -> None:
+    assert found(finder, chat(GENERIC[0].question, "选A。")) == ["chinese/0", "chinese/1"]
+
+
+def test_an_item_in_two_sets_is_found_in_both(chat: Chat) -> None:
+    twice = [CHOICE, replace(CHOICE, eval_set="copy")]
+    (hits,) = LeakFinder(twice, PARAMS).find([normalized(chat(CHOICE.question, "选B。").messages)])
+    assert [hit.eval_set for hit in hits] == ["copy", "domain_choice"]
+
+
+def test_the_best_match_comes_first(chat: Chat) -> None:
+    other = EvalItem("a_set", "x", CHOICE.question.replace("处理", "通知并转移"))
+    (hits,) = LeakFinder([other, CHOICE], PARAMS).find([normalized(chat(CHOICE.question, "选B。").messages)])
+    assert [hit.item_id for hit in hits] == ["choice-1", "x"]
+    assert hits[0].containment > hits[1].containment
+
+
+def test_without_items_nothing_is_found(chat: Chat) -> None:
+    assert LeakFinder([], PARAMS).find([normalized(chat("问", "答").messages)]) == [[]]
+
+
+@given(st.text(alphabet="核电厂a1", max_size=9), st.text(alphabet="核电厂a1", max_size=9), st.integers(0, 9))
+def test_edits_are_counted_as_defined(left: str, right: str, most: int) -> None:
+    row = list(range(len(right) + 1))
+    for number, character in enumerate(left, start=1):
+        above, row = row, [number]
+        for column, other in enumerate(right, start=1):
+            row.append(min(above[column - 1] + (character != other), above[column] + 1, row[-1] + 1))
+    assert _within_edits(left, right, most) == (row[-1] <= most)
+
+
+def test_seeds_in_too_many_texts_stay_only_where_a_text_has_few() -> None:
+    stock = "下列说法正确的是"
+    units = [Unit(number, f"{stock}{chr(0x4E00 + 7 * number) * 9}", 0, 0.2) for number in range(80)]
+    index = SeedIndex([*units, Unit(80, stock, 0, 0.5)])
+    assert list(index.propose([stock], 0)) == [(0, 80)]
+    assert list(index.propose([units[3].text, ""], 0)) == [(0, 3), (0, 80)]
 
 
 def test_a_question_of_symbols_is_reported_not_forgotten() -> None:
