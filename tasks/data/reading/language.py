@@ -2,7 +2,7 @@
 
 import re
 
-_HAN_RUN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
+_NO_HAN_LEAD = bytes(byte for byte in range(256) if not 0xE4 <= byte <= 0xE9)
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]+")
 _LETTER_RUN = re.compile(r"[^\W\d_]+")
 _CODE_OR_CALL = re.compile(r"```.*?```|<tool_call>.*?</tool_call>", re.DOTALL)
@@ -22,17 +22,23 @@ def language_of(text: str) -> str | None:
         return "en"
     if "```" in text or "<tool_call>" in text:
         text = _CODE_OR_CALL.sub("", text).strip() or text
-    han, words = han_count(text), _LATIN_WORD.findall(text)
+    han = han_count(text)
+    if 2 * han >= len(text):
+        return "zh"  # at least half of all characters: neither words nor letters can outnumber them
+    words = _LATIN_WORD.findall(text)
     known = han + len("".join(words))
     # Half of all characters is half of all letters at least: most texts need no count of those.
-    if 2 * known < len(text) and 2 * known < _characters(_LETTER_RUN, text):
+    if 2 * known < len(text) and 2 * known < len("".join(_LETTER_RUN.findall(text))):
         return None
     return "zh" if han and han >= len(words) else "en"
 
 
 def han_count(text: str) -> int:
-    """Return the number of Chinese characters."""
-    return _characters(_HAN_RUN, text)
+    """Return the number of Chinese characters from U+4000 to U+9FFF, which is all but the rarest.
+
+    Each begins with a byte from E4 to E9 in UTF-8; deleting all other bytes is three times as fast as matching.
+    """
+    return len(text.encode("utf-8", "replace").translate(None, _NO_HAN_LEAD))
 
 
 def chinese_share(text: str) -> float | None:
@@ -41,8 +47,3 @@ def chinese_share(text: str) -> float | None:
     han = 0 if text.isascii() else han_count(text)
     units = han + len(_LATIN_WORD.findall(text))
     return han / units if units >= _MIN_UNITS else None
-
-
-def _characters(runs: re.Pattern[str], text: str) -> int:
-    """Return the number of characters in all runs; joined, since that is the fastest way to count them."""
-    return len("".join(runs.findall(text)))

@@ -36,7 +36,7 @@ def instruction_files(raw: Path) -> list[Path]:
     there = sorted(folder.rglob("*"))
     found = [path for path in there if kind_of(path)]
     for path in there:
-        if path not in found and path.is_file() and path.suffix not in _NO_DATA:
+        if not kind_of(path) and path.is_file() and path.suffix not in _NO_DATA:
             log.warning("prepare: %s is none of %s: not read", path.relative_to(raw).as_posix(), ", ".join(SUFFIXES))
     if not found:
         raise DataContractError(

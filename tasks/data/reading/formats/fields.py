@@ -10,9 +10,9 @@ from tasks.data.problems import BadRowError
 from tasks.data.reading.reasoning import fold
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Draft:
-    """What a format's reader makes of a row, before the checks that all formats share.
+    """What a format's reader makes of a row; the checks that all formats share mend it in place.
 
     Args:
         format: its name.
