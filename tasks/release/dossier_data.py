@@ -13,12 +13,13 @@ EXAMPLES = 6
 #: Names shown of a distribution with many; the rest is one line.
 NAMES_SHOWN = 12
 
+#: In the order the rules are applied.
 DROPPED_ZH = {
+    "personal_data": ("hold personal data that may not stay", "含须整行去除的个人信息"),
+    "too_long": ("more tokens than training takes", "超出训练长度"),
     "exact_duplicate": ("exact duplicates", "完全重复"),
     "near_duplicate": ("near duplicates", "近似重复"),
     "eval_leak": ("hold an evaluation question", "含评测题"),
-    "personal_data": ("hold personal data that may not stay", "含须整行去除的个人信息"),
-    "too_long": ("more tokens than training takes", "超出训练长度"),
 }
 TYPES_ZH = {
     "resident_id": "身份证号", "mobile": "手机号", "landline": "固定电话", "email": "电子邮箱", "bank_card": "银行卡号",
@@ -82,7 +83,9 @@ def waterfall(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     steps = [_step("read", ("raw rows read", "读入的原始行"), 0, rows["in"])]
     level = rows["in"] - rows["quarantined"]
     steps.append(_step("lost", ("unusable as they came: quarantined", "无法使用：隔离"), level, rows["in"]))
-    for reason, lost in summary["reasons"].get("dropped", {}).items():
+    dropped = summary["reasons"].get("dropped", {})
+    for reason in sorted(dropped, key=lambda name: (_place(name), name)):
+        lost = dropped[reason]
         steps.append(_step("lost", _reason_words(reason), level - lost, level))
         level -= lost
     return [*steps, _step("kept", ("kept", "保留"), 0, rows["kept"])]
@@ -91,6 +94,12 @@ def waterfall(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _step(kind: str, words: tuple[str, str], start: int, end: int) -> dict[str, Any]:
     """Return one step of the waterfall: it covers the rows from `start` to `end`."""
     return {"kind": kind, "words": words, "start": start, "end": end, "rows": end - start}
+
+
+def _place(reason: str) -> int:
+    """Return when a rule is applied; rules this page does not know come last."""
+    known = list(DROPPED_ZH)
+    return known.index(reason) if reason in known else len(known)
 
 
 def _reason_words(reason: str) -> tuple[str, str]:

@@ -25,7 +25,8 @@ _STYLE = """<style>
 body { font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem; color: #1c1c1c; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 td, th { border: 1px solid #c9c9c9; padding: .3rem .5rem; text-align: left; vertical-align: top; }
-td.number { text-align: right; } td { overflow-wrap: anywhere; } .wide { overflow-x: auto; }
+td.number { text-align: right; white-space: nowrap; }
+td:first-child { word-break: break-word; } .wide { overflow-x: auto; }
 h2 [lang], h1 [lang] { font-weight: 500; color: #666; }
 nav, .modal, .cooltip .top, .btn, #ge-cta-footer { display: none; }
 .alert { border-left: 4px solid #888; padding: .3rem .8rem; background: #f4f4f4; }
@@ -128,7 +129,7 @@ def _cells(outcome: Outcome) -> tuple[Any, ...]:
 def _table(table: Table) -> str:
     """Return one section of the index."""
     english, chinese = table.heading
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    head = "".join(f"<th>{escape(column.replace('_', ' '))}</th>" for column in table.columns)
     lines = "".join(f"<tr>{''.join(map(_cell, line))}</tr>\n" for line in table.lines)
     body = f'<div class="wide"><table><tr>{head}</tr>\n{lines}</table></div>\n' if table.lines else ""
     return f'<h2>{escape(english)} <span lang="zh">{escape(chinese)}</span></h2>\n<p>{escape(table.words)}</p>\n{body}'
