@@ -7,12 +7,13 @@ given-name characters, by roles, titles and verbs around it, and loses where an 
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 
 from tasks.data.privacy import name_cues as cues
 from tasks.data.privacy.lexicon import given_points, words
 from tasks.data.privacy.public_names import is_public, is_public_foreign
 from tasks.data.privacy.spans import COVER, Span
-from tasks.data.privacy.surnames import COMPOUND, MIXED, NEVER, PURE, RARE
+from tasks.data.privacy.surnames import COMPOUND, MIXED, NEVER, PURE, RARE, TIBETAN
 
 _FIRST = "".join(sorted(PURE | MIXED | RARE | {compound[0] for compound in COMPOUND.split("|")}))
 #: One character class first: the search then skips what is no surname without trying anything else there.
@@ -26,20 +27,24 @@ _SHORT_TITLE = re.compile(
 )
 _FAMILIAR = re.compile(rf"[老小]([{''.join(sorted(PURE))}])")
 _SYLLABLES = "\u4e00-\u9fff"
-_FOREIGN = re.compile(rf"[{_SYLLABLES}]{{1,9}}(?:[·•・‧][{_SYLLABLES}]{{1,9}}){{1,3}}")
+_DOTS = "·•・‧"
+_FOREIGN = re.compile(rf"[{_SYLLABLES}]{{1,9}}(?:[{_DOTS}][{_SYLLABLES}]{{1,9}}){{1,3}}")
 #: What transliterations are written with; a dot between other words is a bullet or a title (卷一·总则).
 _TRANSLITERATION = frozenset(
     "阿埃艾爱安奥巴柏班邦鲍贝本比彼宾波伯博布查茨达戴丹道德登邓迪蒂丁杜顿多厄恩尔法范菲费芬夫弗福盖冈戈哥格葛根古哈海汉豪赫亨胡华怀惠霍基吉加"
     "贾杰捷金卡凯坎康柯科克肯库奎拉莱赖兰郎劳勒雷里丽利莉林琳列刘隆卢鲁路露伦罗洛马玛迈麦曼梅门蒙米密敏明莫默姆穆纳娜南内尼妮宁牛纽努诺欧帕潘佩"
     "彭皮平泼普奇齐恰乔切琼丘热仁日荣茹儒瑞萨塞桑瑟森沙莎珊尚舍申什圣施史士舒朔丝斯松苏索塔泰坦汤唐特腾提田廷图托瓦万旺威韦维温文沃乌武西希锡夏"
-    "香肖谢辛欣休许雪雅亚延扬耶叶伊因英尤于约泽扎詹珍治朱兹祖佐芭蓓碧翠蒂芙黛菲嘉洁卡丽莲露玫娜妮佩琪茜珊莎薇雯娅伊伽喀咖嘎买提江次央卓玛旦增扎措多吉"
-    "木热依合孜阿迪力古丽尼克姆帕尔汗布都热西艾力玉素甫库尔班买买提白洛桑格顿珠索朗巴桑央金德吉达娃坚参迦亨利斐济翰逊赛塞詹姆"
+    "香肖谢辛欣休许雪雅亚延扬耶叶伊因英尤于约泽扎詹珍治朱兹祖佐芭蓓碧翠芙黛嘉洁莲玫琪茜薇雯娅伽喀咖买江次央卓旦增措木依合孜力素艾热买甫班白朗"
+    "吾娃参迦济翰逊詹摩弥庞烈顺谟铎缪谬让巧蕾萝莘菈瑙尧蒙狄俄泊蕾圭穷勃塔朵丘陀庇贡噶珠曲培吾且木努依提库尔"
 )
+#: Characters of transliterations that Chinese given names avoid: 史密斯 is not Shi Misi.
+_FOREIGN_GIVEN = frozenset("斯尔特克罗兹塔拉姆夫莱迪萨耶伯莫尼茨勒蒂帕卡巴玛厄瑟塞逊顿")
+_TIBETAN = re.compile(rf"(?:{TIBETAN}){{2}}")
 
-_COMPOUND_POINTS, _UNLISTED_POINTS = 4.0, -0.5
+_COMPOUND_POINTS, _UNLISTED_POINTS, _FOREIGN_POINTS = 4.0, -0.5, -2.0
 _STRONG_CUE, _LISTED_CUE, _FIELD_CUE, _WEAK_CUE, _COUNTED = 4.0, 2.5, 2.0, 1.0, -3.0
 _WORD_ACROSS, _WORD_WITHIN, _WORD_AT_START = -2.5, -1.0, -3.0
-_LEAST = {1: 6.5, 2: 6.0}
+_LEAST = {1: 6.0, 2: 6.0}
 #: Surname and given characters together; below these no context makes a name.
 _LEAST_ALONE = {1: 0.0, 2: 0.5}
 _SURNAME_POINTS = {**dict.fromkeys(RARE, -1.0), **dict.fromkeys(MIXED, 1.0), **dict.fromkeys(PURE, 3.0)}
@@ -49,6 +54,7 @@ def find_chinese_names(plain: str) -> Iterator[Span]:
     """Yield Chinese personal names in readable text."""
     if plain.isascii():
         return
+    yield from _without_surname(plain)
     names: set[str] = set()
     position = 0
     known = words()
@@ -65,13 +71,12 @@ def find_chinese_names(plain: str) -> Iterator[Span]:
             continue
         given = start + 2 if _COMPOUND.match(plain, start) else start + 1
         end = _best_end(plain, start, given)
-        if end:
+        if end and not _is_transliteration(plain, start, end):
             position = end
             names.add(plain[start:end])
             yield Span(start, end, "person_name")
     yield from _mentioned_again(plain, names)
     yield from _surnames_with_title(plain)
-    yield from _transliterated(plain)
 
 
 def _best_end(plain: str, start: int, given: int) -> int:
@@ -79,6 +84,8 @@ def _best_end(plain: str, start: int, given: int) -> int:
     points, known = given_points(), words()
     first, second = plain[given : given + 1], plain[given + 1 : given + 2]
     surname = _COMPOUND_POINTS if given - start == 2 else _SURNAME_POINTS.get(plain[start], 0.0)
+    if first + second in cues.STRONG_AFTER:
+        return 0
     base = surname + points.get(first, _UNLISTED_POINTS)
     base += _WORD_AT_START if plain[given - 1 : given + 1] in known else 0.0
     best, end, before = 0.0, 0, None
@@ -153,7 +160,7 @@ def _surnames_with_title(plain: str) -> Iterator[Span]:
         left = cues.left_of(plain, start)
         sure = plain[start : match.start()] in PURE or match.start() - start == 2
         inside = bool(left) and left[-1] + plain[start : start + 1] in words()
-        if start < match.start() and ((sure and not inside) or not left or left[-1] in cues.SURNAME_BEFORE):
+        if start < match.start() and ((sure and not inside) or (not inside and cues.weak_before(left))):
             yield Span(start, match.start(), "person_name")
     for match in _SHORT_TITLE.finditer(plain):
         start = match.start() - 1
@@ -177,25 +184,34 @@ def _begins_here(plain: str, start: int) -> bool:
     return not left or left[-1] in cues.SURNAME_BEFORE
 
 
-def _transliterated(plain: str) -> Iterator[Span]:
-    """Yield transliterated names: 约翰·史密斯, 阿不都·热合曼."""
-    if not any(dot in plain for dot in "·•・‧"):
+def _is_transliteration(plain: str, start: int, end: int) -> bool:
+    """Tell whether what looks like a name is a piece of a foreign one: 艾德华兹, 古斯塔夫·埃菲尔."""
+    around = plain[max(0, start - 1) : start] + plain[end : end + 1]
+    if any(character in _DOTS or character in _FOREIGN_GIVEN for character in around):
+        return True
+    return len(_FOREIGN_GIVEN.intersection(plain[start + 1 : end])) == end - start - 1 or plain[end - 1] in "斯尔兹"
+
+
+def _without_surname(plain: str) -> Iterator[Span]:
+    """Yield transliterated and Tibetan names: 约翰·史密斯, 阿不都·热合曼, 扎西平措."""
+    for match in _TIBETAN.finditer(plain):
+        yield Span(match.start(), match.end(), "person_name")
+    if not any(dot in plain for dot in _DOTS):
         return
     for match in _FOREIGN.finditer(plain):
-        first, *rest = re.split("[·•・‧]", match[0])
-        begin = len(first)
-        while begin and first[begin - 1] in _TRANSLITERATION:
-            begin -= 1
-        end = match.end()
-        last = rest[-1]
-        while last and last[-1] not in _TRANSLITERATION:
-            last, end = last[:-1], end - 1
-        inner = all(character in _TRANSLITERATION for part in rest[:-1] for character in part)
-        if (
-            begin < len(first)
-            and last
-            and inner
-            and len(first) - begin + len(last) >= 3
-            and not is_public_foreign(last)
-        ):
-            yield Span(match.start() + begin, end, "person_name")
+        parts = re.split(f"[{_DOTS}]", match[0])
+        first, last = _foreign_tail(parts[0]), _foreign_head(parts[-1])
+        inner = all(len(_foreign_head(part)) == len(part) for part in parts[1:-1])
+        if first and last and inner and len(first) + len(last) >= 3 and not is_public_foreign(last):
+            start = match.start() + len(parts[0]) - len(first)
+            yield Span(start, match.end() - len(parts[-1]) + len(last), "person_name")
+
+
+def _foreign_head(part: str) -> str:
+    """Return the transliterated beginning of a part."""
+    return "".join(takewhile(_TRANSLITERATION.__contains__, part))
+
+
+def _foreign_tail(part: str) -> str:
+    """Return the transliterated end of a part."""
+    return _foreign_head(part[::-1])[::-1]

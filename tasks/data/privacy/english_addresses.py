@@ -11,7 +11,7 @@ _STREET_WORD = (
 )
 _SIDE = r"(?:North|South|East|West|NW|NE|SW|SE|N|S|E|W)"
 _UNIT = r"(?:(?:Apt|Apartment|Flat|Unit|Suite|Ste|Room|Rm|Building|Bldg|Block|Floor|House)\.?[ ]?#?[0-9A-Za-z-]{1,6}|#[ ]?[0-9A-Z]{1,5})"
-_PLACE = r"[A-Z][A-Za-z'.-]+(?:[ ][A-Z][A-Za-z'.-]+){0,3}"
+_PLACE = r"(?![A-Z]{2}(?![A-Za-z]))[A-Z][A-Za-z'.-]+(?:[ ][A-Z][A-Za-z'.-]+){0,3}"
 _POSTCODE = r"(?:[0-9]{5,6}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]?[ ][0-9][A-Z]{2})(?![0-9A-Za-z])"
 _CITY = rf"(?:,[ ]{_PLACE}){{0,4}}(?:,?[ ][A-Z]{{2}}(?![A-Za-z]))?(?:,?[ ]{_POSTCODE})?"
 _NAME = rf"(?:{_SIDE}\.?[ ])?(?:(?:[A-Z][A-Za-z'’-]*\.?|[0-9]{{1,3}}(?:st|nd|rd|th))[ ]){{1,4}}?"

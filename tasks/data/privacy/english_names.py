@@ -12,14 +12,18 @@ from tasks.data.privacy.spans import COVER, Span
 
 _TOKEN = r"[A-Z][A-Za-zà-öø-ÿ]*(?:['’][A-Z][A-Za-zà-öø-ÿ]+)?(?:-[A-Z]?[A-Za-zà-öø-ÿ]+)?"
 _PARTICLE = r"(?:van|von|de|der|den|da|di|la|le|bin|ibn|al|el|dos)"
-_RUN = re.compile(rf"{_TOKEN}\.?(?:[ ](?:{_PARTICLE}[ ]){{0,2}}{_TOKEN}\.?)+")
+#: A full stop goes on only after an initial and a title; after other words a sentence ends.
+_STOP = (
+    r"(?:(?<=\b[A-Z])\.|(?<=\b[MD]r)\.|(?<=\bMs)\.|(?<=\bMrs)\.|(?<=\bProf)\.|(?<=\bCapt)\.|(?<=\bSgt)\.|(?<=\bRev)\.)?"
+)
+_RUN = re.compile(rf"{_TOKEN}{_STOP}(?:[ ](?:{_PARTICLE}[ ]){{0,2}}{_TOKEN}{_STOP})+")
 _WORD = re.compile(rf"(?:{_PARTICLE}[ ])*{_TOKEN}")
 #: These make a person of whoever follows, one word or more.
 _TITLES = frozenset(
     "mr mrs ms miss mister madam dr prof professor sir capt captain sgt sergeant nurse doctor lt lieutenant detective dame reverend rev".split()
 )
 _FIELD = re.compile(
-    r"(?:\b[Nn]ame(?: is|:)|\b[Cc]ontact(?: [Pp]erson)?:|\bATTN:?|\b[Aa]tt(?:ention|n):?|[Ss]igned(?: by)?:?|[Ss]ignature:|\b(?:[Pp]repared|[Rr]eviewed|[Aa]pproved"
+    r"(?:\b[Nn]ame is|(?:[Ff]ull|[Pp]atient|[Ee]mployee|[Cc]ustomer|[Uu]ser)(?:'s)? [Nn]ame:|\b[Cc]ontact(?: [Pp]erson)?:|\bATTN:?|\b[Aa]tt(?:ention|n):?|[Ss]igned(?: by)?:?|[Ss]ignature:|\b(?:[Pp]repared|[Rr]eviewed|[Aa]pproved"
     r"|[Cc]hecked|[Rr]eported|[Ii]nspected|[Rr]ecorded|[Mm]easured|[Ww]itnessed|[Aa]uthori[sz]ed) by:?|\b[Cc]ardholder:?|\b[Aa]ccount [Hh]older:?|\b[Rr]ecipient:"
     r"|\b[Pp]atient:?|\b[Aa]pplicant:?|\b[Ee]mployee:|\b[Ww]itness:|\b[Dd]river:|\b[Rr]egards,|\b[Ss]incerely,|\bDear|\bc/o|\b[Nn]ext of kin:?|\b[Ww]orker:?|\b[Pp]assenger:?"
     r"|\b(?:[Ss]pouse|[Ww]ife|[Hh]usband|[Dd]aughter|[Ss]on|[Bb]rother|[Ss]ister|[Cc]olleague|[Nn]eighbou?r|[Ff]riend)|\b[Aa]uthor:)[ \n]{1,2}$"
@@ -146,6 +150,7 @@ def _mentioned_again(plain: str, found: list[Span]) -> Iterator[Span]:
         part for span in found for part in plain[span.start : span.end].split() if len(part) > 2 and part[0].isupper()
     }
     for part in sorted(parts):
-        if plain.count(part) > 1:
+        # What is written small too is a word: Hope Miller ... hope.
+        if plain.count(part) > 1 and part.casefold() not in _THINGS and part.casefold() not in plain:
             for match in re.finditer(rf"(?<![A-Za-z]){re.escape(part)}(?![A-Za-z])", plain):
                 yield Span(match.start(), match.end(), "person_name")

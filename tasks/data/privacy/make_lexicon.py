@@ -12,10 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.privacy.surnames import GIVEN, MIXED, NEVER, PURE, RARE
+from tasks.data.privacy.surnames import GIVEN, MIXED, PURE, RARE
 
 OUTPUT = Path(__file__).parent / "lexicon.json"
-_LEAST_FREQUENCY, _LEAST_FREQUENCY_OF_THREE = 60, 3
+_LEAST_FREQUENCY, _LEAST_FREQUENCY_OF_THREE = 60, 20
+#: The dictionary calls many words names (文明, 温泉); so frequent ones are words unless they begin with a pure surname.
+_LEAST_FREQUENCY_OF_NAME = 150
+_TAKEN_FOR_NAMES = (
+    "陈述 陈列 陈设 陈旧 祝贺 祝福 胡说 胡闹 胡乱 张开 张贴 张嘴 张口 张扬 张罗 张望 张力 张狂 张家 顾问 顾客 顾忌 顾及 余晖 余波 余生 余光 雷达 雷霆 雷声 雷电 卢布 陆军 陆续 陆地 谢谢 谢恩 王朝 王宫 王子 王爷 王国"
+    " 徐徐 刘海 杨柳 杨树 杨梅 宋代 宋朝 唐代 唐朝 汪洋 王水 金刚石 白云石 罗列 范文 蒋家 赵家 李家 刘家 王家 孙女 曾祖 董事 熊猫 熊掌 段落 毕竟 戴上 潘多 苗木 丁香 余下 余数 余额 秦代 秦朝 秦川 魏晋 吴越 韩国"
+    " 许可 谭家 郭家 梁木 胡杨 胡椒 胡同 薛定 庞大 凌晨 凌空 曹家 熊熊 贺卡 贺岁 倪虹 焦点 焦急 苏醒 苏打 沈静 卓越 崔巍 范式 范本 莎士 宋体 谢意 谢绝"
+).split()
 _NAMES = ("nr", "nrt", "nrfg")
 _SURNAMES = PURE | MIXED | RARE
 #: A given-name character in fewer words than the first is scarce, in as many as the second ordinary.
@@ -61,7 +68,7 @@ def make_lexicon(dictionary: Path, men: Path, women: Path) -> dict[str, Any]:
     longer = []
     for word in _ordinary_words(dictionary):
         if len(word) == 3:
-            if word[0] in _SURNAMES and not NEVER.intersection(word[1:]):
+            if word[0] in _SURNAMES and GIVEN.issuperset(word[1:]):
                 longer.append(word)
             continue
         words_with.update(set(word))
@@ -83,8 +90,11 @@ def _ordinary_words(dictionary: Path) -> Iterator[str]:
         for line in lines:
             word, frequency, part = line.split()
             least = {2: _LEAST_FREQUENCY, 3: _LEAST_FREQUENCY_OF_THREE}.get(len(word))
-            if least and part not in _NAMES and int(frequency) >= least:
+            if part in _NAMES:
+                least = _LEAST_FREQUENCY_OF_NAME if len(word) == 2 and word[0] not in PURE else None
+            if least and int(frequency) >= least:
                 yield word
+    yield from _TAKEN_FOR_NAMES
 
 
 def _most_frequent(path: Path, number: int) -> list[str]:
