@@ -20,10 +20,10 @@ from tasks.data.matching.normalization import NormalizedRow, normalize_all
 from tasks.data.matching.phrases import Phrases
 from tasks.data.matching.seeds import SeedIndex, Unit
 
-#: Questions up to this weight are looked for by finer seeds as well, in what users say.
+#: Questions up to this weight are looked for by finer seeds as well.
 SHORT_WEIGHT = 24.0
-#: Turns up to this many characters are searched with finer seeds, by level.
-LONGEST_TURN = {1: 600, 2: 90}
+#: Turns up to this many characters are searched with finer seeds, by role and level.
+LONGEST_TURN = {("u", 1): 600, ("u", 2): 90, ("a", 1): 160}
 #: Share of its seeds that proposes a text, by level.
 SEED_SHARES = (0.2, 0.25, 0.34)
 OPTION_SEED_SHARE = 0.3
@@ -138,7 +138,7 @@ class LeakFinder:
     def _make_question(self, number: int) -> Question:
         """Return a question with how telling its characters are."""
         text = self._questions[number]
-        return Question(text, self._phrases.telling(text))
+        return Question(text, self._phrases.telling(text), shared=len(_choices(self._items[number])) > 1)
 
 
 def _choices(items: list[EvalItem]) -> set[frozenset[str]]:
@@ -153,4 +153,4 @@ def _make_options(options: tuple[str, ...]) -> list[Question]:
 
 def _searched(text: str, role: str, level: int) -> bool:
     """Tell whether a turn is searched with finer seeds."""
-    return role == "u" and 0 < len(text) <= LONGEST_TURN[level]
+    return 0 < len(text) <= LONGEST_TURN.get((role, level), 0)

@@ -18,13 +18,15 @@ CHINESE_PIECE, LATIN_PIECE = 2, 5
 WINDOW_LENGTHS = 1.3
 WINDOW_CHARACTERS = 8
 #: From this weight of telling characters a question identifies itself: it may stand anywhere.
-SELF_IDENTIFYING = 19.0
+SELF_IDENTIFYING = 21.0
 #: In a turn this many times as heavy as the question, and this much, pieces must be one character longer: the longer
 #: a turn, the more it has in common with any question.
 LONG_TURN, LONG_TURN_WEIGHT = 3.0, 20.0
 LONG_TURN_EXTRA = 0.1
 #: A short question that stands whole must be the turn but for this weight, and this share of its telling weight.
 BESIDE_WEIGHT, BESIDE_SHARE = 3.5, 0.6
+#: Word for word, and this share of it or this weight telling, it may have a sentence of this weight around it.
+SURROUNDED_SHARE, SURROUNDED_TELLING, SURROUNDED_WEIGHT = 0.7, 8.5, 24.0
 #: Edited, it must be the whole turn: within so many edits, or this share of its length, its telling part mostly there.
 EDITS, EDIT_SHARE = 2, 0.34
 EDITED_TELLING = 0.45
@@ -39,7 +41,7 @@ TELLING_WITH_OPTIONS = 9.0
 #: A question stands whole from this share. An answer that sets one must give it whole, with all options.
 VERBATIM = 0.9
 #: The turn is the item when it is at most this many times as heavy, and this much.
-ITEM_TURN, ITEM_TURN_WEIGHT = 1.5, 6.0
+ITEM_TURN, ITEM_TURN_WEIGHT = 1.5, 12.0
 #: A question with this many numbers may lack one: a digit is a character that can be mistyped like another.
 FORGIVING_NUMBERS = 3
 #: A number this long that is there but for one digit is the same number mistyped, not another quantity.
@@ -60,10 +62,12 @@ class Question:
     Args:
         text: normalized, without spaces.
         telling: how telling each character is, 0 to 1; as long as `text`.
+        shared: whether several items ask it, with other options.
     """
 
-    def __init__(self, text: str, telling: list[float]) -> None:
+    def __init__(self, text: str, telling: list[float], *, shared: bool = False) -> None:
         self.text = text
+        self.shared = shared
         han = sum(map(is_han_character, text))
         self._piece = CHINESE_PIECE if 2 * han >= len(text) - han else LATIN_PIECE
         self._weights = [1.0 if is_han_character(character) else 1 / 3 for character in text]
@@ -185,7 +189,11 @@ def _by_question(question: Question, turn: Turn, cover: Cover, containment: floa
     if not turn.asked:
         return None
     beside = turn.weight - cover.standing
-    if cover.share >= VERBATIM and beside <= BESIDE_SHARE * question.identity + BESIDE_WEIGHT:
+    most_beside = BESIDE_SHARE * question.identity + BESIDE_WEIGHT
+    telling = question.identity >= min(SURROUNDED_SHARE * question.weight, SURROUNDED_TELLING)
+    if telling and not question.shared and question.text in turn.text:
+        most_beside += SURROUNDED_WEIGHT
+    if cover.share >= VERBATIM and beside <= most_beside:
         return "the short question is the user's turn"
     most = max(EDITS, int(EDIT_SHARE * len(question.text)))
     if cover.telling >= EDITED_TELLING * question.identity and _within_edits(question.text, turn.text, most):
@@ -218,10 +226,10 @@ def _by_options(question: Question, options: list[Question], turn: Turn, cover: 
     if len(standing) <= OPTION_SHARE * len(options):
         return None
     weight = sum(option.weight for option in standing)
-    asked = turn.asked or (len(standing) == len(options) and cover.share >= VERBATIM)
+    heavy = weight >= HEAVY_OPTIONS or cover.share >= WITH_SHORT_OPTIONS
+    asked = (turn.asked and heavy) or (len(standing) == len(options) and cover.share >= VERBATIM)
     if asked and turn.weight <= ITEM_TURN * (question.weight + weight) + ITEM_TURN_WEIGHT:
         return "the question and most of its options are the turn"
-    heavy = weight >= HEAVY_OPTIONS or cover.share >= WITH_SHORT_OPTIONS
     if heavy and cover.telling + weight >= TELLING_WITH_OPTIONS:
         return "the question stands in the row with most of its options"
     return None
