@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataContractError
 from tasks.data.ledger.ledger import copy_number, fate_of, require_balance, row_number
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
+from tasks.data.reading.encoding import sample_encoding
 
 BOM = b"\xef\xbb\xbf"
 GOOD = {"instruction": "什么是隐蔽？", "output": "进入建筑物，关闭门窗和通风，收听官方消息。"}
@@ -84,6 +85,8 @@ lines = rows.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=40).
 def test_the_ledger_balances_on_any_damage(
     new_project: Callable[[Path], Any], content: list[bytes], array: list[Any]
 ) -> None:
+    # Bytes that open a file as UTF-16 or UTF-32 make it one; which bytes are lines is another question then.
+    assume(not sample_encoding([b"\n".join(content)]).startswith(("utf-16", "utf-32")))
     with tempfile.TemporaryDirectory() as folder:
         project = new_project(Path(folder))
         project.write("good.jsonl", [GOOD])
