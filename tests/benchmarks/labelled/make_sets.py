@@ -1,4 +1,4 @@
-"""Write the labelled privacy sets from their templates: privacy.jsonl and engineering.jsonl.
+"""Write the labelled privacy sets from their templates: privacy.jsonl, engineering.jsonl and held_out.jsonl.
 
     .venv/bin/python tests/benchmarks/labelled/make_sets.py [--check]
 
@@ -146,6 +146,10 @@ def sets() -> dict[str, str]:
             *rows("public_figure", ("public_figures",)),
         ],
         "engineering.jsonl": list(rows("engineering", ("engineering_zh", "engineering_en"))),
+        "held_out.jsonl": [
+            *rows("personal", ("held_out_personal",)),
+            *rows("engineering", ("held_out_engineering",)),
+        ],
     }
     return {
         name: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in values) for name, values in files.items()
