@@ -22,6 +22,7 @@ SELF_IDENTIFYING = 21.0
 #: In a turn this many times as heavy as the question, and this much, pieces must be one character longer: the longer
 #: a turn, the more it has in common with any question.
 LONG_TURN, LONG_TURN_WEIGHT = 3.0, 20.0
+#: In a long turn, and in an answer, this much more of the question must stand.
 LONG_TURN_EXTRA = 0.1
 #: A short question that stands whole must be the turn but for this weight, and this share of its telling weight.
 BESIDE_WEIGHT, BESIDE_SHARE = 3.5, 0.6
@@ -171,7 +172,8 @@ def judge(question: Question, options: list[Question], turn: Turn, cover: Cover,
     """
     rule = _by_options(question, options, turn, cover) if options else None
     if rule is None and _numbers_stand(question, turn.text[max(cover.start - 2, 0) : cover.end + 8]):
-        least = containment + LONG_TURN_EXTRA * _is_long(question, turn)
+        # An answer repeats the words of a question like this one even where it was not asked.
+        least = containment + LONG_TURN_EXTRA * (_is_long(question, turn) or not turn.asked)
         rule = _by_question(question, turn, cover, least)
     return rule
 

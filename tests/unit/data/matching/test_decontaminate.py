@@ -90,6 +90,13 @@ def test_a_question_in_an_answer_is_found(finder: LeakFinder, chat: Chat) -> Non
     assert found(finder, chat("出一道核应急选择题。", CHOICE.question)) == ["choice-1"]
 
 
+def test_an_answer_in_the_words_of_a_question_is_no_leak(chat: Chat) -> None:
+    item = EvalItem("short", "1", "特殊情况下来不及请示，省级指定部门能否先行决定进入场外应急？")
+    answer = "特殊情况下省级指定部门可以先行决定进入，但必须立即向国务院指定的部门报告。"
+    finder = LeakFinder([item], PARAMS)
+    assert finder.find([normalized(chat("情况紧急来不及报批怎么办？", answer).messages)]) == [[]]
+
+
 @pytest.mark.parametrize(
     "text",
     [
