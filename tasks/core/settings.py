@@ -92,9 +92,8 @@ class EvalSetParams(Section):
 
 
 class DecontaminateParams(Section):
-    """A row is a leak when this share of an evaluation question's character n-grams stands in it."""
+    """A row is a leak when this share of an evaluation question, by the weight of its characters, stands in it."""
 
-    ngram_characters: int = Field(ge=2)
     containment: float = Fraction
     extra_sets: list[EvalSetParams]
 

@@ -37,7 +37,7 @@ PREPARE = PrepareParams.model_validate(
         },
         "privacy": {"policies": dict.fromkeys(PrivacyPolicies.model_fields, "mask"), "organisations": None},
         "near_duplicate": {"ngram_characters": 5, "ngram_words": 2, "permutations": 128, "jaccard": 0.8},
-        "decontaminate": {"ngram_characters": 8, "containment": 0.6, "extra_sets": []},
+        "decontaminate": {"containment": 0.6, "extra_sets": []},
         "validation_fraction": 0.0,
         "calibration_rows": 4,
     }

@@ -16,7 +16,7 @@ from tasks.data.matching.normalization import NormalizedRow, normalized
 from tasks.data.matching.seeds import SeedIndex, Unit
 
 Chat = Callable[..., ChatRow]
-PARAMS = DecontaminateParams(ngram_characters=8, containment=0.6, extra_sets=[])
+PARAMS = DecontaminateParams(containment=0.6, extra_sets=[])
 FULL_WIDTH = {code - 0xFEE0: code for code in range(0xFF01, 0xFF5F)}
 
 CHOICE = EvalItem(
