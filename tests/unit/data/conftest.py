@@ -141,7 +141,7 @@ def project(tmp_path: Path, base: Path) -> DataProject:
     return build_project(tmp_path, base)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_project(base: Path) -> Callable[[Path], DataProject]:
     """The builder of a small project, for tests that need many."""
     return lambda root: build_project(root, base)
@@ -153,7 +153,7 @@ def chat() -> Callable[..., ChatRow]:
     return chat_row
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def alpaca_row() -> Callable[..., dict[str, Any]]:
     """The builder of one Alpaca row."""
     return alpaca

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl
 from tasks.core.manifest import write_manifest
 from tasks.core.settings import ValidateParams
+from tasks.data.expectations.frames import read_prepared
+from tasks.data.expectations.outcome import Outcome
 from tasks.data.expectations.profile import write_profile
+from tasks.data.expectations.suites import build_suites, run_suites
 from tasks.data.validate import validate
 
 PARAMS = ValidateParams.model_validate_json(
@@ -37,9 +42,14 @@ PARAMS = ValidateParams.model_validate_json(
 NUMBER = "13800138000"
 
 
-@pytest.fixture
-def ready(project: Any, alpaca_row: Callable[..., dict[str, Any]]) -> Any:
+@pytest.fixture(scope="module")
+def prepared_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    new_project: Callable[[Path], Any],
+    alpaca_row: Callable[..., dict[str, Any]],
+) -> Any:
     """A project with twelve prepared rows."""
+    project = new_project(tmp_path_factory.mktemp("ready"))
     rows = [
         alpaca_row(f"第{n}条：隐蔽时做什么？{'问' * n}", f"关窗并听广播，第{n}次。" + "答" * n, concept="sheltering")
         for n in range(12)
@@ -47,6 +57,13 @@ def ready(project: Any, alpaca_row: Callable[..., dict[str, Any]]) -> Any:
     project.write("rows.jsonl", rows)
     project.prepare()
     return project
+
+
+@pytest.fixture
+def ready(prepared_once: Any, tmp_path: Path) -> Any:
+    """A copy of the prepared project, to be spoilt."""
+    shutil.copytree(prepared_once.root, tmp_path / "project")
+    return replace(prepared_once, root=tmp_path / "project")
 
 
 def run(project: Any, params: ValidateParams = PARAMS, name: str = "validation") -> tuple[dict[str, Any], Path]:
@@ -142,13 +159,28 @@ FAULTS: dict[str, Callable[[Any], None]] = {
 }
 
 
+def judged(project: Any, name: str, params: ValidateParams = PARAMS) -> Outcome:
+    """Run the one suite that holds this expectation, which is quicker than the stage, and return its outcome."""
+    suites = build_suites(read_prepared(project.prepared), (), params)
+    [suite] = [suite for suite in suites if name in {rule.name for rule in suite.rules}]
+    return next(found for found in run_suites([suite], project.root / "data_docs") if found.name == name)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_planted_fault_breaks_its_expectation(ready: Any, name: str) -> None:
     FAULTS[name](ready)
-    with pytest.raises(DataContractError, match=f"critical {re.escape(name)}: ") as broken:
+    found = judged(ready, name)
+    assert (found.success, found.severity) == (False, "critical")
+
+
+def test_several_broken_expectations_are_one_refusal(ready: Any) -> None:
+    names = ("no_empty_turn", "language_known", "ledger_balances")
+    for name in names:
+        FAULTS[name](ready)
+    with pytest.raises(DataContractError) as broken:
         run(ready)
     assert broken.value.exit_code == 3
-    assert NUMBER not in str(broken.value)
+    assert all(f"critical {name}: " in broken.value.message for name in names)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +195,9 @@ def test_thresholds_come_from_the_parameters(ready: Any, name: str, values: dict
     copy = {"instruction": "第0条：隐蔽时做什么？", "output": "关窗并听广播，第0次。"}
     ready.write("bad.jsonl", [copy, "不是JSON"])
     ready.prepare()
-    with pytest.raises(DataContractError, match=f"critical {name}: ") as broken:
-        run(ready, with_values(**values))
-    assert str(next(iter(values.values()))) in broken.value.message
+    found = judged(ready, name, with_values(**values))
+    assert not found.success
+    assert str(next(iter(values.values()))) in found.words
 
 
 def test_a_failure_shows_three_masked_rows_and_keeps_the_data_docs(ready: Any) -> None:
