@@ -5,13 +5,14 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from tasks.cli.main import emit
 from tasks.core.errors import ConfigError
 from tasks.core.project import Project
+from tasks.core.settings import Format
 from tasks.core.stage import PREPARED
 
 WORKSPACE = "workspace"
@@ -70,6 +71,35 @@ def profile(file: Path, as_json: bool) -> None:
 
     written = write_profile(Project.here().root / PREPARED, file)
     emit(written, as_json=as_json, text=f"{file}: profile of {written['rows']} rows, lineage {written['lineage_id']}")
+
+
+@data.command()
+@click.option("--format", "name", required=True, type=click.Choice(get_args(Format)), help="What a row looks like.")
+@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--container", default="jsonl", show_default=True, type=click.Choice(["json", "jsonl", "parquet", "csv"]))
+@click.option("--gzip", "packed", is_flag=True, help="Compress the files.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def export(name: str, folder: Path, container: str, packed: bool, as_json: bool) -> None:
+    """Write the prepared rows in another format, with LLaMA-Factory's dataset_info.json beside them."""
+    from tasks.data.writing.export import export as write
+
+    found = write(Project.here().root / PREPARED, folder, name, container, packed)
+    lines = [f"{folder / file}: {found['rows'][split]} rows" for split, file in found["files"].items()]
+    left_out = {split: rows for split, rows in found["left_out"].items() if rows}
+    lines += [f"left out of {split}: {rows} rows with no room in {name}" for split, rows in left_out.items()]
+    emit(found, as_json=as_json, text="\n".join(lines))
+
+
+@data.command()
+@click.argument("pseudonym")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def reveal(pseudonym: str, as_json: bool) -> None:
+    """Tell which value a pseudonym stands for; needs TUNEGATE_PSEUDONYM_KEY."""
+    from tasks.data.privacy.pseudonyms import environment_key
+    from tasks.data.privacy.pseudonyms import reveal as answer
+
+    value = answer(pseudonym, environment_key())
+    emit({"pseudonym": pseudonym, "value": value}, as_json=as_json, text=value)
 
 
 def _prepared_at(revision: str, stack: ExitStack) -> Path:

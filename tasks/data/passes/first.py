@@ -57,6 +57,7 @@ class _Judged:
     detail: str = ""
     parsed: Parsed | None = None
     messages: tuple[Message, ...] = ()
+    tools: str | None = None
     rejected: str | None = None
     cleaned: Cleaned | None = None
     tokens: int = UNCOUNTED
@@ -98,7 +99,7 @@ class ChunkJudge:
                 raise raw.problem
             row.parsed = parse(raw.value, known_format, repair_mojibake=self._read.repair_mojibake)
             self._clean(row, row.parsed)
-            row.tokens = self._lengths.count_where_needed(row.messages, row.parsed.tools)
+            row.tokens = self._lengths.count_where_needed(row.messages, row.tools)
         except BadRowError as problem:
             if self._read.on_bad_row == "stop":
                 raise DataContractError(
@@ -117,11 +118,17 @@ class ChunkJudge:
         return row
 
     def _clean(self, row: _Judged, parsed: Parsed) -> None:
-        """Take personal data out of every text of a row, the rejected answer of a preference included."""
-        rejected = ({"role": "assistant", "content": parsed.rejected},) if parsed.rejected is not None else ()
-        row.cleaned = self._desensitizer.clean((*parsed.messages, *rejected))
+        """Take personal data out of every text of a row, its tools and a preference's rejected answer included."""
+        further = [text for text in (parsed.tools, parsed.rejected) if text is not None]
+        row.cleaned = self._desensitizer.clean(
+            (*parsed.messages, *({"role": "further", "content": t} for t in further))
+        )
         row.messages = row.cleaned.messages[: len(parsed.messages)]
-        row.rejected = row.cleaned.messages[-1]["content"] if rejected else None
+        texts = [message["content"] for message in row.cleaned.messages[len(parsed.messages) :]]
+        row.rejected = texts.pop() if parsed.rejected is not None else None
+        row.tools = texts.pop() if parsed.tools is not None else None
+        if row.tools != parsed.tools:
+            _require_json(row.tools)
 
     def _find_leaks(self, rows: list[_Judged], texts: list[NormalizedRow]) -> list[list[Hit]]:
         """Return the evaluation items in every row; rows that leave anyway are not searched."""
@@ -130,6 +137,14 @@ class ChunkJudge:
         for place, found in zip(places, self._finder.find([texts[place] for place in places]), strict=True):
             hits[place] = found
         return hits
+
+
+def _require_json(tools: str | None) -> None:
+    """Refuse tools in which a number was personal data: a mask in its place is no JSON."""
+    try:
+        orjson.loads(tools or "null")
+    except orjson.JSONDecodeError as error:
+        raise BadRowError("malformed_tool_call", "personal data stands in `tools` as a bare number") from error
 
 
 def _line(row: _Judged) -> bytes:
@@ -142,8 +157,8 @@ def _line(row: _Judged) -> bytes:
         "concept": row.parsed.concept,
         "messages": row.messages,
     }
-    if row.parsed.tools:
-        value["tools"] = row.parsed.tools
+    if row.tools:
+        value["tools"] = row.tools
     if row.rejected is not None:
         value["rejected"] = row.rejected
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)

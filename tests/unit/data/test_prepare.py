@@ -104,6 +104,20 @@ def test_nothing_is_left_between_the_passes(filled: Any) -> None:
     assert not list((filled.root / "scratch").iterdir())
 
 
+def test_personal_data_leaves_tools_and_rejected_answers_too(project: Any) -> None:
+    chat = [{"from": "human", "value": "呼叫值班。"}, {"from": "gpt", "value": "已呼叫。"}]
+    tools = [{"name": "call", "description": "号码13800138000"}]
+    project.write("tools.jsonl", [{"conversations": chat, "tools": json.dumps(tools, ensure_ascii=False)}])
+    number = [{"name": "call", "number": 13800138000}]
+    project.write("number.jsonl", [{"conversations": chat, "tools": json.dumps(number)}])
+    project.write("pairs.jsonl", [{"prompt": "找谁？", "chosen": "找值班员。", "rejected": "打13800138000找他。"}])
+    project.prepare()
+    rows = {row["source"][13:]: row for row in project.lines("train.jsonl")}
+    assert json.loads(rows["tools.jsonl"]["tools"])[0]["description"] == "号码[MOBILE]"
+    assert rows["pairs.jsonl"]["rejected"] == "打[MOBILE]找他。"
+    assert [e["reason"] for e in project.lines("ledger.jsonl") if "number" in e["source"]] == ["malformed_tool_call"]
+
+
 def test_rows_training_would_cut_are_dropped_with_their_tokens(project: Any, alpaca_row: Alpaca) -> None:
     project.write("rows.jsonl", [alpaca_row("短问题？", "短回答。"), alpaca_row("长问题？", "很长的回答。" * 60)])
     project.prepare(max_length_tokens=128)

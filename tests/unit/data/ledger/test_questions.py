@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from tasks.cli.data import data
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.data.ledger.questions import diff_ledgers, explain
+from tasks.data.privacy.pseudonyms import pseudonym
 
 MOBILE = "13800138000"
 
@@ -115,3 +116,15 @@ def test_diff_between_a_dvc_revision_and_the_workspace(made, monkeypatch, alpaca
     assert "1 rows added, 0 removed, 0 changed, 0 with another fate, 8 as before" in told
     with pytest.raises(ConfigError, match="revision v9"):
         run(made, monkeypatch, "diff", "v9")
+
+
+def test_export_and_reveal(made, monkeypatch, tmp_path):
+    told = run(made, monkeypatch, "export", "--format", "sharegpt", "--to", str(tmp_path / "out")).output
+    assert "train.jsonl: 5 rows" in told
+    assert json.loads((tmp_path / "out/dataset_info.json").read_text(encoding="utf-8"))
+    monkeypatch.setenv("TUNEGATE_PSEUDONYM_KEY", "ab" * 32)
+    label = pseudonym("mobile", MOBILE, bytes.fromhex("ab" * 32))
+    assert run(made, monkeypatch, "reveal", label).output.strip() == MOBILE
+    monkeypatch.delenv("TUNEGATE_PSEUDONYM_KEY")
+    with pytest.raises(ConfigError, match="TUNEGATE_PSEUDONYM_KEY"):
+        run(made, monkeypatch, "reveal", label)
