@@ -18,7 +18,8 @@ from tasks.data.privacy.surnames import COMPOUND, MIXED, NEVER, PURE, RARE, TIBE
 _FIRST = "".join(sorted(PURE | MIXED | RARE | {compound[0] for compound in COMPOUND.split("|")}))
 #: One character class first: the search then skips what is no surname without trying anything else there.
 _SURNAME = re.compile(rf"[{_FIRST}](?=[\u4e00-\u9fff](?<![{''.join(sorted(NEVER))}]))")
-_COMPOUND = re.compile(COMPOUND)
+_COMPOUNDS = frozenset(COMPOUND.split("|"))
+_COMPOUND_FIRST = frozenset(compound[0] for compound in _COMPOUNDS)
 _TITLE = "|".join(sorted(cues.TITLES, key=len, reverse=True))
 _TITLED = re.compile(rf"(?:{_TITLE})(?!们)")
 #: 张工, 李总: short forms of titles that end many other words.
@@ -31,15 +32,21 @@ _DOTS = "·•・‧"
 _FOREIGN = re.compile(rf"[{_SYLLABLES}]{{1,9}}(?:[{_DOTS}][{_SYLLABLES}]{{1,9}}){{1,3}}")
 #: What transliterations are written with; a dot between other words is a bullet or a title (卷一·总则).
 _TRANSLITERATION = frozenset(
-    "阿埃艾爱安奥巴柏班邦鲍贝本比彼宾波伯博布查茨达戴丹道德登邓迪蒂丁杜顿多厄恩尔法范菲费芬夫弗福盖冈戈哥格葛根古哈海汉豪赫亨胡华怀惠霍基吉加"
-    "贾杰捷金卡凯坎康柯科克肯库奎拉莱赖兰郎劳勒雷里丽利莉林琳列刘隆卢鲁路露伦罗洛马玛迈麦曼梅门蒙米密敏明莫默姆穆纳娜南内尼妮宁牛纽努诺欧帕潘佩"
-    "彭皮平泼普奇齐恰乔切琼丘热仁日荣茹儒瑞萨塞桑瑟森沙莎珊尚舍申什圣施史士舒朔丝斯松苏索塔泰坦汤唐特腾提田廷图托瓦万旺威韦维温文沃乌武西希锡夏"
-    "香肖谢辛欣休许雪雅亚延扬耶叶伊因英尤于约泽扎詹珍治朱兹祖佐芭蓓碧翠芙黛嘉洁莲玫琪茜薇雯娅伽喀咖买江次央卓旦增措木依合孜力素艾热买甫班白朗"
+    "阿埃艾爱安奥巴柏班邦鲍贝本比彼宾波伯博布查茨达戴丹道德登邓迪蒂丁杜顿多厄恩尔法范菲费芬夫弗福盖冈戈哥格"
+    "葛根古哈海汉豪赫亨胡华怀惠霍基吉加"
+    "贾杰捷金卡凯坎康柯科克肯库奎拉莱赖兰郎劳勒雷里丽利莉林琳列刘隆卢鲁路露伦罗洛马玛迈麦曼梅门蒙米密敏明莫"
+    "默姆穆纳娜南内尼妮宁牛纽努诺欧帕潘佩"
+    "彭皮平泼普奇齐恰乔切琼丘热仁日荣茹儒瑞萨塞桑瑟森沙莎珊尚舍申什圣施史士舒朔丝斯松苏索塔泰坦汤唐特腾提田"
+    "廷图托瓦万旺威韦维温文沃乌武西希锡夏"
+    "香肖谢辛欣休许雪雅亚延扬耶叶伊因英尤于约泽扎詹珍治朱兹祖佐芭蓓碧翠芙黛嘉洁莲玫琪茜薇雯娅伽喀咖买江次央"
+    "卓旦增措木依合孜力素艾热买甫班白朗"
     "吾娃参迦济翰逊詹摩弥庞烈顺谟铎缪谬让巧蕾萝莘菈瑙尧蒙狄俄泊蕾圭穷勃塔朵丘陀庇贡噶珠曲培吾且木努依提库尔"
 )
 #: Characters of transliterations that Chinese given names avoid: 史密斯 is not Shi Misi.
 _FOREIGN_GIVEN = frozenset("斯尔特克罗兹塔拉姆夫莱迪萨耶伯莫尼茨勒蒂帕卡巴玛厄瑟塞逊顿")
-_TIBETAN = re.compile(rf"(?:{TIBETAN}){{2}}")
+_TIBETAN_PARTS = frozenset(TIBETAN.split("|"))
+_TIBETAN_FIRST, _TIBETAN_SECOND = ("".join(sorted({part[place] for part in _TIBETAN_PARTS})) for place in (0, 1))
+_TIBETAN = re.compile(rf"[{_TIBETAN_FIRST}][{_TIBETAN_SECOND}](?=[{_TIBETAN_FIRST}][{_TIBETAN_SECOND}])")
 
 _COMPOUND_POINTS, _UNLISTED_POINTS, _FOREIGN_POINTS = 4.0, -0.5, -2.0
 _STRONG_CUE, _LISTED_CUE, _FIELD_CUE, _WEAK_CUE, _COUNTED = 4.0, 2.5, 2.0, 1.0, -3.0
@@ -62,29 +69,33 @@ def find_chinese_names(plain: str) -> Iterator[Span]:
         start = match.start()
         if start < position or plain[start : start + 3] in known:
             continue
-        if (
-            is_public(plain[start : start + 2])
-            or is_public(plain[start : start + 3])
-            or is_public(plain[start : start + 4])
-        ):
-            position = start + 2
+        end = _best_end(plain, start, start + _surname_length(plain, start))
+        if not end or _is_transliteration(plain, start, end):
             continue
-        given = start + 2 if _COMPOUND.match(plain, start) else start + 1
-        end = _best_end(plain, start, given)
-        if end and not _is_transliteration(plain, start, end):
-            position = end
-            names.add(plain[start:end])
-            yield Span(start, end, "person_name")
+        position = end
+        if any(is_public(plain[start : start + length]) for length in (2, 3, 4)):
+            continue
+        names.add(plain[start:end])
+        yield Span(start, end, "person_name")
     yield from _mentioned_again(plain, names)
     yield from _surnames_with_title(plain)
+
+
+def _surname_length(plain: str, start: int) -> int:
+    """Return how many characters the surname at `start` has; 0 where there is none."""
+    if plain[start] in _COMPOUND_FIRST:
+        for length in (4, 3, 2):
+            if plain[start : start + length] in _COMPOUNDS:
+                return length
+    return 1 if plain[start] in _SURNAME_POINTS else 0
 
 
 def _best_end(plain: str, start: int, given: int) -> int:
     """Return where the best name ends whose surname is `plain[start:given]`, or 0 where there is none."""
     points, known = given_points(), words()
     first, second = plain[given : given + 1], plain[given + 1 : given + 2]
-    surname = _COMPOUND_POINTS if given - start == 2 else _SURNAME_POINTS.get(plain[start], 0.0)
-    if first + second in cues.STRONG_AFTER:
+    surname = _SURNAME_POINTS[plain[start]] if given - start == 1 else _COMPOUND_POINTS
+    if given == start or first + second in cues.STRONG_AFTER:
         return 0
     base = surname + points.get(first, _UNLISTED_POINTS)
     base += _WORD_AT_START if plain[given - 1 : given + 1] in known else 0.0
@@ -98,7 +109,7 @@ def _best_end(plain: str, start: int, given: int) -> int:
             alone += _WORD_WITHIN
         before = _before(plain, start) if before is None else before
         surplus = alone + before + _after(plain, stop) - _LEAST[length]
-        if surplus > best or not end and surplus == best:
+        if surplus > best or (not end and surplus == best):
             best, end = surplus, stop
     return end
 
@@ -173,7 +184,7 @@ def _surnames_with_title(plain: str) -> Iterator[Span]:
 
 def _surname_before(plain: str, end: int) -> int:
     """Return where the surname that ends at `end` begins; `end` itself where there is none."""
-    if _COMPOUND.fullmatch(plain[max(0, end - 2) : end]):
+    if end >= 2 and plain[end - 2 : end] in _COMPOUNDS:
         return end - 2
     return end - 1 if end and (plain[end - 1] in PURE or plain[end - 1] in MIXED) else end
 
@@ -195,7 +206,9 @@ def _is_transliteration(plain: str, start: int, end: int) -> bool:
 def _without_surname(plain: str) -> Iterator[Span]:
     """Yield transliterated and Tibetan names: 约翰·史密斯, 阿不都·热合曼, 扎西平措."""
     for match in _TIBETAN.finditer(plain):
-        yield Span(match.start(), match.end(), "person_name")
+        start, end = match.span()
+        if plain[start:end] in _TIBETAN_PARTS and plain[end : end + 2] in _TIBETAN_PARTS:
+            yield Span(start, end + 2, "person_name")
     if not any(dot in plain for dot in _DOTS):
         return
     for match in _FOREIGN.finditer(plain):

@@ -4,13 +4,18 @@ import re
 from collections.abc import Iterator
 
 from tasks.data.privacy.spans import Span
+from tasks.data.privacy.wordlists import word_set
 
 _STREET_WORD = (
-    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Way|Place|Pl|Square|Sq|Close|Crescent|Terrace|Parkway|Pkwy"
+    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Way|Place|Pl|Square|Sq"
+    r"|Close|Crescent|Terrace|Parkway|Pkwy"
     r"|Highway|Hwy|Circle|Alley|Row|Grove|Gardens|Mews|Walk|Hill|Trail|Quay|Embankment)"
 )
 _SIDE = r"(?:North|South|East|West|NW|NE|SW|SE|N|S|E|W)"
-_UNIT = r"(?:(?:Apt|Apartment|Flat|Unit|Suite|Ste|Room|Rm|Building|Bldg|Block|Floor|House)\.?[ ]?#?[0-9A-Za-z-]{1,6}|#[ ]?[0-9A-Z]{1,5})"
+_UNIT = (
+    r"(?:(?:Apt|Apartment|Flat|Unit|Suite|Ste|Room|Rm|Building|Bldg|Block|Floor"
+    r"|House)\.?[ ]?#?[0-9A-Za-z-]{1,6}|#[ ]?[0-9A-Z]{1,5})"
+)
 _PLACE = r"(?![A-Z]{2}(?![A-Za-z]))[A-Z][A-Za-z'.-]+(?:[ ][A-Z][A-Za-z'.-]+){0,3}"
 _POSTCODE = r"(?:[0-9]{5,6}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]?[ ][0-9][A-Z]{2})(?![0-9A-Za-z])"
 _CITY = rf"(?:,[ ]{_PLACE}){{0,4}}(?:,?[ ][A-Z]{{2}}(?![A-Za-z]))?(?:,?[ ]{_POSTCODE})?"
@@ -27,9 +32,11 @@ _BOX = re.compile(
 )
 _UNITS_REACH = 40
 #: Drives, rows and courts of machines and tables.
-_THINGS = frozenset(
-    "control rod motor reactor coolant valve turbine shaft speed hard disk direct variable fuel safety data steam main pump feed gear servo drum"
-    " tube first second each every belt chain bit table matrix usb flash hot cold fast slow best only new full total standard".split()
+_THINGS = word_set(
+    "control rod motor reactor coolant valve turbine shaft speed hard disk direct variable fuel safety "
+    "data steam main pump feed gear servo drum"
+    " tube first second each every belt chain bit table matrix usb flash hot cold fast slow best only new "
+    "full total standard"
 )
 
 

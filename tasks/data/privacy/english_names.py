@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from tasks.data.privacy.lexicon import latin_given_names
 from tasks.data.privacy.public_names import is_public_latin
 from tasks.data.privacy.spans import COVER, Span
+from tasks.data.privacy.wordlists import word_set
 
 _TOKEN = r"[A-Z][A-Za-zà-öø-ÿ]*(?:['’][A-Z][A-Za-zà-öø-ÿ]+)?(?:-[A-Z]?[A-Za-zà-öø-ÿ]+)?"
 _PARTICLE = r"(?:van|von|de|der|den|da|di|la|le|bin|ibn|al|el|dos)"
@@ -19,49 +20,73 @@ _STOP = (
 _RUN = re.compile(rf"{_TOKEN}{_STOP}(?:[ ](?:{_PARTICLE}[ ]){{0,2}}{_TOKEN}{_STOP})+")
 _WORD = re.compile(rf"(?:{_PARTICLE}[ ])*{_TOKEN}")
 #: These make a person of whoever follows, one word or more.
-_TITLES = frozenset(
-    "mr mrs ms miss mister madam dr prof professor sir capt captain sgt sergeant nurse doctor lt lieutenant detective dame reverend rev".split()
+_TITLES = word_set(
+    "mr mrs ms miss mister madam dr prof professor sir capt captain sgt sergeant nurse doctor lt "
+    "lieutenant detective dame reverend rev"
 )
 _FIELD = re.compile(
-    r"(?:\b[Nn]ame is|(?:[Ff]ull|[Pp]atient|[Ee]mployee|[Cc]ustomer|[Uu]ser)(?:'s)? [Nn]ame:|\b[Cc]ontact(?: [Pp]erson)?:|\bATTN:?|\b[Aa]tt(?:ention|n):?|[Ss]igned(?: by)?:?|[Ss]ignature:|\b(?:[Pp]repared|[Rr]eviewed|[Aa]pproved"
-    r"|[Cc]hecked|[Rr]eported|[Ii]nspected|[Rr]ecorded|[Mm]easured|[Ww]itnessed|[Aa]uthori[sz]ed) by:?|\b[Cc]ardholder:?|\b[Aa]ccount [Hh]older:?|\b[Rr]ecipient:"
-    r"|\b[Pp]atient:?|\b[Aa]pplicant:?|\b[Ee]mployee:|\b[Ww]itness:|\b[Dd]river:|\b[Rr]egards,|\b[Ss]incerely,|\bDear|\bc/o|\b[Nn]ext of kin:?|\b[Ww]orker:?|\b[Pp]assenger:?"
-    r"|\b(?:[Ss]pouse|[Ww]ife|[Hh]usband|[Dd]aughter|[Ss]on|[Bb]rother|[Ss]ister|[Cc]olleague|[Nn]eighbou?r|[Ff]riend)|\b[Aa]uthor:)[ \n]{1,2}$"
+    r"(?:\b[Nn]ame is|(?:[Ff]ull|[Pp]atient|[Ee]mployee|[Cc]ustomer|[Uu]ser)(?:'s)? [Nn]ame:"
+    r"|\b[Cc]ontact(?: [Pp]erson)?:|\bATTN:?|\b[Aa]tt(?:ention|n):?|[Ss]igned(?: by)?:?|[Ss]ignature:"
+    r"|\b(?:[Pp]repared|[Rr]eviewed|[Aa]pproved"
+    r"|[Cc]hecked|[Rr]eported|[Ii]nspected|[Rr]ecorded|[Mm]easured|[Ww]itnessed|[Aa]uthori[sz]ed) by:?"
+    r"|\b[Cc]ardholder:?|\b[Aa]ccount [Hh]older:?|\b[Rr]ecipient:"
+    r"|\b[Pp]atient:?|\b[Aa]pplicant:?|\b[Ee]mployee:|\b[Ww]itness:|\b[Dd]river:|\b[Rr]egards,"
+    r"|\b[Ss]incerely,|\bDear|\bc/o|\b[Nn]ext of kin:?|\b[Ww]orker:?|\b[Pp]assenger:?"
+    r"|\b(?:[Ss]pouse|[Ww]ife|[Hh]usband|[Dd]aughter|[Ss]on|[Bb]rother|[Ss]ister|[Cc]olleague"
+    r"|[Nn]eighbou?r|[Ff]riend)|\b[Aa]uthor:)[ \n]{1,2}$"
 )
 _PERSON_AFTER = re.compile(r",? (?:who|whose|lives?|lived|was born|works|worked|is a \w+er|\(age|aged)\b")
 _FIELD_REACH = 24
 #: Capitalized words of something that is no person.
-_THINGS = frozenset(
-    "street road avenue lane drive university college institute school hospital island bay river county city airport station hall center"
-    " centre museum library park bridge theorem law effect equation constant method model distribution number test scale curve plot counter"
-    " day award prize foundation company inc ltd corporation corp laboratory lab reactor plant unit power nuclear data code act state"
-    " united national international north south east west new commission agency committee team group department ministry authority report"
-    " office system control room safety radiation emergency energy energies health water press house court church bank street times"
-    " and or the of in on at is was has for with to from an a your my our their his her its this that these those why how what when who"
-    " i ii iii iv version standard guide manual section chapter figure table monitor detector officer manager director engineer supervisor"
-    " january february march april may june july august september october november december monday tuesday wednesday thursday friday"
-    " saturday sunday street mountain valley lake sea ocean beach forest world war series show cup league club union party street".split()
+_THINGS = word_set(
+    "street road avenue lane drive university college institute school hospital island bay river county "
+    "city airport station hall center"
+    " centre museum library park bridge theorem law effect equation constant method model distribution "
+    "number test scale curve plot counter"
+    " day award prize foundation company inc ltd corporation corp laboratory lab reactor plant unit power "
+    "nuclear data code act state"
+    " united national international north south east west new commission agency committee team group "
+    "department ministry authority report"
+    " office system control room safety radiation emergency energy energies health water press house "
+    "court church bank street times"
+    " and or the of in on at is was has for with to from an a your my our their his her its this that "
+    "these those why how what when who"
+    " i ii iii iv version standard guide manual section chapter figure table monitor detector officer "
+    "manager director engineer supervisor"
+    " january february march april may june july august september october november december monday "
+    "tuesday wednesday thursday friday"
+    " saturday sunday street mountain valley lake sea ocean beach forest world war series show cup league "
+    "club union party street"
 )
 _INITIAL = r"(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])"
-_FINAL = r"(?:iang|iong|uang|ang|eng|ing|ong|ian|iao|uai|uan|ai|an|ao|ei|en|er|ia|ie|in|iu|ou|ua|ue|ui|un|uo|a|e|i|o|u|v|ü|üe)"
+_FINAL = (
+    r"(?:iang|iong|uang|ang|eng|ing|ong|ian|iao|uai|uan|ai|an|ao|ei|en|er|ia|ie|in|iu|ou|ua|ue|ui|un|uo|a"
+    r"|e|i|o|u|v|ü|üe)"
+)
 _SYLLABLES = re.compile(rf"(?:{_INITIAL}{_FINAL}|ai|an|ang|ao|en|er|ou|e){{1,2}}")
-_PINYIN_SURNAMES = frozenset(
-    "wang li zhang liu chen yang zhao huang zhou wu xu sun hu zhu gao lin he guo ma luo liang song zheng xie han tang feng yu dong xiao"
-    " cheng cao yuan deng fu shen zeng peng lv lu su jiang cai jia ding wei xue ye yan pan du dai xia zhong tian ren fan fang shi yao"
-    " tan liao zou xiong jin hao kong bai cui kang mao qiu qin gu hou shao meng long wan duan lei qian yin yi chang qiao lai gong wen"
-    " ouyang sima zhuge shangguan tao hong qi mo ni ge yue qu jiao".split()
+_PINYIN_SURNAMES = word_set(
+    "wang li zhang liu chen yang zhao huang zhou wu xu sun hu zhu gao lin he guo ma luo liang song zheng "
+    "xie han tang feng yu dong xiao"
+    " cheng cao yuan deng fu shen zeng peng lv lu su jiang cai jia ding wei xue ye yan pan du dai xia "
+    "zhong tian ren fan fang shi yao"
+    " tan liao zou xiong jin hao kong bai cui kang mao qiu qin gu hou shao meng long wan duan lei qian "
+    "yin yi chang qiao lai gong wen"
+    " ouyang sima zhuge shangguan tao hong qi mo ni ge yue qu jiao"
 )
 #: Surnames in pinyin that are English words: only a given name of two syllables makes them one.
-_WORDLIKE_SURNAMES = frozenset(
-    "he long song sun pan tan fan fang yi shi ding tang lei lai mo du ye gong can china".split()
-)
-_NO_PINYIN = frozenset(
-    "range change danger machine ranger chance gang hang men ten pen den fan ban can man pan tan ran sun fun gun run sang she he me we be to"
-    " do no so go in on an a lie die tie pie mine fine line wine nine shine one china wan bang song long tong ding ping king bin din fin gin"
-    " pin sin tin win hen yen zen beijing shanghai nanjing tianjin chongqing hainan hunan henan hebei yunnan taiwan taishan guangdong guangxi"
-    " shandong shanxi shaanxi fujian anhui gansu guizhou sichuan jiangsu jiangxi zhejiang hubei liaoning jilin xinjiang ningxia qinghai hangzhou"
-    " suzhou wuhan shenzhen guangzhou dayawan qinshan ningde tianwan haiyang sanmen tone bone pine dine dance lance time same name game come"
-    " home some more here there where were lake like make take wine women panel bandage engage manage change he she".split()
+_WORDLIKE_SURNAMES = word_set("he long song sun pan tan fan fang yi shi ding tang lei lai mo du ye gong can china")
+_NO_PINYIN = word_set(
+    "range change danger machine ranger chance gang hang men ten pen den fan ban can man pan tan ran sun "
+    "fun gun run sang she he me we be to"
+    " do no so go in on an a lie die tie pie mine fine line wine nine shine one china wan bang song long "
+    "tong ding ping king bin din fin gin"
+    " pin sin tin win hen yen zen beijing shanghai nanjing tianjin chongqing hainan hunan henan hebei "
+    "yunnan taiwan taishan guangdong guangxi"
+    " shandong shanxi shaanxi fujian anhui gansu guizhou sichuan jiangsu jiangxi zhejiang hubei liaoning "
+    "jilin xinjiang ningxia qinghai hangzhou"
+    " suzhou wuhan shenzhen guangzhou dayawan qinshan ningde tianwan haiyang sanmen tone bone pine dine "
+    "dance lance time same name game come"
+    " home some more here there where were lake like make take wine women panel bandage engage manage change he she"
 )
 
 

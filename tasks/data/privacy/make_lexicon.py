@@ -13,51 +13,86 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.privacy.surnames import GIVEN, MIXED, PURE, RARE
+from tasks.data.privacy.wordlists import word_list, word_set
 
 OUTPUT = Path(__file__).parent / "lexicon.json"
 _LEAST_FREQUENCY, _LEAST_FREQUENCY_OF_THREE = 60, 20
 #: The dictionary calls many words names (文明, 温泉); so frequent ones are words unless they begin with a pure surname.
 _LEAST_FREQUENCY_OF_NAME = 150
-_TAKEN_FOR_NAMES = (
-    "陈述 陈列 陈设 陈旧 祝贺 祝福 胡说 胡闹 胡乱 张开 张贴 张嘴 张口 张扬 张罗 张望 张力 张狂 张家 顾问 顾客 顾忌 顾及 余晖 余波 余生 余光 雷达 雷霆 雷声 雷电 卢布 陆军 陆续 陆地 谢谢 谢恩 王朝 王宫 王子 王爷 王国"
-    " 徐徐 刘海 杨柳 杨树 杨梅 宋代 宋朝 唐代 唐朝 汪洋 王水 金刚石 白云石 罗列 范文 蒋家 赵家 李家 刘家 王家 孙女 曾祖 董事 熊猫 熊掌 段落 毕竟 戴上 潘多 苗木 丁香 余下 余数 余额 秦代 秦朝 秦川 魏晋 吴越 韩国"
-    " 许可 谭家 郭家 梁木 胡杨 胡椒 胡同 薛定 庞大 凌晨 凌空 曹家 熊熊 贺卡 贺岁 倪虹 焦点 焦急 苏醒 苏打 沈静 卓越 崔巍 范式 范本 莎士 宋体 谢意 谢绝"
-).split()
+_TAKEN_FOR_NAMES = word_list(
+    "陈述 陈列 陈设 陈旧 祝贺 祝福 胡说 胡闹 胡乱 张开 张贴 张嘴 张口 张扬 张罗 张望 张力 张狂 张家 顾问 顾"
+    "客 顾忌 顾及 余晖 余波 余生 余光 雷达 雷霆 雷声 雷电 卢布 陆军 陆续 陆地 谢谢 谢恩 王朝 王宫 王子 王爷"
+    " 王国"
+    " 徐徐 刘海 杨柳 杨树 杨梅 宋代 宋朝 唐代 唐朝 汪洋 王水 金刚石 白云石 罗列 范文 蒋家 赵家 李家 刘家 王"
+    "家 孙女 曾祖 董事 熊猫 熊掌 段落 毕竟 戴上 潘多 苗木 丁香 余下 余数 余额 秦代 秦朝 秦川 魏晋 吴越 韩国"
+    ""
+    " 许可 谭家 郭家 梁木 胡杨 胡椒 胡同 薛定 庞大 凌晨 凌空 曹家 熊熊 贺卡 贺岁 倪虹 焦点 焦急 苏醒 苏打 "
+    "沈静 卓越 崔巍 范式 范本 莎士 宋体 谢意 谢绝 朴素 朴实 贺信 涂成 涂层 曾经 单击 高纤 欧冠 欧芹 欧元 欧"
+    "美 罗汉 秦岭 范德 伊斯 卢旺 朴质 余量 余热 余震 金属 高温 高压 高能 高速 石墨 石灰 成像 成分 方法 方向"
+    " 方程 温控 温升 温差 江河 安定 安装 安保 安防 常见 常温 常压 常态 关联 关节 任务 任意 任何 何时 何种 "
+    "水池 白天 夏天 马路 马达 车辆 车队 连续 连接 连锁 符合 符号 乐观 于是 于此 单一 单元 单位 路径 路由 包"
+    "容 包括"
+)
 _NAMES = ("nr", "nrt", "nrfg")
 _SURNAMES = PURE | MIXED | RARE
 #: A given-name character in fewer words than the first is scarce, in as many as the second ordinary.
 _SCARCE, _ORDINARY = 8, 25
 _MEN, _WOMEN = 1000, 1800
 #: Given names that are English words, months, virtues, places or ranks: they head too many other phrases.
-_WORDS = frozenset(
-    "april may june august summer dawn hope faith joy rose lily daisy violet iris ivy holly olive ginger pearl ruby jade crystal amber sandy"
-    " sky star melody harmony precious mercedes paris florence victoria virginia georgia carolina savannah madison sydney chelsea london"
-    " dallas austin houston denver jackson lincoln washington cleveland orlando santiago san jordan israel chad kenya china india america"
-    " asia royal major king prince earl duke baron noble long young rich frank gene max miles dale glen cliff rocky sunny sterling grant"
-    " chance chase hunter mason porter marshall price art guy buddy junior son forest clay reed rusty dusty buck drew pat rob wade lance"
-    " pierce sage angel jesus christian cruz see an so in do my me will page love charity patience constance prudence candy cherry honey"
-    " destiny heaven misty stormy star mark bill jack ray rex roman norman francis lane heath dean beau ace general bishop abbey"
-    " golden silver happy merry gay free early true white brown green black gray laurel hazel fern flora myrtle alba luna mars sol"
-    " mercy justice liberty genesis eden trinity essence case cole ford winter autumn spring sierra dakota montana cheyenne nevada"
-    " alexandria magnolia columbus milan vienna geneva cuba jersey bo le lo tai man ona so the van von ola else ray dario lean"
-    " basil berry brain brooks chi coral don era marvel meta numbers princess raven sang santa soon sun alta barb bud burl coy elba fawn gale"
-    " hong hung lacy lon mai nova opal ora reta rico roma sal scot sol sue tad tera tory trey una vita ward zona delta gamma alpha kelvin"
-    " electra sunday monday season berlin persia odessa cairo carmel marina domino easter carbon sharp stone temple garnet coral ivory cinnamon"
-    " saffron clementine lavender valentine christmas noel magic wisdom honor honour valor tuesday friday wednesday thursday saturday january"
-    " pilar santos cristal queen lady lord reatha blossom birdie dove robin lark echo fortune future eve arc bell belle luz sang ming hang".split()
+_WORDS = word_set(
+    "april may june august summer dawn hope faith joy rose lily daisy violet iris ivy holly olive ginger "
+    "pearl ruby jade crystal amber sandy"
+    " sky star melody harmony precious mercedes paris florence victoria virginia georgia carolina "
+    "savannah madison sydney chelsea london"
+    " dallas austin houston denver jackson lincoln washington cleveland orlando santiago san jordan "
+    "israel chad kenya china india america"
+    " asia royal major king prince earl duke baron noble long young rich frank gene max miles dale glen "
+    "cliff rocky sunny sterling grant"
+    " chance chase hunter mason porter marshall price art guy buddy junior son forest clay reed rusty "
+    "dusty buck drew pat rob wade lance"
+    " pierce sage angel jesus christian cruz see an so in do my me will page love charity patience "
+    "constance prudence candy cherry honey"
+    " destiny heaven misty stormy star mark bill jack ray rex roman norman francis lane heath dean beau "
+    "ace general bishop abbey"
+    " golden silver happy merry gay free early true white brown green black gray laurel hazel fern flora "
+    "myrtle alba luna mars sol"
+    " mercy justice liberty genesis eden trinity essence case cole ford winter autumn spring sierra "
+    "dakota montana cheyenne nevada"
+    " alexandria magnolia columbus milan vienna geneva cuba jersey bo le lo tai man ona so the van von "
+    "ola else ray dario lean"
+    " basil berry brain brooks chi coral don era marvel meta numbers princess raven sang santa soon sun "
+    "alta barb bud burl coy elba fawn gale"
+    " hong hung lacy lon mai nova opal ora reta rico roma sal scot sol sue tad tera tory trey una vita "
+    "ward zona delta gamma alpha kelvin"
+    " electra sunday monday season berlin persia odessa cairo carmel marina domino easter carbon sharp "
+    "stone temple garnet coral ivory cinnamon"
+    " saffron clementine lavender valentine christmas noel magic wisdom honor honour valor tuesday friday "
+    "wednesday thursday saturday january"
+    " pilar santos cristal queen lady lord reatha blossom birdie dove robin lark echo fortune future eve "
+    "arc bell belle luz sang ming hang"
 )
 #: Given names of the world that the census of one country has few of.
-_WORLD = frozenset(
-    "hiroshi kenji yuki akira takeshi kenta haruka sakura naoko satoshi kazuo masako yoko emiko jun minho jisoo seojun anil sanjay deepak"
-    " sunil rajesh suresh amit rahul arjun vikram ananya kavita lakshmi meera neha nisha pooja priya ravi rohan sunita vijay ahmed omar hassan"
-    " ibrahim yusuf khalid leila nadia fatima aisha mohamed muhammad mahmoud mustafa tariq zainab yasmin karim rashid sergei dmitri vladimir"
-    " nikolai alexei andrei boris igor mikhail oleg yuri anastasia ekaterina irina natalia olga svetlana tatiana lars sven bjorn erik ingrid astrid"
-    " anders magnus henrik jurgen klaus dieter hans wolfgang heinrich gunther ulrich stefan matthias greta liesel pierre jacques francois"
-    " jean-luc antoine mathieu celine amelie chloe sylvie giovanni giuseppe luca matteo marco paolo francesca giulia chiara alessandro lorenzo"
-    " javier alejandro joaquin ignacio mateo xiomara guillermo sofia lucia paulo joao thiago luiz rafael chukwu amara kwame kofi ngozi"
-    " oluwaseun abebe tariku siobhan niamh aoife ciaran liam declan eoin callum hamish fiona gareth rhys bronwyn imogen harriet freya elsie"
-    " poppy alfie archie freddie nigel rupert clive geoffrey hugh giles piotr pawel agnieszka katarzyna jakub zofia milos goran dragan"
-    " ivana mei ling siti nurul budi dewi thanh nguyen linh marek tomas lukas ondrej aleksandr elif mehmet ayse emre leyla".split()
+_WORLD = word_set(
+    "hiroshi kenji yuki akira takeshi kenta haruka sakura naoko satoshi kazuo masako yoko emiko jun minho "
+    "jisoo seojun anil sanjay deepak"
+    " sunil rajesh suresh amit rahul arjun vikram ananya kavita lakshmi meera neha nisha pooja priya ravi "
+    "rohan sunita vijay ahmed omar hassan"
+    " ibrahim yusuf khalid leila nadia fatima aisha mohamed muhammad mahmoud mustafa tariq zainab yasmin "
+    "karim rashid sergei dmitri vladimir"
+    " nikolai alexei andrei boris igor mikhail oleg yuri anastasia ekaterina irina natalia olga svetlana "
+    "tatiana lars sven bjorn erik ingrid astrid"
+    " anders magnus henrik jurgen klaus dieter hans wolfgang heinrich gunther ulrich stefan matthias "
+    "greta liesel pierre jacques francois"
+    " jean-luc antoine mathieu celine amelie chloe sylvie giovanni giuseppe luca matteo marco paolo "
+    "francesca giulia chiara alessandro lorenzo"
+    " javier alejandro joaquin ignacio mateo xiomara guillermo sofia lucia paulo joao thiago luiz rafael "
+    "chukwu amara kwame kofi ngozi"
+    " oluwaseun abebe tariku siobhan niamh aoife ciaran liam declan eoin callum hamish fiona gareth rhys "
+    "bronwyn imogen harriet freya elsie"
+    " poppy alfie archie freddie nigel rupert clive geoffrey hugh giles piotr pawel agnieszka katarzyna "
+    "jakub zofia milos goran dragan"
+    " ivana mei ling siti nurul budi dewi thanh nguyen linh marek tomas lukas ondrej aleksandr elif "
+    "mehmet ayse emre leyla"
 )
 
 

@@ -1,36 +1,62 @@
 """People of history, science and public life: their names are knowledge, not personal data."""
 
-_CHINESE = frozenset(
-    "毛泽东 周恩来 朱德 邓小平 江泽民 胡锦涛 习近平 李克强 温家宝 李鹏 刘少奇 陈云 叶剑英 彭德怀 林彪 贺龙 陈毅 聂荣臻 徐向前 罗荣桓 刘伯承 宋庆龄 孙中山 孙文"
-    " 蒋介石 蒋经国 李大钊 陈独秀 瞿秋白 鲁迅 周树人 胡适 蔡元培 梁启超 康有为 谭嗣同 李鸿章 曾国藩 左宗棠 张之洞 林则徐 魏源 严复 洪秀全 袁世凯 张学良 杨虎城 黄兴 宋教仁"
-    " 孔子 孟子 荀子 老子 庄子 墨子 韩非子 孙子 韩非 李斯 商鞅 吴起 孙膑 孙武 屈原 秦始皇 刘邦 项羽 韩信 张良 萧何 陈胜 吴广 刘彻 张骞 司马迁 司马光 司马懿 司马相如 班固 王莽 刘秀"
-    " 曹操 曹丕 曹植 刘备 孙权 关羽 张飞 赵云 诸葛亮 周瑜 吕布 黄忠 马超 陶渊明 王羲之 谢安 祖冲之 李世民 李渊 李隆基 武则天 魏征 杨贵妃 李白 杜甫 白居易 王维 孟浩然 李商隐 杜牧 韩愈"
-    " 柳宗元 刘禹锡 王勃 王昌龄 岑参 高适 贺知章 李贺 赵匡胤 王安石 欧阳修 苏轼 苏东坡 苏洵 苏辙 曾巩 李清照 辛弃疾 陆游 岳飞 文天祥 朱熹 程颢 程颐 陆九渊 张载 周敦颐 范仲淹 沈括 毕昇"
-    " 成吉思汗 忽必烈 朱元璋 朱棣 郑和 戚继光 张居正 王阳明 王守仁 李时珍 徐光启 宋应星 李自成 郑成功 吴三桂 顾炎武 黄宗羲 王夫之 康熙 雍正 乾隆 曹雪芹 吴承恩 施耐庵 罗贯中 蒲松龄 吴敬梓"
-    " 关汉卿 王实甫 汤显祖 唐寅 唐伯虎 郑板桥 张仲景 华佗 扁鹊 孙思邈 张衡 蔡伦 郭守敬 林黛玉 贾宝玉 薛宝钗 王熙凤 孙悟空 唐僧 宋江 武松 鲁智深 林冲 李逵 祥林嫂 孔乙己 白素贞 许仙 梁山伯 祝英台"
-    " 钱学森 邓稼先 钱三强 王淦昌 于敏 朱光亚 周光召 彭桓武 程开甲 陈能宽 郭永怀 赵九章 李四光 竺可桢 华罗庚 陈景润 陈省身 吴健雄 杨振宁 李政道 丁肇中 袁隆平 屠呦呦 吴孟超 钟南山 黄旭华 赵忠尧"
-    " 何泽慧 吴有训 严济慈 叶企孙 茅以升 侯德榜 童第周 詹天佑 梁思成 林徽因 钱伟长 钱钟书 杨绛 季羡林 陈寅恪 王国维 冯友兰 徐志摩 朱自清 郁达夫 郭沫若 茅盾 巴金 老舍 曹禺 冰心 沈从文 张爱玲 艾青"
-    " 莫言 余华 贾平凹 王蒙 金庸 古龙 梁实秋 林语堂 丰子恺 齐白石 徐悲鸿 张大千 梅兰芳 聂耳 冼星海 雷锋 焦裕禄 孔繁森 王进喜 时传祥 张思德 白求恩 刘胡兰 董存瑞 黄继光 邱少云 方志敏 杨靖宇 赵一曼"
-    " 姚明 刘翔 李娜 郎平 马云 马化腾 任正非 雷军 李彦宏 成龙 李小龙 周杰伦 杨利伟 景海鹏 王亚平 刘洋 屈原 陶行知 陈望道 恽代英 蔡和森 向警予 王选 吴文俊 孙家栋 南仁东 黄大年 罗阳 张桂梅 王昭君"
-    " 貂蝉 西施 杨玉环 梁红玉 花木兰 穆桂英 包拯 海瑞 狄仁杰 程咬金 秦琼 尉迟恭 杨家将 王明 张国焘 李立三 王稼祥 张闻天 任弼时 博古 项英 粟裕 叶挺 许光达 罗瑞卿 王树声 黄克诚 陈赓 谭政 萧劲光 张云逸"
-    " 徐海东 马克思 列宁 贝多芬 莫扎特 马可波罗 金日成 朴正熙 安重根".split()
+from tasks.data.privacy.wordlists import word_set
+
+_CHINESE = word_set(
+    "毛泽东 周恩来 朱德 邓小平 江泽民 胡锦涛 习近平 李克强 温家宝 李鹏 刘少奇 陈云 叶剑英 彭德怀 林彪 贺龙"
+    " 陈毅 聂荣臻 徐向前 罗荣桓 刘伯承 宋庆龄 孙中山 孙文"
+    " 蒋介石 蒋经国 李大钊 陈独秀 瞿秋白 鲁迅 周树人 胡适 蔡元培 梁启超 康有为 谭嗣同 李鸿章 曾国藩 左宗棠"
+    " 张之洞 林则徐 魏源 严复 洪秀全 袁世凯 张学良 杨虎城 黄兴 宋教仁"
+    " 孔子 孟子 荀子 老子 庄子 墨子 韩非子 孙子 韩非 李斯 商鞅 吴起 孙膑 孙武 屈原 秦始皇 刘邦 项羽 韩信 张"
+    "良 萧何 陈胜 吴广 刘彻 张骞 司马迁 司马光 司马懿 司马相如 班固 王莽 刘秀"
+    " 曹操 曹丕 曹植 刘备 孙权 关羽 张飞 赵云 诸葛亮 周瑜 吕布 黄忠 马超 陶渊明 王羲之 谢安 祖冲之 李世民 "
+    "李渊 李隆基 武则天 魏征 杨贵妃 李白 杜甫 白居易 王维 孟浩然 李商隐 杜牧 韩愈"
+    " 柳宗元 刘禹锡 王勃 王昌龄 岑参 高适 贺知章 李贺 赵匡胤 王安石 欧阳修 苏轼 苏东坡 苏洵 苏辙 曾巩 李清"
+    "照 辛弃疾 陆游 岳飞 文天祥 朱熹 程颢 程颐 陆九渊 张载 周敦颐 范仲淹 沈括 毕昇"
+    " 成吉思汗 忽必烈 朱元璋 朱棣 郑和 戚继光 张居正 王阳明 王守仁 李时珍 徐光启 宋应星 李自成 郑成功 吴三"
+    "桂 顾炎武 黄宗羲 王夫之 康熙 雍正 乾隆 曹雪芹 吴承恩 施耐庵 罗贯中 蒲松龄 吴敬梓"
+    " 关汉卿 王实甫 汤显祖 唐寅 唐伯虎 郑板桥 张仲景 华佗 扁鹊 孙思邈 张衡 蔡伦 郭守敬 林黛玉 贾宝玉 薛宝钗"
+    " 王熙凤 孙悟空 唐僧 宋江 武松 鲁智深 林冲 李逵 祥林嫂 孔乙己 白素贞 许仙 梁山伯 祝英台"
+    " 钱学森 邓稼先 钱三强 王淦昌 于敏 朱光亚 周光召 彭桓武 程开甲 陈能宽 郭永怀 赵九章 李四光 竺可桢 华罗"
+    "庚 陈景润 陈省身 吴健雄 杨振宁 李政道 丁肇中 袁隆平 屠呦呦 吴孟超 钟南山 黄旭华 赵忠尧"
+    " 何泽慧 吴有训 严济慈 叶企孙 茅以升 侯德榜 童第周 詹天佑 梁思成 林徽因 钱伟长 钱钟书 杨绛 季羡林 陈寅"
+    "恪 王国维 冯友兰 徐志摩 朱自清 郁达夫 郭沫若 茅盾 巴金 老舍 曹禺 冰心 沈从文 张爱玲 艾青"
+    " 莫言 余华 贾平凹 王蒙 金庸 古龙 梁实秋 林语堂 丰子恺 齐白石 徐悲鸿 张大千 梅兰芳 聂耳 冼星海 雷锋 焦"
+    "裕禄 孔繁森 王进喜 时传祥 张思德 白求恩 刘胡兰 董存瑞 黄继光 邱少云 方志敏 杨靖宇 赵一曼"
+    " 姚明 刘翔 李娜 郎平 马云 马化腾 任正非 雷军 李彦宏 成龙 李小龙 周杰伦 杨利伟 景海鹏 王亚平 刘洋 屈原"
+    " 陶行知 陈望道 恽代英 蔡和森 向警予 王选 吴文俊 孙家栋 南仁东 黄大年 罗阳 张桂梅 王昭君"
+    " 貂蝉 西施 杨玉环 梁红玉 花木兰 穆桂英 包拯 海瑞 狄仁杰 程咬金 秦琼 尉迟恭 杨家将 王明 张国焘 李立三 "
+    "王稼祥 张闻天 任弼时 博古 项英 粟裕 叶挺 许光达 罗瑞卿 王树声 黄克诚 陈赓 谭政 萧劲光 张云逸"
+    " 徐海东 马克思 列宁 贝多芬 莫扎特 马可波罗 金日成 朴正熙 安重根"
 ) - {"李娜", "刘洋", "王明"}  # as common as they are famous
 
 #: Second halves of transliterated names whose first halves do not matter: 玛丽·居里.
-_FOREIGN = frozenset(
-    "居里 爱因斯坦 牛顿 贝克勒尔 卢瑟福 玻尔 费米 希沃特 戈瑞 伦琴 奥本海默 薛定谔 海森堡 普朗克 狄拉克 泡利 查德威克 哈恩 迈特纳 麦克斯韦 法拉第 伽利略 开普勒 哥白尼 达尔文 孟德尔 门捷列夫 拉瓦锡 道尔顿"
-    " 马克思 恩格斯 列宁 斯大林 赫鲁晓夫 戈尔巴乔夫 普京 华盛顿 林肯 罗斯福 杜鲁门 丘吉尔 拿破仑 希特勒 莎士比亚 托尔斯泰 高尔基 雨果 巴尔扎克 歌德 泰戈尔 海明威 贝多芬 莫扎特 巴赫 达芬奇 毕加索 梵高 康德 黑格尔"
-    " 尼采 柏拉图 亚里士多德 苏格拉底 弗洛伊德 图灵 香农 霍金 费曼 诺贝尔 爱迪生 特斯拉 瓦特 贝尔 马斯克 盖茨 乔布斯 特朗普 奥巴马 拜登 克林顿 布什 肯尼迪 曼德拉 甘地 哥伦布 麦哲伦 凯恩斯 斯密 李嘉图 韦伯 杜威"
-    " 卓别林 梅西 罗纳尔多 贝克汉姆 乔丹 安徒生 格林 狄更斯 简奥斯汀 奥斯汀 波特 罗琳 契诃夫 普希金 果戈里 屠格涅夫 陀思妥耶夫斯基 卡夫卡 加缪 萨特 卢梭 伏尔泰 孟德斯鸠 洛克 霍布斯 培根 笛卡尔 莱布尼茨".split()
+_FOREIGN = word_set(
+    "居里 爱因斯坦 牛顿 贝克勒尔 卢瑟福 玻尔 费米 希沃特 戈瑞 伦琴 奥本海默 薛定谔 海森堡 普朗克 狄拉克 泡"
+    "利 查德威克 哈恩 迈特纳 麦克斯韦 法拉第 伽利略 开普勒 哥白尼 达尔文 孟德尔 门捷列夫 拉瓦锡 道尔顿"
+    " 马克思 恩格斯 列宁 斯大林 赫鲁晓夫 戈尔巴乔夫 普京 华盛顿 林肯 罗斯福 杜鲁门 丘吉尔 拿破仑 希特勒 莎"
+    "士比亚 托尔斯泰 高尔基 雨果 巴尔扎克 歌德 泰戈尔 海明威 贝多芬 莫扎特 巴赫 达芬奇 毕加索 梵高 康德 黑"
+    "格尔"
+    " 尼采 柏拉图 亚里士多德 苏格拉底 弗洛伊德 图灵 香农 霍金 费曼 诺贝尔 爱迪生 特斯拉 瓦特 贝尔 马斯克 盖"
+    "茨 乔布斯 特朗普 奥巴马 拜登 克林顿 布什 肯尼迪 曼德拉 甘地 哥伦布 麦哲伦 凯恩斯 斯密 李嘉图 韦伯 杜威"
+    ""
+    " 卓别林 梅西 罗纳尔多 贝克汉姆 乔丹 安徒生 格林 狄更斯 简奥斯汀 奥斯汀 波特 罗琳 契诃夫 普希金 果戈里"
+    " 屠格涅夫 陀思妥耶夫斯基 卡夫卡 加缪 萨特 卢梭 伏尔泰 孟德斯鸠 洛克 霍布斯 培根 笛卡尔 莱布尼茨"
 )
-_LATIN = frozenset(
-    "curie carlo einstein newton becquerel rutherford bohr fermi sievert gray roentgen röntgen oppenheimer schrödinger schrodinger heisenberg"
-    " planck dirac pauli chadwick hahn meitner maxwell faraday galilei kepler copernicus darwin mendel shakespeare dickens hemingway"
-    " beethoven mozart bach picasso churchill roosevelt lincoln washington kennedy obama trump biden clinton bush mandela gandhi king"
-    " turing hawking feynman nobel edison tesla watt bell musk gates jobs zuckerberg bezos freud marx engels lenin stalin hitler napoleon"
-    " poisson gauss fourier laplace euler bayes monte geiger compton cherenkov szilard teller seaborg columbus magellan austen twain orwell"
-    " tolkien rowling presley jackson lennon dylan hepburn monroe disney hitchcock spielberg plath keats byron wordsworth frost dickinson"
-    " poe chaplin ford rockefeller carnegie buffett".split()
+_LATIN = word_set(
+    "curie carlo einstein newton becquerel rutherford bohr fermi sievert gray roentgen röntgen "
+    "oppenheimer schrödinger schrodinger heisenberg"
+    " planck dirac pauli chadwick hahn meitner maxwell faraday galilei kepler copernicus darwin mendel "
+    "shakespeare dickens hemingway"
+    " beethoven mozart bach picasso churchill roosevelt lincoln washington kennedy obama trump biden "
+    "clinton bush mandela gandhi king"
+    " turing hawking feynman nobel edison tesla watt bell musk gates jobs zuckerberg bezos freud marx "
+    "engels lenin stalin hitler napoleon"
+    " poisson gauss fourier laplace euler bayes monte geiger compton cherenkov szilard teller seaborg "
+    "columbus magellan austen twain orwell"
+    " tolkien rowling presley jackson lennon dylan hepburn monroe disney hitchcock spielberg plath keats "
+    "byron wordsworth frost dickinson"
+    " poe chaplin ford rockefeller carnegie buffett"
 )
 
 

@@ -27,7 +27,8 @@ _UNIT_AFTER = re.compile(
 )
 #: A number after one of these names a thing, a file or a count, not a person's telephone or card.
 _THING_BEFORE = re.compile(
-    r"(?:序列号|序号|编号|编码|图号|图纸号?|料号|批号|批次号?|型号|位号|件号|工单号?|订单号?|流水号|单号|货号|档案号|文件号"
+    r"(?:序列号|序号|编号|编码|图号|图纸号?|料号|批号|批次号?|型号|位号|件号|工单号?|订单号?|流水号|单号"
+    r"|货号|档案号|文件号"
     r"|合同号?|条码|条形码|设备号|仪器号|探测器号|源号|铭牌号?|校准证书号?|证书号|报告号|记录号|计数|读数|示值|累计"
     r"|总数|时间戳|校验和|种子|随机数|样品号|快递单?号?|运单号?|哈希值?|标识符?|出厂号|资产号"
     r"|[Ss]erial(?: [Nn](?:umber|o\.?))?|SERIAL|S/N|SN|P/N|PN|[Dd]rawing(?: [Nn](?:umber|o\.?))?|DWG|[Bb]atch|[Ll]ot"
@@ -43,7 +44,8 @@ _PHONE_WORD = r"(?:电话|座机|固话|传真|热线|联系方式|[Tt]el(?:epho
 
 #: Dotted numbers after these are versions and sections, not addresses.
 _SECTION_BEFORE = re.compile(
-    r"(?:版本|固件|软件|程序|驱动|补丁|第|条款?|章节?|小节|附录|图|表|步骤|见|按|[Vv]ersion|[Ss]ection|[Cc]lause|[Pp]aragraph"
+    r"(?:版本|固件|软件|程序|驱动|补丁|第|条款?|章节?|小节|附录|图|表|步骤|见|按|[Vv]ersion|[Ss]ection"
+    r"|[Cc]lause|[Pp]aragraph"
     r"|[Ff]irmware|[Ss]oftware|[Rr]elease|[Bb]uild|[Cc]hapter|[Ff]igure|[Tt]able|[Aa]ppendix|[Ss]tep|[Dd]river"
     r"|[Rr]ev(?:ision)?\.?|§|[vV]|OID)\s*(?:号|为|:)?\s*$"
 )
@@ -52,7 +54,8 @@ _VERSION_NEAR = re.compile(
     r"版本|升级|更新|固件|补丁|软件|[Vv]ersion|[Uu]pgrad|[Uu]pdat|[Rr]eplac|[Ff]irmware|[Rr]elease|[Pp]atch"
 )
 _MACHINE_NEAR = re.compile(
-    r"IP|地址|服务器|主机|网关|网络|网段|端口|登录|访问|终端|客户端|来自|DNS|ping|[Hh]ost|[Ss]erver|[Cc]onnect|[Aa]ddress"
+    r"IP|地址|服务器|主机|网关|网络|网段|端口|登录|访问|终端|客户端|来自|DNS|ping|[Hh]ost|[Ss]erver"
+    r"|[Cc]onnect|[Aa]ddress"
     r"|[Nn]ode|ssh|http|[Gg]ateway|[Ll]og(?:ged)? ?in|[Cc]lient|from|路由|工作站|电脑|内网|[Ww]orkstation|[Rr]outer"
 )
 _LARGEST_SECTION = 30

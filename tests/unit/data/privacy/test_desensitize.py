@@ -29,6 +29,16 @@ PERSONAL = [
     ("licence_plate", "车辆京A12345经擦拭后放行"),
     ("licence_plate", "新能源车粤BD12345停在控制点"),
     ("licence_plate", "川A·1B2C3复测合格"),
+    ("passport", "持E12345678号护照入境"),
+    ("passport", "护照号码：EA1234567。"),
+    ("passport", "passport no. G87654321 was shown"),
+    ("credit_code", "统一社会信用代码91110000600037341L的单位"),
+    ("credit_code", "代码 91440300708461136T。"),
+    ("coordinates", "采样点北纬30.43521°，东经120.95123°附近"),
+    ("coordinates", "GPS定位30.43521, 120.95123处"),
+    ("coordinates", "at 39°54′15″N, 116°24′27″E we stopped"),
+    ("mobile", "手机号138 0013 8000（同微信）"),
+    ("landline", "call +44 20 7946 0958 today"),
     ("ip", "服务器192.168.1.23，端口开放"),
     ("ip", "connect to 2001:db8::8a2e:370:7334 first"),
 ]
@@ -53,6 +63,12 @@ ENGINEERING = [
     "云A380客机，宁C3级，京A级",
     "半衰期30.1年，1 Ci = 37000000000 Bq",
     "热线12345，全国统一",
+    "序列号13800138000，图号E12345678",
+    "版本由2.9.8.246升级到2.3.17.68",
+    "北纬30°以北，东经120°以东",
+    "读数为0.1234, 0.5678",
+    "烟囱高度75.30 m，距离120.9512 m",
+    "校准因子1.0234，1.0312",
 ]
 
 
@@ -81,8 +97,8 @@ def test_only_the_asked_types_are_masked() -> None:
 
 
 def test_text_around_is_kept_to_the_character() -> None:
-    masked, counts = mask_text("张三，１３８００１３８０００；李四，13900139000。", ALL_TYPES)
-    assert masked == "张三，[MOBILE]；李四，[MOBILE]。"
+    masked, counts = mask_text("甲方，１３８００１３８０００；乙方，13900139000。", ALL_TYPES)
+    assert masked == "甲方，[MOBILE]；乙方，[MOBILE]。"
     assert counts == {"mobile": 2}
 
 
@@ -93,6 +109,7 @@ def test_personal_data_glued_to_other_personal_data_is_found() -> None:
 def test_wrong_check_digits_are_not_personal_data() -> None:
     assert mask_text("编号110105194912310021", ["resident_id"])[1] == {}
     assert mask_text("编号6200000000000006", ["bank_card"])[1] == {}
+    assert mask_text("代码91110000600037342L", ["credit_code"])[1] == {}
 
 
 prefix = st.text(alphabet="值班员请拨打登记号为，。：（ ", max_size=6)
@@ -135,7 +152,46 @@ NUMBERS = [
     "010-62345678",
     "10.1.2.3",
 ]
-OTHERS = ["a@b.cn", "京A12345", "2001:db8::1", "手机", "tel", "电话：", "Bq"]
+NAMES = [
+    "王小明",
+    "张伟",
+    "李主任",
+    "欧阳文修",
+    "约翰·史密斯",
+    "扎西平措",
+    "John Smith",
+    "Dr. Mary Jones",
+    "Wang Xiaoming",
+]
+PLACES = ["文三路138号", "阳光小区3栋501室", "杭州市", "12 High Street", "PO Box 12", "杨柳村3组", "邮编310013"]
+CUES = [
+    "联系人：",
+    "值长",
+    "、",
+    "和",
+    "说",
+    "住在",
+    "由",
+    "护照",
+    "E12345678",
+    "北纬30.4352°",
+    "东经120.9512°",
+    "30.4352, 120.9512",
+]
+OTHERS = [
+    *NAMES,
+    *PLACES,
+    *CUES,
+    "[MOBILE]",
+    "[PERSON_NAME:MFZWI]",
+    "a@b.cn",
+    "京A12345",
+    "2001:db8::1",
+    "手机",
+    "tel",
+    "电话：",
+    "Bq",
+]
 pieces = st.sampled_from([*NUMBERS, *OTHERS, *"，-.(1A8@: \n"])
 
 

@@ -1,0 +1,47 @@
+"""Addresses that lead to a door are found; places, plants and their numbered parts stay."""
+
+import pytest
+
+from tasks.data.privacy.desensitize import find_spans
+
+ADDRESSES = [
+    ("家住杭州市西湖区文三路138号3幢2单元501室。", "杭州市西湖区文三路138号3幢2单元501室"),
+    ("收货地址：新疆维吾尔自治区乌鲁木齐市新市区人民南路202号", "新疆维吾尔自治区乌鲁木齐市新市区人民南路202号"),
+    ("他搬到了阳光花园二期3栋1202室", "阳光花园二期3栋1202室"),
+    ("住在海盐县秦山镇杨柳村3组12号", "海盐县秦山镇杨柳村3组12号"),
+    ("寄到朝阳北路甲12号院，谢谢", "朝阳北路甲12号院"),
+    ("送到科创二路14弄21号1514室", "科创二路14弄21号1514室"),
+    ("邮编：310013", "310013"),
+    (
+        "She lives at 12 North 5th Street, Apt 4B, Richland, WA 99352.",
+        "12 North 5th Street, Apt 4B, Richland, WA 99352",
+    ),
+    ("Flat 3, 27 Abbey Road, London is taken", "Flat 3, 27 Abbey Road, London"),
+    ("send it to PO Box 1187, Augusta, GA 30903", "PO Box 1187, Augusta, GA 30903"),
+]
+NO_ADDRESS = [
+    "3号机组和4号机组，1号柴油发电机",
+    "一回路2号泵，二回路3号阀，应急道路2号通道",
+    "浙江省嘉兴市海盐县，秦山镇",
+    "反应堆厂房2号门，3号楼梯间，5层平台",
+    "国务院令第124号，环发2号文",
+    "支路1号泵，旁路2号阀",
+    "The 2 Main Steam Drive, 24 Control Rod Drive mechanisms",
+    "Step 3 Close the valve. In 2011 Main Street was flooded",
+    "第三条 第2号附件",
+]
+
+
+def addresses_in(text: str) -> list[str]:
+    """Return the addresses in a text."""
+    return [text[span.start : span.end] for span in find_spans(text, ["address"])]
+
+
+@pytest.mark.parametrize(("text", "address"), ADDRESSES)
+def test_addresses_are_found_whole(text: str, address: str) -> None:
+    assert addresses_in(text) == [address]
+
+
+@pytest.mark.parametrize("text", NO_ADDRESS)
+def test_places_and_plant_parts_are_left_alone(text: str) -> None:
+    assert addresses_in(text) == []

@@ -1,0 +1,81 @@
+"""Names of people are found in running text; figures of history, units and ordinary words are not people."""
+
+import pytest
+
+from tasks.data.privacy.desensitize import find_spans, mask_text
+from tasks.data.privacy.surnames import GIVEN, MIXED, NEVER, PURE, RARE
+
+CHINESE = [
+    ("值长张伟于08:00接班。", ["张伟"]),
+    ("联系人：王小明，工号在册。", ["王小明"]),
+    ("昨天王小明去了三号机组检查阀门。", ["王小明"]),
+    ("操作员刘强、赵敏和孙丽当班", ["刘强", "赵敏", "孙丽"]),
+    ("欧阳文修同志负责", ["欧阳文修"]),
+    ("患者周芳（女，45岁）", ["周芳"]),
+    ("请李主任确认", ["李"]),
+    ("由张工复核。", ["张"]),
+    ("小王说，设备正常", ["王"]),
+    ("班长江涛签字", ["江涛"]),
+    ("王建国师傅发现泄漏", ["王建国"]),
+    ("许文静与郭凯换班", ["许文静", "郭凯"]),
+    ("约翰·史密斯和扎西平措到场", ["约翰·史密斯", "扎西平措"]),
+    ("姓名：陈静怡。陈静怡已离岗", ["陈静怡", "陈静怡"]),
+]
+ENGLISH = [
+    ("Dr. Whitcombe approved it.", ["Whitcombe"]),
+    ("My name is Sarah Connolly and I work here.", ["Sarah Connolly"]),
+    ("Reported by: Oyelaran Adeyemi", ["Oyelaran Adeyemi"]),
+    ("Ask Wang Xiaoming or Zhang Wei.", ["Wang Xiaoming", "Zhang Wei"]),
+    ("Helen O'Brien called. Later O'Brien left.", ["Helen O'Brien", "O'Brien"]),
+    ("联系人Li Xiaohong在线", ["Li Xiaohong"]),
+]
+NOBODY = [
+    "操作人员应立即关闭阀门，工作人员和公众撤离",
+    "温度高于100℃，水位低于设定值",
+    "施工人员进入现场，总工和高工在场",
+    "江苏田湾核电站、秦山核电厂、大亚湾、切尔诺贝利、福岛第一核电厂",
+    "卢瑟福散射，居里和希沃特，贝克勒尔",
+    "石墨、白云石和金刚石的密度各不相同。",
+    "一张图片，两周之后，许多方法",
+    "邓稼先、钱学森和鲁迅",
+    "余热排出系统，安全壳喷淋，常规岛，连续监测",
+    "国家核安全局发布通知，由生态环境部负责",
+    "值班主任、安全总监和运行值长开会",
+    "Three Mile Island, Daya Bay, Marie Curie's unit, Monte Carlo run",
+    "The Geiger counter and the Gray scale; He said so. She left.",
+    "Emergency Control Room, Shift Manager Manual, Safety Guide",
+    "The range of Long Range Cruise; Machine Learning Engine",
+]
+
+
+def names_in(text: str) -> list[str]:
+    """Return the personal names in a text."""
+    return [text[span.start : span.end] for span in find_spans(text, ["person_name"])]
+
+
+@pytest.mark.parametrize(("text", "names"), CHINESE + ENGLISH)
+def test_people_are_found(text: str, names: list[str]) -> None:
+    assert names_in(text) == names
+
+
+@pytest.mark.parametrize("text", NOBODY)
+def test_what_is_nobody_is_left_alone(text: str) -> None:
+    assert names_in(text) == []
+
+
+def test_a_name_beside_other_personal_data_in_a_list_is_found() -> None:
+    # Alone 白雪 is a word; beside people it is one of them.
+    assert names_in("白雪很大") == []
+    assert names_in("参加者有王小明、白春玉、陈静怡") == ["王小明", "白春玉", "陈静怡"]
+
+
+def test_every_mention_goes() -> None:
+    masked, counts = mask_text("我叫王小明。邻居说王小明很好，问王小明吧", ["person_name"])
+    assert "王小明" not in masked
+    assert counts == {"person_name": 3}
+
+
+def test_character_lists_do_not_contradict_each_other() -> None:
+    assert not PURE & MIXED
+    assert not (PURE | MIXED) & RARE
+    assert not GIVEN & NEVER
