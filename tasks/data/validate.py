@@ -46,7 +46,7 @@ def validate(params: ValidateParams, *, output: Path, prepared: Path, raw: Path)
     """
     require_known_severities(params)
     reference = read_reference(params.drift, raw)
-    data = read_prepared(prepared)
+    data = read_prepared(prepared, raw)
     comparison = compare_with(params.drift, reference, data.profile())
     outcomes = run_suites(build_suites(data, comparison.drifts, params), output / DATA_DOCS)
     report = _report(outcomes, data, comparison)
@@ -57,9 +57,8 @@ def validate(params: ValidateParams, *, output: Path, prepared: Path, raw: Path)
         log.warning("validate: %s", outcome.words)
     log.info("validate: drift: %s", comparison.words)
     if critical := [outcome for outcome in broken if outcome.severity == "critical"]:
-        raise DataContractError(
-            *_refusal(critical, data, prepared, _keep_evidence(output, Project(prepared.parents[1])))
-        )
+        kept = _keep_evidence(output, Project(prepared.parents[1]))
+        raise DataContractError(*_refusal(critical, _examples(critical, data, prepared, raw), prepared, kept))
     return {
         "expectations": len(outcomes),
         "met": len(outcomes) - len(broken),
@@ -120,11 +119,8 @@ def _keep_evidence(output: Path, project: Project) -> Path:
     return kept
 
 
-def _refusal(critical: list[Outcome], data: PreparedData, prepared: Path, kept: Path) -> tuple[str, str]:
+def _refusal(critical: list[Outcome], texts: dict[str, str], prepared: Path, kept: Path) -> tuple[str, str]:
     """Return message and hint: every broken critical expectation with example rows, and where the Data Docs are."""
-    wanted = {row_id for outcome in critical for row_id in outcome.examples[:EXAMPLE_ROWS]}
-    privacy = PrivacyParams.model_validate(data.summary["policy"]["privacy"])
-    texts = _example_texts(prepared, wanted, privacy) if wanted else {}
     lines = [f"{len(critical)} critical expectation(s) broken in {prepared}"]
     for outcome in critical:
         lines.append(f"  {outcome.words}")
@@ -134,11 +130,13 @@ def _refusal(critical: list[Outcome], data: PreparedData, prepared: Path, kept: 
     return "\n".join(lines), hint
 
 
-def _example_texts(prepared: Path, row_ids: set[str], privacy: PrivacyParams) -> dict[str, str]:
-    """Return the start of some rows, every type of personal data masked whatever the policy is."""
-    desensitizer = Desensitizer(masking(privacy, everything=True), prepared.parents[1], None)
+def _examples(critical: list[Outcome], data: PreparedData, prepared: Path, raw: Path) -> dict[str, str]:
+    """Return the start of the rows to show, every type of personal data masked whatever the policy is."""
+    wanted = {row_id for outcome in critical for row_id in outcome.examples[:EXAMPLE_ROWS]}
+    privacy = PrivacyParams.model_validate(data.summary["policy"]["privacy"])
+    desensitizer = Desensitizer(masking(privacy, everything=True), raw, None)
     found = {}
-    for row in _rows_named(prepared, row_ids):
+    for row in _rows_named(prepared, wanted) if wanted else ():
         messages = desensitizer.clean(row["messages"]).messages
         text = " / ".join(f"{message['role']}: {message['content']}" for message in messages).replace("\n", " ")
         found[row["row_id"]] = text[:EXAMPLE_CHARACTERS] + ("…" if len(text) > EXAMPLE_CHARACTERS else "")

@@ -87,13 +87,13 @@ class RowColumns:
         privacy: policies prepare worked with.
         decontaminate: how leaks are looked for.
         items: the evaluation items to look for.
-        root: project root; the list of organisations is read from it.
+        raw: data/raw of the project; the list of organisations lies there.
     """
 
     def __init__(
-        self, privacy: PrivacyParams, decontaminate: DecontaminateParams, items: Sequence[EvalItem], root: Path
+        self, privacy: PrivacyParams, decontaminate: DecontaminateParams, items: Sequence[EvalItem], raw: Path
     ) -> None:
-        self._desensitizer = Desensitizer(masking(privacy), root, None)
+        self._desensitizer = Desensitizer(masking(privacy), raw, None)
         self._finder = LeakFinder(items, decontaminate)
 
     def __call__(self, lines: Lines) -> Columns:
@@ -120,9 +120,10 @@ class RowColumns:
         }
 
     def _personal_data(self, row: dict[str, Any]) -> str | None:
-        """Return how much personal data of which type a row holds, the rejected answer included; None for none."""
-        rejected = [{"role": "assistant", "content": row["rejected"]}] if row.get("rejected") else []
-        masks = self._desensitizer.clean([*row["messages"], *rejected]).masks
+        """Return how much personal data of which type a row holds, in every text of it; None for none."""
+        # Read together and in the order prepare did: a name that one text gives away is known in the others.
+        further = [{"role": name, "content": row[name]} for name in ("tools", "rejected") if row.get(name)]
+        masks = self._desensitizer.clean([*row["messages"], *further]).masks
         found = Counter(mask["type"] for mask in masks)
         return ", ".join(f"{n} {type_}" for type_, n in sorted(found.items())) or None
 

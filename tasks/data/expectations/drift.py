@@ -170,7 +170,7 @@ class Comparison:
         if self.reference is None:
             return (
                 "Nothing to compare with: validate.drift.reference is null. After a release: tunegate data profile "
-                "--write data/raw/reference/profile.json, and name that file there."
+                "--write data/raw/reference/profile.json, then reference: reference/profile.json."
             )
         moved = [drift.name for drift in self.drifts if drift.index > drift.limit]
         result = f"moved: {', '.join(moved)}" if moved else "none has moved"
@@ -194,11 +194,11 @@ def read_reference(params: DriftParams, raw: Path) -> dict[str, Any] | None:
     """
     if params.reference is None:
         return None
-    file = (raw.parents[1] / params.reference).resolve()
+    file = (raw / params.reference).resolve()
     if not file.is_relative_to(raw.resolve()):
         raise ConfigError(
             f"validate.drift.reference: {params.reference} is not under data/raw",
-            "move it to data/raw/reference/, so that a change of it is seen",
+            "move it to data/raw/reference/ and name it reference/FILE, so that a change of it is seen",
         )
     return read_profile(file)
 

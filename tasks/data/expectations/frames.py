@@ -74,8 +74,12 @@ class PreparedData:
         return profile_of({"rows": len(self.rows), **measured})
 
 
-def read_prepared(prepared: Path) -> PreparedData:
+def read_prepared(prepared: Path, raw: Path) -> PreparedData:
     """Read the files of stage prepare.
+
+    Args:
+        prepared: output of stage prepare.
+        raw: data/raw of the project; the list of organisations lies there.
 
     Raises:
         DataContractError: a file is missing or damaged, or there is no row.
@@ -86,14 +90,16 @@ def read_prepared(prepared: Path) -> PreparedData:
     summary = read_json(prepared / "summary.json")
     items = [EvalItem.from_json(value) for value in read_jsonl(prepared / "eval_questions.jsonl")]
     processes = process_count(sum((prepared / name).stat().st_size for name in names))
-    rows = _read_rows(prepared, summary, items, processes)
+    rows = _read_rows(prepared, raw, summary, items, processes)
     ledger = count_ledger(prepared / "ledger.jsonl", processes)
     rows["format"] = _categories(ledger.format_of(rows["row_digest"].to_numpy()))
     calibration = np.fromiter(written_ids([prepared / "calibration.jsonl"]), dtype=np.uint64)
     return PreparedData(rows, ledger, calibration, len(items), summary)
 
 
-def _read_rows(prepared: Path, summary: Mapping[str, Any], items: list[EvalItem], processes: int) -> "pd.DataFrame":
+def _read_rows(
+    prepared: Path, raw: Path, summary: Mapping[str, Any], items: list[EvalItem], processes: int
+) -> "pd.DataFrame":
     """Return one line a row of train and validation: shape, lengths, and what must not be there any more.
 
     Raises:
@@ -101,7 +107,7 @@ def _read_rows(prepared: Path, summary: Mapping[str, Any], items: list[EvalItem]
     """
     policy = summary["policy"]
     privacy = PrivacyParams.model_validate(policy["privacy"])
-    arguments = (privacy, DecontaminateParams.model_validate(policy["decontaminate"]), items, prepared.parents[1])
+    arguments = (privacy, DecontaminateParams.model_validate(policy["decontaminate"]), items, raw)
     table = _Table()
     progress = Progress(log, "validate", summary["rows"]["kept"], "rows")
     for columns in ordered(RowColumns, arguments, _row_lines(prepared), processes):

@@ -25,7 +25,7 @@ from tasks.data.expectations.profile import (
 )
 
 COUNTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 10**6), min_size=1)
-REFERENCE = "data/raw/reference/profile.json"
+REFERENCE = "reference/profile.json"
 
 
 def profile(rows: int, *, seed: int, chinese: float = 0.7, typical: int = 200) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_a_profile_is_written_with_its_lineage_and_read_back(tmp_path: Path) -> 
     prepared = tmp_path / "data/prepared"
     made = profile(50, seed=1)
     write_json(prepared / "summary.json", {**made, "rows": {"in": 60, "kept": 50}, "reasons": {}, "policy": {}})
-    file = tmp_path / REFERENCE
+    file = tmp_path / "data/raw" / REFERENCE
     with pytest.raises(DataContractError, match=r"has no manifest\.json"):
         write_profile(prepared, file)
     write_manifest(prepared, {"lineage_id": "tg-1"})
@@ -143,5 +143,5 @@ def test_a_reference_that_is_absent_or_that_dvc_does_not_see_is_an_error(tmp_pat
         read_reference(DriftParams(reference=REFERENCE, max_stability_index=0.2), raw)
     write_json(tmp_path / "elsewhere.json", profile(50, seed=1))
     with pytest.raises(ConfigError, match="is not under data/raw"):
-        read_reference(DriftParams(reference="elsewhere.json", max_stability_index=0.2), raw)
+        read_reference(DriftParams(reference="../../elsewhere.json", max_stability_index=0.2), raw)
     assert read_json(tmp_path / "elsewhere.json")["rows"] == 50

@@ -161,7 +161,7 @@ FAULTS: dict[str, Callable[[Any], None]] = {
 
 def judged(project: Any, name: str, params: ValidateParams = PARAMS) -> Outcome:
     """Run the one suite that holds this expectation, which is quicker than the stage, and return its outcome."""
-    suites = build_suites(read_prepared(project.prepared), (), params)
+    suites = build_suites(read_prepared(project.prepared, project.raw), (), params)
     [suite] = [suite for suite in suites if name in {rule.name for rule in suite.rules}]
     return next(found for found in run_suites([suite], project.root / "data_docs") if found.name == name)
 
@@ -171,6 +171,12 @@ def test_each_planted_fault_breaks_its_expectation(ready: Any, name: str) -> Non
     FAULTS[name](ready)
     found = judged(ready, name)
     assert (found.success, found.severity) == (False, "critical")
+
+
+@pytest.mark.parametrize("field", ["tools", "rejected"])
+def test_personal_data_beside_the_turns_is_found(ready: Any, field: str) -> None:
+    edit(ready, lambda rows: rows[0].update({field: f'["拨打{NUMBER}"]'}))
+    assert judged(ready, "no_personal_data").observed == "1 of 12 rows"
 
 
 def test_several_broken_expectations_are_one_refusal(ready: Any) -> None:
@@ -297,7 +303,7 @@ def test_personal_data_under_keep_or_a_pseudonym_is_none(ready: Any, monkeypatch
 def test_drift_from_the_last_released_dataset_is_a_warning_that_names_what_moved(ready: Any) -> None:
     write_manifest(ready.prepared, {"lineage_id": "tg-0123456789abcdef"})
     write_profile(ready.prepared, ready.raw / "reference/profile.json")
-    drift = {"reference": "data/raw/reference/profile.json", "max_stability_index": 0.2}
+    drift = {"reference": "reference/profile.json", "max_stability_index": 0.2}
     result, _ = run(ready, with_values(drift=drift))
     assert (result["warnings"], result["compared_with"]) == ([], drift["reference"])
     edit(ready, lambda rows: [row.update(language="en", source="instructions/other.jsonl") for row in rows[3:]])
