@@ -72,7 +72,7 @@ class PrivacyParams(Section):
     """Desensitization; a pseudonym's key comes from TUNEGATE_PSEUDONYM_KEY."""
 
     policies: PrivacyPolicies
-    organisations: str | None = Field(description="file under the project root, one name a line")
+    organisations: str | None = Field(description="file under data/raw, one name a line; null: none")
 
 
 class NearDuplicateParams(Section):

@@ -39,7 +39,7 @@ def write_rows(params, *, output, raw, scratch):
     """Stage function: copy the rows, note a setting; what it left in scratch outlives a failure."""
     (scratch / "checkpoint").touch()
     (output / "rows.jsonl").write_bytes((raw / "行.jsonl").read_bytes())
-    (output / "mode.txt").write_text(params.on_bad_row)
+    (output / "mode.txt").write_text(str(params.calibration_rows))
     return {"rows": 1}
 
 
@@ -96,7 +96,7 @@ def test_whatever_decides_the_output_changes_its_name(project, settings, prepare
     elif change == "code":
         (project.root / "code.py").write_text("x = 2\n")
     else:
-        settings = settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"on_bad_row": "stop"})})
+        settings = settings.model_copy(update={"prepare": settings.prepare.model_copy(update={"calibration_rows": 7})})
     again = run_stage(stage(write_rows, extras=("scratch",)), project, settings)
     assert again["lineage_id"] != prepared["lineage_id"]
 

@@ -54,10 +54,10 @@ def test_nothing_tunable_has_a_default(model):
 def test_all_problems_are_named_at_once(values, load):
     values["train"]["max_stepz"] = values["train"].pop("max_steps")
     values["serve"]["gateway"]["max_choices"] = 0
-    values["prepare"]["mask"].append("身份证")
+    values["prepare"]["privacy"]["policies"]["mobile"] = "遮盖"
     with pytest.raises(ConfigError) as caught:
         load(values)
-    for key in ("train.max_steps", "train.max_stepz", "serve.gateway.max_choices", "prepare.mask"):
+    for key in ("train.max_steps", "train.max_stepz", "serve.gateway.max_choices", "prepare.privacy.policies.mobile"):
         assert key in caught.value.message
     assert "4 wrong setting(s)" in caught.value.message
     assert caught.value.exit_code == 2
