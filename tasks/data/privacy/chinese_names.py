@@ -158,10 +158,12 @@ def _after(plain: str, stop: int) -> float:
 
 def _mentioned_again(plain: str, names: set[str]) -> Iterator[Span]:
     """Yield further mentions of names of three characters and more: shorter ones may be part of a word."""
-    for name in sorted(names):
-        if len(name) >= 3 and plain.count(name) > 1:
-            for match in re.finditer(name, plain):
-                yield Span(match.start(), match.end(), "person_name")
+    lengths = sorted({len(name) for name in names if len(name) >= 3}, reverse=True)
+    for match in _SURNAME.finditer(plain) if lengths else ():
+        for length in lengths:
+            if plain[match.start() : match.start() + length] in names:
+                yield Span(match.start(), match.start() + length, "person_name")
+                break
 
 
 def _surnames_with_title(plain: str) -> Iterator[Span]:

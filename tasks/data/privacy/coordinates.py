@@ -11,7 +11,8 @@ from tasks.data.privacy.spans import COVER, Span
 
 _DEGREES = (
     r"\d{1,3}(?:\.\d{2,8}\s?[°度]?"
-    r"|\s?[°度]\s?\d{1,2}(?:\.\d+)?\s?[′'’分](?:\s?\d{1,2}(?:\.\d+)?\s?(?:[″\"”秒]|''|′′))?)"
+    # Degrees and whole minutes are a town: geography asks for those.
+    r"|\s?[°度]\s?\d{1,2}(?:\.\d{2,}\s?[′'’分]|(?:\.\d+)?\s?[′'’分]\s?\d{1,2}(?:\.\d+)?\s?(?:[″\"”秒]|''|′′)))"
 )
 _BETWEEN = r"[\s,;、/和及与]{0,3}"
 

@@ -3,6 +3,7 @@
 The serving log imports `mask_text` from here: nothing heavy may be imported at the top.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from tasks.data.privacy.spans import ALL_TYPES, COVER, Span, replace_spans
 if TYPE_CHECKING:
     from tasks.core.settings import PrivacyParams
     from tasks.data.conversation import Message
+
+#: Between messages read as one text; no pattern reaches across it.
+_BETWEEN = f"\n{COVER}\n"
 
 __all__ = ["ALL_TYPES", "Cleaned", "Desensitizer", "Span", "find_spans", "mask_text", "replace_spans"]
 
@@ -66,30 +70,24 @@ class Desensitizer:
 
         All messages are read as one text: who gave a name in the question is recognized by it in the answer.
         """
-        spans = self._finder.find(f"\n{COVER}\n".join(message["content"] for message in messages))
+        spans = deque(self._finder.find(_BETWEEN.join(message["content"] for message in messages)))
         if not spans:
             return Cleaned(tuple(messages), (), ())
         cleaned: list[Message] = []
         masks: list[dict[str, Any]] = []
         offset = 0
         for number, message in enumerate(messages):
-            text = message["content"]
-            own = [
-                Span(span.start - offset, span.end - offset, span.type)
-                for span in spans
-                if offset <= span.start < offset + len(text)
-            ]
-            offset += len(text) + 3
-            cleaned.append({**message, "content": self._replaced(text, own)} if own else message)
-            masks += [
-                {
-                    "message": number, "type": span.type, "start": span.start, "end": span.end,
-                    "policy": self._policies[span.type],
-                }
-                for span in own
-            ]  # fmt: skip
+            own = _taken(spans, offset, len(message["content"]))
+            offset += len(message["content"]) + len(_BETWEEN)
+            cleaned.append({**message, "content": self._replaced(message["content"], own)} if own else message)
+            masks += [self._mask(number, span) for span in own]
         drop = sorted({mask["type"] for mask in masks if mask["policy"] == "drop"})
         return Cleaned(tuple(cleaned), tuple(masks), tuple(drop))
+
+    def _mask(self, number: int, span: Span) -> dict[str, Any]:
+        """Return the record of a span in message `number`."""
+        place = {"message": number, "type": span.type, "start": span.start, "end": span.end}
+        return {**place, "policy": self._policies[span.type]}
 
     def _replaced(self, text: str, spans: Sequence[Span]) -> str:
         """Return `text` with each span masked or under its pseudonym."""
@@ -100,3 +98,12 @@ class Desensitizer:
         if self._key is None or self._policies[type_] != "pseudonymize":
             return f"[{type_.upper()}]"
         return pseudonym(type_, value, self._key)
+
+
+def _taken(spans: deque[Span], offset: int, length: int) -> list[Span]:
+    """Take the spans that reach into `length` characters from `offset`, with their places in these."""
+    own = []
+    while spans and spans[0].start < offset + length:
+        span = spans.popleft()
+        own.append(Span(max(0, span.start - offset), min(length, span.end - offset), span.type))
+    return own

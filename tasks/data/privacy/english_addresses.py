@@ -26,7 +26,7 @@ _HOUSE = re.compile(
     rf"(?:({_NAME}){_STREET_WORD}\b\.?(?:[ ]{_SIDE}\b)?|(?:{_SIDE}[ ])?(?:Broadway|[A-Z][a-z]{{2,9}}(?:sway|gate))\b)"
     rf"(?:,?[ ]{_UNIT}){{0,3}}{_CITY}"
 )
-_UNITS_BEFORE = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT},?[ ]){{0,3}}(?:No\.?[ ]?)?$")
+_UNITS_BEFORE = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT},?[ ]){{0,3}}(?:No\.?[ ]?)?\Z")
 _BOX = re.compile(
     rf"P\.? ?O\.? ?Box[ ][0-9]{{1,6}}(?![0-9]){_CITY}|Rural Route[ ][0-9]{{1,3}}(?:,? Box [0-9]{{1,5}})?{_CITY}"
 )

@@ -14,10 +14,10 @@ from tasks.data.privacy.wordlists import word_set
 _TOKEN = r"[A-Z][A-Za-zà-öø-ÿ]*(?:['’][A-Z][A-Za-zà-öø-ÿ]+)?(?:-[A-Z]?[A-Za-zà-öø-ÿ]+)?"
 _PARTICLE = r"(?:van|von|de|der|den|da|di|la|le|bin|ibn|al|el|dos)"
 #: A full stop goes on only after an initial and a title; after other words a sentence ends.
-_STOP = (
-    r"(?:(?<=\b[A-Z])\.|(?<=\b[MD]r)\.|(?<=\bMs)\.|(?<=\bMrs)\.|(?<=\bProf)\.|(?<=\bCapt)\.|(?<=\bSgt)\.|(?<=\bRev)\.)?"
-)
+_STOP = r"(?:\.(?:(?<=\b[A-Z]\.)|(?<=\b[MD]r\.)|(?<=\bMs\.)|(?<=\bMrs\.)|(?<=\b(?:Prof|Capt)\.)|(?<=\b(?:Sgt|Rev)\.)))?"
 _RUN = re.compile(rf"{_TOKEN}{_STOP}(?:[ ](?:{_PARTICLE}[ ]){{0,2}}{_TOKEN}{_STOP})+")
+_TOKENS = re.compile(rf"(?<![A-Za-z]){_TOKEN}")
+_SMALL = re.compile(r"(?<![A-Za-z])[a-z]+")
 _WORD = re.compile(rf"(?:{_PARTICLE}[ ])*{_TOKEN}")
 #: These make a person of whoever follows, one word or more.
 _TITLES = word_set(
@@ -131,7 +131,9 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
         following = words[first + 1]
         if _is_pinyin(words[first], following) or _is_pinyin(following, words[first]):
             return first, first + 2
-        if low in latin_given_names() or low.split("-")[0] in latin_given_names():
+        # INES Level is a scale, INES ROMERO may be somebody.
+        shouted = words[first].isupper() and not following.isupper()
+        if not shouted and (low in latin_given_names() or low.split("-")[0] in latin_given_names()):
             return first, last
         if _is_person_by_context(plain, tokens, words, first, last):
             return first, last
@@ -171,11 +173,10 @@ def _is_pinyin(surname: str, given: str) -> bool:
 
 def _mentioned_again(plain: str, found: list[Span]) -> Iterator[Span]:
     """Yield further mentions of a full name or one of its parts: Grace Novak ... Novak."""
-    parts = {
-        part for span in found for part in plain[span.start : span.end].split() if len(part) > 2 and part[0].isupper()
-    }
-    for part in sorted(parts):
-        # What is written small too is a word: Hope Miller ... hope.
-        if plain.count(part) > 1 and part.casefold() not in _THINGS and part.casefold() not in plain:
-            for match in re.finditer(rf"(?<![A-Za-z]){re.escape(part)}(?![A-Za-z])", plain):
-                yield Span(match.start(), match.end(), "person_name")
+    parts = {word for span in found for word in _TOKENS.findall(plain[span.start : span.end]) if len(word) > 2}
+    # What is written small too is a word: Hope Miller ... hope.
+    parts -= {part for part in parts if part.casefold() in _THINGS}
+    small = {part.casefold() for part in parts}.intersection(_SMALL.findall(plain))
+    for match in _TOKENS.finditer(plain):
+        if match[0] in parts and match[0].casefold() not in small:
+            yield Span(match.start(), match.end(), "person_name")

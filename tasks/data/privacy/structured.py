@@ -67,6 +67,12 @@ _PASSPORT_NEAR = re.compile(r"护照|通行证|证件|出入境|签证|边检|[P
 _PASSPORT_REACH = 24
 
 
+#: Where in a text a recognizer can find something: its pattern runs there and nowhere else.
+Hint = Callable[[str], list[tuple[int, int]]]
+#: A pattern may begin this far before the digits that hint at it (a word for telephones), and end this far after.
+_MARGIN = 32
+
+
 @dataclass(frozen=True)
 class Recognizer:
     """A pattern on readable text and the check its matches must pass; group 1 is what gets replaced."""
@@ -74,22 +80,23 @@ class Recognizer:
     type: str
     pattern: re.Pattern[str]
     accepts: Callable[[re.Match[str]], bool]
-    hint: Callable[[str], object]
+    hint: Hint
 
 
 def find_structured(plain: str, types: frozenset[str]) -> Iterator[Span]:
     """Yield what the structured recognizers see in readable text; spans may overlap, the more specific first."""
     if not _ANY_DIGIT(plain) and "@" not in plain:
         return
-    hints: dict[Callable[[str], object], object] = {}
+    places: dict[Hint, list[tuple[int, int]]] = {}
     for recognizer in RECOGNIZERS:
         if recognizer.type not in types:
             continue
-        if recognizer.hint not in hints:
-            hints[recognizer.hint] = recognizer.hint(plain)
-        for match in recognizer.pattern.finditer(plain) if hints[recognizer.hint] else ():
-            if recognizer.accepts(match):
-                yield Span(match.start(1), match.end(1), recognizer.type)
+        if recognizer.hint not in places:
+            places[recognizer.hint] = recognizer.hint(plain)
+        for start, end in places[recognizer.hint]:
+            for match in recognizer.pattern.finditer(plain, start, end):
+                if recognizer.accepts(match):
+                    yield Span(match.start(1), match.end(1), recognizer.type)
     if "coordinates" in types:
         yield from find_coordinates(plain)
 
@@ -144,12 +151,12 @@ def _is_ipv4(match: re.Match[str]) -> bool:
 
 
 def _names_a_machine(address: str) -> bool:
-    """Tell whether text is a valid IP address other than the unspecified one and loopback."""
+    """Tell whether text is a valid IP address other than the unspecified one, loopback and masks of subnets."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return not (parsed.is_unspecified or parsed.is_loopback)
+    return not (parsed.is_unspecified or parsed.is_loopback or address.startswith("255."))
 
 
 def _is_plate(match: re.Match[str]) -> bool:
@@ -166,55 +173,80 @@ def _is_passport(match: re.Match[str]) -> bool:
     return bool(_PASSPORT_NEAR.search(near)) and not _UNIT_AFTER.match(after(match))
 
 
-def _with_phone_word(plain: str) -> bool:
-    """Tell whether there is a number of a telephone's length, and a word for telephones."""
-    return bool(_LONG_NUMBER(plain)) and any(word in plain for word in _PHONE_WORDS)
+def _around(pattern: re.Pattern[str], plain: str) -> list[tuple[int, int]]:
+    """Return the parts of a text around what a pattern matches, joined where they touch."""
+    parts: list[tuple[int, int]] = []
+    for match in pattern.finditer(plain):
+        start, end = max(0, match.start() - _MARGIN), match.end() + _MARGIN
+        if parts and start <= parts[-1][1]:
+            parts[-1] = parts[-1][0], end
+        else:
+            parts.append((start, end))
+    return parts
 
 
-def _with_country_code(plain: str) -> bool:
-    """Tell whether there may be a number of another country."""
-    return "+" in plain and bool(_LONG_NUMBER(plain))
+def _whole(plain: str) -> list[tuple[int, int]]:
+    """Return the whole text."""
+    return [(0, len(plain))]
 
 
-def _with_document(plain: str) -> bool:
-    """Tell whether there may be a passport number."""
-    return bool(_SIX_DIGITS(plain)) and bool(_PASSPORT_NEAR.search(plain))
+def _near_long_number(plain: str) -> list[tuple[int, int]]:
+    """Return where there are numbers of a telephone's length."""
+    return _around(_LONG_NUMBER, plain)
 
 
-def _with_at(plain: str) -> bool:
-    """Tell whether there may be an address of e-mail."""
-    return "@" in plain
+def _near_six_digits(plain: str) -> list[tuple[int, int]]:
+    """Return where six digits stand together."""
+    return _around(_SIX_DIGITS, plain)
 
 
-def _with_plate(plain: str) -> bool:
-    """Tell whether there may be a licence plate."""
-    return bool(_SOME_DIGITS(plain)) and bool(_PLATE_HINT.search(plain))
+def _with_phone_word(plain: str) -> list[tuple[int, int]]:
+    """Return where there are numbers of a telephone's length, if there is a word for telephones."""
+    return _near_long_number(plain) if any(word in plain for word in _PHONE_WORDS) else []
+
+
+def _with_country_code(plain: str) -> list[tuple[int, int]]:
+    """Return where there may be a number of another country."""
+    return _near_long_number(plain) if "+" in plain else []
+
+
+def _with_document(plain: str) -> list[tuple[int, int]]:
+    """Return where there may be a passport number."""
+    return _near_six_digits(plain) if _PASSPORT_NEAR.search(plain) else []
+
+
+def _with_at(plain: str) -> list[tuple[int, int]]:
+    """Return where there may be an address of e-mail."""
+    return _whole(plain) if "@" in plain else []
+
+
+def _with_dots(plain: str) -> list[tuple[int, int]]:
+    """Return where there may be an address of the internet in four numbers."""
+    return _around(_DOTTED_NUMBER, plain) if plain.count(".") >= 3 else []
+
+
+def _with_colons(plain: str) -> list[tuple[int, int]]:
+    """Return where there may be an address of the internet in eight numbers."""
+    return _whole(plain) if _COLONS.search(plain) else []
+
+
+def _with_plate(plain: str) -> list[tuple[int, int]]:
+    """Return where there may be a licence plate."""
+    hinted = not plain.isascii() and _SOME_DIGITS.search(plain) and _PLATE_HINT.search(plain)
+    return _whole(plain) if hinted else []
 
 
 #: Begin with a plain set of characters: the search then skips everything else at the speed of memory.
 _ANY_DIGIT = re.compile(r"[0-9]").search
-_LONG_NUMBER = re.compile(r"[0-9](?:[ ().-]{0,2}[0-9]){6}").search
-_SIX_DIGITS = re.compile(r"[0-9]{6}").search
-_SOME_DIGITS = re.compile(r"[0-9][0-9A-Z]{2}").search
-_DOTTED = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]").search
-_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]").search
+_LONG_NUMBER = re.compile(r"[0-9](?:[ ().-]{0,2}[0-9]){6,}")
+_SIX_DIGITS = re.compile(r"[0-9]{6,}")
+_SOME_DIGITS = re.compile(r"[0-9][0-9A-Z]{2}")
+_DOTTED_NUMBER = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
+_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
 _PHONE_WORDS = (
-    "电话",
-    "座机",
-    "固话",
-    "传真",
-    "热线",
-    "联系方式",
-    "el",
-    "EL",
-    "hone",
-    "HONE",
-    "ax",
-    "AX",
-    "andline",
-    "all",
-    "number",
-)
+    "电话", "座机", "固话", "传真", "热线", "联系方式",
+    "el", "EL", "hone", "HONE", "ax", "AX", "andline", "all", "number",
+)  # fmt: skip
 _PLATE_HINT = re.compile(rf"[{_PROVINCES}] ?[A-HJ-NP-Z]")
 
 
@@ -222,7 +254,7 @@ def _recognizer(
     type_: str,
     pattern: str,
     accepts: Callable[[re.Match[str]], bool],
-    hint: Callable[[str], object] = _LONG_NUMBER,
+    hint: Hint = _near_long_number,
 ) -> Recognizer:
     """Return a recognizer that runs on text with its hint: most rows have none, and cost next to nothing."""
     return Recognizer(type_, re.compile(pattern), accepts, hint)
@@ -246,7 +278,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         r"(?<![0-9A-Za-z])(?=([0-9A-Ya-y]{2}[ -]?\d{6}[ -]?[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4,5}[ -]?[0-9A-Za-z]{1,2})"
         r"(?![0-9A-Za-z]))",
         _is_credit_code,
-        _SIX_DIGITS,
+        _near_six_digits,
     ),
     _recognizer("bank_card", _START + r"([3-69]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?)" + _END, _is_bank_card),
     _recognizer("bank_card", _START + r"([3-69]\d{5}[ -]?\d{9,13})" + _END, _is_bank_card),
@@ -260,7 +292,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         r"(?<![0-9A-Za-z.])(?<![0-9A-Za-z]-)((?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d))"
         r"(?![0-9A-Za-z])(?!\.\d)",
         _is_ipv4,
-        _DOTTED,
+        _with_dots,
     ),
     _recognizer(
         "ip",
@@ -268,7 +300,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         r"(?<![0-9A-Za-z:.])((?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?=:[0-9]{2,5}(?![0-9A-Za-z:]))"
         r"|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![0-9A-Za-z:])(?!\.[0-9A-Za-z]))",
         lambda match: _names_a_machine(match[1]),
-        _COLONS,
+        _with_colons,
     ),
     _recognizer(
         "licence_plate",

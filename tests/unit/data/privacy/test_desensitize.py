@@ -2,6 +2,7 @@
 
 from datetime import date
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -56,7 +57,7 @@ ENGINEERING = [
     "4.2.1.3 应急组织",
     "软件版本1.2.3.4，version 10.2.0.1",
     "时刻12:30:45，std::vector，00:1A:2B:3C:4D:5E",
-    "本机127.0.0.1",
+    "本机127.0.0.1，子网掩码255.255.240.0",
     "OIL1为1000 μSv/h，OIL2为100 μSv/h",
     "国务院令第124号，IAEA GSR Part 7，EPR-NPP-PPA 2013",
     "读数0.0212345678，0.13812345678",
@@ -202,3 +203,31 @@ def test_masking_twice_changes_nothing_more_and_spans_never_overlap(text: str) -
     masked, counts = mask_text(text, ALL_TYPES)
     assert sum(counts.values()) == len(spans)
     assert mask_text(masked, ALL_TYPES) == (masked, {})
+
+
+HOSTILE = [
+    "1",
+    "12 ",
+    "1-",
+    "1.",
+    "a@",
+    "Aa ",
+    "Dr. ",
+    "张",
+    "张伟、",
+    "白雪、",
+    "路1号",
+    "住址市市市市市市市市",
+    "约翰·",
+    "12 High ",
+    "1 Aa Aa ",
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_no_text_takes_longer_than_its_length(piece: str) -> None:
+    text = (piece * 30_000)[:30_000]
+    started = process_time()
+    find_spans(text, ALL_TYPES)
+    # Milliseconds where the time grows with the length; a backtracking pattern would take minutes.
+    assert process_time() - started < 3

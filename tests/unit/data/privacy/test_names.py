@@ -41,6 +41,8 @@ NOBODY = [
     "余热排出系统，安全壳喷淋，常规岛，连续监测",
     "国家核安全局发布通知，由生态环境部负责",
     "值班主任、安全总监和运行值长开会",
+    "用两句话向新值班员区分两个区，后者向环境的释放远大于前者",
+    "an INES Level 3 rating",
     "Three Mile Island, Daya Bay, Marie Curie's unit, Monte Carlo run",
     "The Geiger counter and the Gray scale; He said so. She left.",
     "Emergency Control Room, Shift Manager Manual, Safety Guide",

@@ -152,3 +152,23 @@ def test_the_serving_log_pays_for_nothing_heavy() -> None:
     code = "import sys, tasks.data.privacy.desensitize; print(sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not [name for name in ("pydantic", "numpy", "cryptography", "yaml") if f"'{name}'" in loaded]
+
+
+@pytest.mark.parametrize("text", ["86 Sycamore Court", "王小明说", "13800138000", "10.1.2.3"])
+def test_what_begins_or_ends_a_message_is_found_there_as_in_a_text_of_its_own(tmp_path: Path, text: str) -> None:
+    cleaner = desensitizer(tmp_path)
+    own = [(span.type, span.start, span.end) for span in cleaner.find(text)]
+    cleaned = cleaner.clean([{"role": "user", "content": text}, {"role": "assistant", "content": text}])
+    assert own
+    for number in (0, 1):
+        assert [(m["type"], m["start"], m["end"]) for m in cleaned.masks if m["message"] == number] == own
+
+
+def test_a_number_is_not_read_across_two_messages(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "138001"}, {"role": "assistant", "content": "38000"}]
+    assert desensitizer(tmp_path).clean(messages).masks == ()
+
+
+def test_ten_thousand_turns_with_a_number_each(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": f"手机{13800000000 + number}"} for number in range(10_000)]
+    assert len(desensitizer(tmp_path).clean(messages).masks) == 10_000
