@@ -8,12 +8,9 @@ has no recognizers for Chinese. So it is not adopted.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from tasks.data.privacy.addresses import find_addresses
-from tasks.data.privacy.chinese_names import find_chinese_names
-from tasks.data.privacy.english_names import find_english_names
 from tasks.data.privacy.organisations import OrganisationFinder
 from tasks.data.privacy.spans import Span, covered, readable, replace_spans
 from tasks.data.privacy.structured import find_structured
@@ -33,6 +30,7 @@ class Finder:
     def __init__(self, types: Sequence[str], organisations: Sequence[str] = ()) -> None:
         self._types = frozenset(types)
         self._organisations = OrganisationFinder(organisations if "organisation" in self._types else ())
+        self._readers = _readers(self._types)
 
     def find(self, text: str) -> list[Span]:
         """Return the personal data in `text`, in order, without overlaps."""
@@ -62,11 +60,23 @@ class Finder:
         """Yield candidates of every type, the more specific type first."""
         yield from find_structured(plain, self._types)
         yield from self._organisations.find(plain)
-        if "address" in self._types:
-            yield from find_addresses(plain)
-        if "person_name" in self._types:
-            yield from find_chinese_names(plain)
-            yield from find_english_names(plain)
+        for reader in self._readers:
+            yield from reader(plain)
+
+
+def _readers(types: frozenset[str]) -> list[Callable[[str], Iterator[Span]]]:
+    """Return what finds addresses and names; imported late, since the patterns take as long as the rest together."""
+    readers: list[Callable[[str], Iterator[Span]]] = []
+    if "address" in types:
+        from tasks.data.privacy.addresses import find_addresses
+
+        readers.append(find_addresses)
+    if "person_name" in types:
+        from tasks.data.privacy.chinese_names import find_chinese_names
+        from tasks.data.privacy.english_names import find_english_names
+
+        readers += [find_chinese_names, find_english_names]
+    return readers
 
 
 def find_spans(text: str, types: Sequence[str]) -> list[Span]:

@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from tasks.data.privacy.checksums import credit_code_valid, luhn_valid, resident_id_valid
 from tasks.data.privacy.coordinates import find_coordinates
@@ -67,8 +68,37 @@ _PASSPORT_NEAR = re.compile(r"护照|通行证|证件|出入境|签证|边检|[P
 _PASSPORT_REACH = 24
 
 
+Parts = list[tuple[int, int]]
+
+
+class Clues:
+    """What a text shows at a glance, looked for once.
+
+    Args:
+        plain: readable text.
+    """
+
+    def __init__(self, plain: str) -> None:
+        self.plain = plain
+
+    @cached_property
+    def long_numbers(self) -> Parts:
+        """Where there are numbers of a telephone's length."""
+        return _around(_LONG_NUMBER, self.plain)
+
+    @cached_property
+    def six_digits(self) -> Parts:
+        """Where six digits stand together."""
+        return _around(_SIX_DIGITS, self.plain)
+
+    @property
+    def whole(self) -> Parts:
+        """The whole text."""
+        return [(0, len(self.plain))]
+
+
 #: Where in a text a recognizer can find something: its pattern runs there and nowhere else.
-Hint = Callable[[str], list[tuple[int, int]]]
+Hint = Callable[[Clues], Parts]
 #: A pattern may begin this far before the digits that hint at it (a word for telephones), and end this far after.
 _MARGIN = 32
 
@@ -87,12 +117,13 @@ def find_structured(plain: str, types: frozenset[str]) -> Iterator[Span]:
     """Yield what the structured recognizers see in readable text; spans may overlap, the more specific first."""
     if not _ANY_DIGIT(plain) and "@" not in plain:
         return
-    places: dict[Hint, list[tuple[int, int]]] = {}
+    clues = Clues(plain)
+    places: dict[Hint, Parts] = {}
     for recognizer in RECOGNIZERS:
         if recognizer.type not in types:
             continue
         if recognizer.hint not in places:
-            places[recognizer.hint] = recognizer.hint(plain)
+            places[recognizer.hint] = recognizer.hint(clues)
         for start, end in places[recognizer.hint]:
             for match in recognizer.pattern.finditer(plain, start, end):
                 if recognizer.accepts(match):
@@ -173,9 +204,9 @@ def _is_passport(match: re.Match[str]) -> bool:
     return bool(_PASSPORT_NEAR.search(near)) and not _UNIT_AFTER.match(after(match))
 
 
-def _around(pattern: re.Pattern[str], plain: str) -> list[tuple[int, int]]:
+def _around(pattern: re.Pattern[str], plain: str) -> Parts:
     """Return the parts of a text around what a pattern matches, joined where they touch."""
-    parts: list[tuple[int, int]] = []
+    parts: Parts = []
     for match in pattern.finditer(plain):
         start, end = max(0, match.start() - _MARGIN), match.end() + _MARGIN
         if parts and start <= parts[-1][1]:
@@ -185,55 +216,50 @@ def _around(pattern: re.Pattern[str], plain: str) -> list[tuple[int, int]]:
     return parts
 
 
-def _whole(plain: str) -> list[tuple[int, int]]:
-    """Return the whole text."""
-    return [(0, len(plain))]
-
-
-def _near_long_number(plain: str) -> list[tuple[int, int]]:
+def _near_long_number(clues: Clues) -> Parts:
     """Return where there are numbers of a telephone's length."""
-    return _around(_LONG_NUMBER, plain)
+    return clues.long_numbers
 
 
-def _near_six_digits(plain: str) -> list[tuple[int, int]]:
+def _near_six_digits(clues: Clues) -> Parts:
     """Return where six digits stand together."""
-    return _around(_SIX_DIGITS, plain)
+    return clues.six_digits
 
 
-def _with_phone_word(plain: str) -> list[tuple[int, int]]:
+def _with_phone_word(clues: Clues) -> Parts:
     """Return where there are numbers of a telephone's length, if there is a word for telephones."""
-    return _near_long_number(plain) if any(word in plain for word in _PHONE_WORDS) else []
+    return clues.long_numbers if clues.long_numbers and any(word in clues.plain for word in _PHONE_WORDS) else []
 
 
-def _with_country_code(plain: str) -> list[tuple[int, int]]:
+def _with_country_code(clues: Clues) -> Parts:
     """Return where there may be a number of another country."""
-    return _near_long_number(plain) if "+" in plain else []
+    return clues.long_numbers if "+" in clues.plain else []
 
 
-def _with_document(plain: str) -> list[tuple[int, int]]:
+def _with_document(clues: Clues) -> Parts:
     """Return where there may be a passport number."""
-    return _near_six_digits(plain) if _PASSPORT_NEAR.search(plain) else []
+    return clues.six_digits if clues.six_digits and _PASSPORT_NEAR.search(clues.plain) else []
 
 
-def _with_at(plain: str) -> list[tuple[int, int]]:
+def _with_at(clues: Clues) -> Parts:
     """Return where there may be an address of e-mail."""
-    return _whole(plain) if "@" in plain else []
+    return clues.whole if "@" in clues.plain else []
 
 
-def _with_dots(plain: str) -> list[tuple[int, int]]:
+def _with_dots(clues: Clues) -> Parts:
     """Return where there may be an address of the internet in four numbers."""
-    return _around(_DOTTED_NUMBER, plain) if plain.count(".") >= 3 else []
+    return _around(_DOTTED_NUMBER, clues.plain) if clues.plain.count(".") >= 3 else []
 
 
-def _with_colons(plain: str) -> list[tuple[int, int]]:
+def _with_colons(clues: Clues) -> Parts:
     """Return where there may be an address of the internet in eight numbers."""
-    return _whole(plain) if _COLONS.search(plain) else []
+    return clues.whole if _COLONS.search(clues.plain) else []
 
 
-def _with_plate(plain: str) -> list[tuple[int, int]]:
+def _with_plate(clues: Clues) -> Parts:
     """Return where there may be a licence plate."""
-    hinted = not plain.isascii() and _SOME_DIGITS.search(plain) and _PLATE_HINT.search(plain)
-    return _whole(plain) if hinted else []
+    plain = clues.plain
+    return clues.whole if not plain.isascii() and _SOME_DIGITS.search(plain) and _PLATE_HINT.search(plain) else []
 
 
 #: Begin with a plain set of characters: the search then skips everything else at the speed of memory.
