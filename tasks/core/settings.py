@@ -67,6 +67,11 @@ class PrivacyPolicies(Section):
     address: Policy
     organisation: Policy
 
+    @property
+    def sought(self) -> tuple[str, ...]:
+        """Types that are not kept as they are."""
+        return tuple(type_ for type_, policy in self.model_dump().items() if policy != "keep")
+
 
 class PrivacyParams(Section):
     """Desensitization; a pseudonym's key comes from TUNEGATE_PSEUDONYM_KEY."""

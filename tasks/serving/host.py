@@ -60,7 +60,7 @@ class Host:
         )
         self.audit = AuditLog(
             audit_folder(project),
-            redact=partial(mask_text, types=settings.prepare.mask),
+            redact=partial(mask_text, types=settings.prepare.privacy.policies.sought),
             retention_days=gateway.audit_retention_days,
         )
         self.gateway = Gateway(

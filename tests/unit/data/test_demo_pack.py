@@ -11,11 +11,11 @@ import pytest
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.settings import load_settings
 from tasks.data.matching.decontaminate import LeakFinder
-from tasks.data.privacy.desensitize import ALL_TYPES, find_spans
 from tasks.data.matching.eval_sets import read_eval_sets
-from tasks.data.reading.formats import parse
 from tasks.data.matching.normalization import normalize
 from tasks.data.prepare import prepare
+from tasks.data.privacy.desensitize import ALL_TYPES, find_spans
+from tasks.data.reading.formats import parse
 
 ROOT = Path(__file__).resolve().parents[3]
 RAW = ROOT / "data" / "raw"
@@ -149,6 +149,6 @@ def test_no_personal_data_and_no_engineering_text_is_masked(prepared: Path) -> N
     for name in ("train", "validation"):
         for row in read_jsonl(prepared / f"{name}.jsonl"):
             assert all(not find_spans(message["content"], ALL_TYPES) for message in row["messages"])
-    summary = read_json(prepared / "summary.json")
     planted = [row for row in raw_rows().values() if row.get("planted") == "personal_data"]
-    assert sum(summary["masks"].values()) == len(planted)
+    replaced = [row for row in read_jsonl(prepared / "ledger.jsonl") if row["reason"] == "personal_data_replaced"]
+    assert len(replaced) == len(planted)
