@@ -19,7 +19,7 @@ from tasks.data.passes.third import CALIBRATION, TRAIN, VALIDATION, Outputs
 from tasks.data.tokens import UNCOUNTED, RowLengths
 
 #: Rows whose tokens are counted for the pictures: all of a small dataset, a sample by digest of a large one.
-SAMPLED_ROWS = 5000
+SAMPLED_ROWS = 2000
 LARGEST_CLUSTERS = 10
 
 
