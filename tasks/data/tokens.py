@@ -51,7 +51,8 @@ class RowLengths:
 
     def count(self, messages: Sequence[Message], tools: str | None) -> int:
         """Return the tokens of a rendered row."""
-        return len(self._tokenizer(self._render(messages, tools), add_special_tokens=False)["input_ids"])
+        # Quiet about rows that are longer than the model takes: that is what is being found out.
+        return len(self._tokenizer(self._render(messages, tools), add_special_tokens=False, verbose=False)["input_ids"])
 
     def _measure_template(self, roles: tuple[str, ...], tools: str | None) -> int:
         """Return how many bytes the template itself adds to turns of these roles."""

@@ -53,6 +53,8 @@ def tools_of(row: Mapping[str, Any]) -> str | None:
     offered = _loaded(text, "`tools`") if text else []
     if not isinstance(offered, list):
         raise BadRowError("malformed_tool_call", "`tools` is no list")
+    if not all(isinstance(tool, dict) for tool in offered):
+        raise BadRowError("malformed_tool_call", "a tool of `tools` is no object")
     return text if offered else None
 
 

@@ -218,3 +218,28 @@ def _rows_before(data: bytes, at: int, container: str) -> int:
     """Return how many of the rows end before a place in a file."""
     end = {"jsonl": b"}\n", "json": b"},\n", "csv": b"\n"}[container]
     return max(data[:at].count(end) - (container == "csv"), 0)
+
+
+def test_the_ledger_of_every_kind_at_once_is_exact(project: Any) -> None:
+    """Through the whole stage: as many fates as rows, each kept row written once, nothing lost, no crash."""
+    rows = [
+        with_value(ROWS[name], path, ODD_VALUES.get(kind), absent=kind == "absent")
+        for name, path, kind in FIELD_KINDS
+        if path or kind != "absent"
+    ]
+    values = [json.dumps(row).encode() for row in rows]
+    good = [json.dumps(row, ensure_ascii=False).encode() for row in ROWS.values()]
+    broken = [damage(line) for damage in LINE_KINDS.values() for line in good[:2]]
+    project.write("good.jsonl", [])
+    for name, lines_ in (("fields", values), ("lines", broken), ("good", good)):
+        (project.raw / "instructions" / f"{name}.jsonl").write_bytes(b"\n".join(lines_) + b"\n")
+    project.prepare()
+    ledger = project.lines("ledger.jsonl")
+    assert len(ledger) == len({entry["row_id"] for entry in ledger}) == len(values) + len(broken) + len(good)
+    counts = project.summary()["rows"]
+    assert counts["in"] == len(ledger) == counts["kept"] + counts["dropped"] + counts["quarantined"]
+    written = [row["row_id"] for name in ("train", "validation") for row in project.lines(f"{name}.jsonl")]
+    assert sorted(written) == sorted(entry["row_id"] for entry in ledger if entry["fate"] == "kept")
+    # A whole row stands for the good ones; copies of it are its duplicates, whatever was done around them.
+    assert counts["kept"] >= len(ROWS) // 2
+    assert len({entry["reason"] for entry in ledger}) > 15
