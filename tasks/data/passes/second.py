@@ -25,15 +25,38 @@ NOWHERE = -1
 
 
 @dataclass
+class Fates:
+    """Why rows leave, and for whom; shape (rows,).
+
+    Args:
+        reason: number in `REASONS`, 0 for a kept row.
+        kept_row: the row kept in its place, -1 for a row that is no duplicate.
+        jaccard: similarity to that row.
+    """
+
+    reason: npt.NDArray[np.uint8]
+    kept_row: Integers
+    jaccard: npt.NDArray[np.float64]
+
+    def drop(self, rows: Integers, reason: str, kept_row: Integers, jaccard: npt.ArrayLike) -> None:
+        """Drop duplicates for the rows that stand for them."""
+        self.reason[rows] = REASON_NUMBER[reason]
+        self.kept_row[rows] = kept_row
+        self.jaccard[rows] = jaccard
+
+    def staying(self, rows: Integers) -> Integers:
+        """Return those of some rows that nothing has dropped yet."""
+        return rows[self.reason[rows] == 0]
+
+
+@dataclass
 class Decisions:
     """The fate of every row; shape (rows,) where nothing else is said.
 
     Args:
         name: final row id as a number.
         index: position of the row in its file, from 0.
-        reason: number in `REASONS`, 0 for a kept row.
-        kept_row: the row kept in its place, -1 for a row that is no duplicate.
-        jaccard: similarity to that row.
+        fates: why rows leave, and for whom.
         kept: whether the row stays.
         validation: whether the row, if it stays, validates.
         calibration: rows that calibrate the quantization, in order; shape (calibration rows,).
@@ -41,9 +64,7 @@ class Decisions:
 
     name: npt.NDArray[np.uint64]
     index: Integers
-    reason: npt.NDArray[np.uint8]
-    kept_row: Integers
-    jaccard: npt.NDArray[np.float64]
+    fates: Fates
     kept: Flags
     validation: Flags
     calibration: Integers
@@ -52,20 +73,19 @@ class Decisions:
 def decide(gathered: Gathered, params: PrepareParams) -> Decisions:
     """Return the fate of every row."""
     columns = gathered.columns
+    rows = len(columns)
     name = _names(columns)
-    reason = columns.reason.copy()
-    kept_row = np.full(len(columns), NOWHERE, dtype=np.int64)
-    jaccard = np.zeros(len(columns))
-    best_first = _best_first(columns, name, np.flatnonzero(reason == 0))
-    _drop_copies(columns, best_first, reason, kept_row, jaccard)
-    _drop_near_duplicates(gathered, best_first[reason[best_first] == 0], params, reason, kept_row, jaccard)
-    reason[(reason == 0) & (columns.leaks > 0)] = REASON_NUMBER["eval_leak"]
-    kept = reason == 0
+    fates = Fates(columns.reason.copy(), np.full(rows, NOWHERE, dtype=np.int64), np.zeros(rows))
+    best_first = _best_first(columns, name, fates.staying(np.arange(rows)))
+    _drop_copies(columns, best_first, fates)
+    _drop_near_duplicates(gathered, fates.staying(best_first), params, fates)
+    fates.reason[(fates.reason == 0) & (columns.leaks > 0)] = REASON_NUMBER["eval_leak"]
+    kept = fates.reason == 0
     validation = kept & in_validation(columns.content, params.validation_fraction)
     train = np.flatnonzero(kept & ~validation)
     chinese = columns.language[train] == LANGUAGES.index("zh")
     calibration = train[calibration_rows(columns.content[train], name[train], chinese, params.calibration_rows)]
-    return Decisions(name, _indexes(gathered), reason, kept_row, jaccard, kept, validation, calibration)
+    return Decisions(name, _indexes(gathered), fates, kept, validation, calibration)
 
 
 def _names(columns: Columns) -> npt.NDArray[np.uint64]:
@@ -96,14 +116,8 @@ def _best_first(columns: Columns, name: npt.NDArray[np.uint64], rows: Integers) 
     return rows[np.lexsort((name[rows], -columns.answer_characters[rows]))]
 
 
-def _drop_copies(
-    columns: Columns,
-    best_first: Integers,
-    reason: npt.NDArray[np.uint8],
-    kept_row: Integers,
-    jaccard: npt.NDArray[np.float64],
-) -> None:
-    """Mark all but the best row of each group with the same normalized conversation."""
+def _drop_copies(columns: Columns, best_first: Integers, fates: Fates) -> None:
+    """Drop all but the best row of each group with the same normalized conversation."""
     if not len(best_first):
         return
     content = columns.content[best_first]
@@ -111,21 +125,11 @@ def _drop_copies(
     same = np.r_[False, (content[order][1:] == content[order][:-1]).all(axis=1)]
     # lexsort is stable: within a group the best row stands first.
     heads = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))]
-    copies = best_first[order[same]]
-    reason[copies] = REASON_NUMBER["exact_duplicate"]
-    kept_row[copies] = best_first[heads[same]]
-    jaccard[copies] = 1.0
+    fates.drop(best_first[order[same]], "exact_duplicate", best_first[heads[same]], 1.0)
 
 
-def _drop_near_duplicates(
-    gathered: Gathered,
-    best_first: Integers,
-    params: PrepareParams,
-    reason: npt.NDArray[np.uint8],
-    kept_row: Integers,
-    jaccard: npt.NDArray[np.float64],
-) -> None:
-    """Mark rows that are almost a kept one; their exact copies follow them to the row that is kept."""
+def _drop_near_duplicates(gathered: Gathered, best_first: Integers, params: PrepareParams, fates: Fates) -> None:
+    """Drop rows that are almost a kept one; their exact copies follow them to the row that is kept."""
     languages = gathered.columns.language
 
     def grams_of(row: int) -> Grams:
@@ -136,13 +140,11 @@ def _drop_near_duplicates(
     if not found:
         return
     rows, kept, likeness = (np.array(values) for values in zip(*found, strict=True))
-    reason[rows] = REASON_NUMBER["near_duplicate"]
-    kept_row[rows], jaccard[rows] = kept, likeness
-    copies = np.flatnonzero(reason == REASON_NUMBER["exact_duplicate"])
-    moved = copies[reason[kept_row[copies]] == REASON_NUMBER["near_duplicate"]]
-    reason[moved] = REASON_NUMBER["near_duplicate"]
-    jaccard[moved] = jaccard[kept_row[moved]]
-    kept_row[moved] = kept_row[kept_row[moved]]
+    copies = np.flatnonzero(fates.reason == REASON_NUMBER["exact_duplicate"])
+    fates.drop(rows, "near_duplicate", kept, likeness)
+    moved = copies[fates.reason[fates.kept_row[copies]] == REASON_NUMBER["near_duplicate"]]
+    heads = fates.kept_row[moved]
+    fates.drop(moved, "near_duplicate", fates.kept_row[heads], fates.jaccard[heads])
 
 
 def cluster_name(members: npt.NDArray[np.uint64]) -> str:

@@ -94,7 +94,7 @@ def _tokens(
     }
     facts = {
         "max_length_tokens": lengths.max_length_tokens,
-        "too_long": int((decisions.reason == REASONS.index("too_long")).sum()),
+        "too_long": int((decisions.fates.reason == REASONS.index("too_long")).sum()),
         "sampled_rows": len(sample),
         "per_character": per_character,
     }
@@ -112,7 +112,7 @@ def _count(gathered: Gathered, row: int, lengths: RowLengths) -> int:
 
 def _reasons(gathered: Gathered, decisions: Decisions) -> dict[str, dict[str, int]]:
     """Return {fate: {reason: rows}}."""
-    counts = np.bincount(decisions.reason, minlength=len(REASONS))
+    counts = np.bincount(decisions.fates.reason, minlength=len(REASONS))
     replaced = {row for row, _, _ in gathered.masks if decisions.kept[row]}
     named = {reason: int(count) for reason, count in zip(REASONS, counts, strict=True) if reason and count}
     named |= {"personal_data_replaced": len(replaced), "clean": int(counts[0]) - len(replaced)}

@@ -96,7 +96,7 @@ class Outputs:
     def _entry(self, row: int, number: int, evidence: dict[str, dict[str, Any]], place: str) -> Entry:
         """Return the line of the ledger about one row."""
         columns = self._gathered.columns
-        reason = REASONS[self._decisions.reason[row]]
+        reason = REASONS[self._decisions.fates.reason[row]]
         found: dict[str, Any] = {"line": int(columns.line[row])} if not columns.format[row] else {}
         found |= self._evidence(row, reason, evidence, place)
         masked = place in evidence["masks"]
@@ -134,11 +134,11 @@ class Outputs:
 
     def _duplicate_evidence(self, row: int) -> dict[str, Any]:
         """Return which row stands for a duplicate, and why."""
-        kept = int(self._decisions.kept_row[row])
+        kept = int(self._decisions.fates.kept_row[row])
         return {
             "cluster_id": self._cluster_id(kept),
             "duplicate_of": self._id(kept),
-            "jaccard": round(float(self._decisions.jaccard[row]), 4),
+            "jaccard": round(float(self._decisions.fates.jaccard[row]), 4),
             "kept_because": BEST_ROW_RULE,
         }
 
@@ -151,8 +151,8 @@ class Outputs:
     def _cluster(self, kept: int) -> dict[str, Any]:
         """Return a cluster as a line of clusters.jsonl."""
         duplicates = [
-            {**self._place(row), "reason": REASONS[self._decisions.reason[row]],
-             "jaccard": round(float(self._decisions.jaccard[row]), 4)}
+            {**self._place(row), "reason": REASONS[self._decisions.fates.reason[row]],
+             "jaccard": round(float(self._decisions.fates.jaccard[row]), 4)}
             for row in self._clusters[kept]
         ]  # fmt: skip
         return {
@@ -198,8 +198,8 @@ class Outputs:
 def _clusters(decisions: Decisions) -> dict[int, list[int]]:
     """Return {kept row: rows it stands for}, both in the order they came in."""
     clusters: dict[int, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(decisions.kept_row != NOWHERE).tolist():
-        clusters[int(decisions.kept_row[row])].append(row)
+    for row in np.flatnonzero(decisions.fates.kept_row != NOWHERE).tolist():
+        clusters[int(decisions.fates.kept_row[row])].append(row)
     return dict(sorted(clusters.items()))
 
 
