@@ -25,10 +25,13 @@ _TURN_END = "\n"
 
 
 def content_digests(rows: Sequence[NormalizedRow]) -> Grams:
-    """Return 128 bits for each row, equal where two conversations are one; shape (rows, 2)."""
-    contents = ("\x1f".join((row.roles, *row.texts)).encode("utf-8", "surrogatepass") for row in rows)
-    joined = b"".join(hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest() for content in contents)
-    return np.frombuffer(joined, dtype="<u8").astype(np.uint64).reshape(len(rows), 2)
+    """Return 128 bits for each row, equal where two conversations are one; shape (rows, 2).
+
+    What a row's split follows from: another hash would move rows between train and validation.
+    """
+    contents = ("\x1f".join(row.texts).encode("utf-8", "surrogatepass") for row in rows)
+    joined = b"".join(hashlib.sha256(content).digest()[:_DIGEST_BYTES] for content in contents)
+    return np.frombuffer(joined, dtype=">u8").astype(np.uint64).reshape(len(rows), 2)
 
 
 def row_grams(row: NormalizedRow, language: str, params: NearDuplicateParams) -> Grams:

@@ -12,7 +12,7 @@ import pytest
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.project import TELEMETRY_OFF, Project
 from tasks.core.settings import BaseModelParams, CevalParams, DomainParams, PrepareParams, PrivacyPolicies
-from tasks.data.conversation import ChatRow
+from tasks.data.conversation import Message
 from tasks.data.prepare import prepare
 from tasks.models.base import materialize
 
@@ -65,10 +65,9 @@ def alpaca(question: str, answer: str, **fields: Any) -> dict[str, Any]:
     return {"instruction": question, "input": "", "output": answer, **fields}
 
 
-def chat_row(question: str, answer: str, row_id: str = "r-1", language: str = "zh") -> ChatRow:
-    """Return a prepared row of one exchange."""
-    messages = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return ChatRow(row_id, "instructions/a.jsonl", 0, 1, "alpaca", language, None, messages)
+def exchange(question: str, answer: str) -> list[Message]:
+    """Return a conversation of one exchange."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 @dataclass
@@ -148,9 +147,9 @@ def new_project(base: Path) -> Callable[[Path], DataProject]:
 
 
 @pytest.fixture
-def chat() -> Callable[..., ChatRow]:
-    """The builder of one prepared row."""
-    return chat_row
+def chat() -> Callable[[str, str], list[Message]]:
+    """The builder of a conversation of one exchange."""
+    return exchange
 
 
 @pytest.fixture(scope="session")

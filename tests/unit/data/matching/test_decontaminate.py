@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.settings import DecontaminateParams
-from tasks.data.conversation import ChatRow
+from tasks.data.conversation import Message
 from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.leak_rules import _within_edits
 from tasks.data.matching.normalization import NormalizedRow, normalized
 from tasks.data.matching.seeds import SeedIndex, Unit
 
-Chat = Callable[..., ChatRow]
+Chat = Callable[[str, str], list[Message]]
 PARAMS = DecontaminateParams(containment=0.6, extra_sets=[])
 FULL_WIDTH = {code - 0xFEE0: code for code in range(0xFF01, 0xFF5F)}
 
@@ -52,8 +52,8 @@ def finder() -> LeakFinder:
     return LeakFinder([CHOICE, SHORT, ENGLISH, *GENERIC], PARAMS)
 
 
-def found(finder: LeakFinder, row: ChatRow) -> list[str]:
-    return [leak.item_id for leak in finder.find([normalized(row.messages)])[0]]
+def found(finder: LeakFinder, row: list[Message]) -> list[str]:
+    return [leak.item_id for leak in finder.find([normalized(row)])[0]]
 
 
 def with_options(question: str, options: tuple[str, ...]) -> str:
@@ -94,7 +94,7 @@ def test_an_answer_in_the_words_of_a_question_is_no_leak(chat: Chat) -> None:
     item = EvalItem("short", "1", "特殊情况下来不及请示，省级指定部门能否先行决定进入场外应急？")
     answer = "特殊情况下省级指定部门可以先行决定进入，但必须立即向国务院指定的部门报告。"
     finder = LeakFinder([item], PARAMS)
-    assert finder.find([normalized(chat("情况紧急来不及报批怎么办？", answer).messages)]) == [[]]
+    assert finder.find([normalized(chat("情况紧急来不及报批怎么办？", answer))]) == [[]]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_short_question_is_found(finder: LeakFinder, chat: Chat, text: str) ->
 
 def test_an_english_question_is_found_after_an_edit(finder: LeakFinder, chat: Chat) -> None:
     text = "Question 7: a mayor, 20 km from a big reactor, asks why her town has an emergency plan at all?"
-    assert found(finder, chat(text, "It lies in the UPZ.", language="en")) == ["short-2"]
+    assert found(finder, chat(text, "It lies in the UPZ.")) == ["short-2"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_an_english_question_is_found_after_an_edit(finder: LeakFinder, chat: Ch
     ],
 )
 def test_an_english_question_is_found_by_its_pieces(finder: LeakFinder, chat: Chat, text: str) -> None:
-    assert found(finder, chat(text, "Because of the UPZ.", language="en")) == ["short-2"]
+    assert found(finder, chat(text, "Because of the UPZ.")) == ["short-2"]
 
 
 CLEAN = {
@@ -162,7 +162,7 @@ def test_scattered_ngrams_are_no_leak(finder: LeakFinder, chat: Chat) -> None:
 
 
 def test_evidence_names_set_item_share_and_rule(finder: LeakFinder, chat: Chat) -> None:
-    ((leak,),) = finder.find([normalized(chat(CHOICE.question, "选B。").messages)])
+    ((leak,),) = finder.find([normalized(chat(CHOICE.question, "选B。"))])
     assert (leak.eval_set, leak.item_id, leak.containment) == ("domain_choice", "choice-1", 1.0)
     assert leak.rule == "at least 0.6 of the question stands in the row"
     assert leak.as_json()["question"] == CHOICE.question
@@ -170,7 +170,7 @@ def test_evidence_names_set_item_share_and_rule(finder: LeakFinder, chat: Chat) 
 
 def test_rows_at_once_are_rows_one_by_one(finder: LeakFinder, chat: Chat) -> None:
     texts = [*CHOICE_LEAKS.values(), *CLEAN.values(), SHORT.question, ENGLISH.question]
-    rows = [normalized(chat(text, "答。").messages) for text in texts] + [NormalizedRow("", ())]
+    rows = [normalized(chat(text, "答。")) for text in texts] + [NormalizedRow("", ())]
     assert finder.find(rows) == [finder.find([row])[0] for row in rows]
     assert finder.find([]) == []
 
@@ -181,19 +181,19 @@ def test_every_item_of_one_question_is_a_hit_when_nothing_tells_them_apart(finde
 
 def test_an_item_in_two_sets_is_found_in_both(chat: Chat) -> None:
     twice = [CHOICE, replace(CHOICE, eval_set="copy")]
-    (hits,) = LeakFinder(twice, PARAMS).find([normalized(chat(CHOICE.question, "选B。").messages)])
+    (hits,) = LeakFinder(twice, PARAMS).find([normalized(chat(CHOICE.question, "选B。"))])
     assert [hit.eval_set for hit in hits] == ["copy", "domain_choice"]
 
 
 def test_the_best_match_comes_first(chat: Chat) -> None:
     other = EvalItem("a_set", "x", CHOICE.question.replace("处理", "通知并转移"))
-    (hits,) = LeakFinder([other, CHOICE], PARAMS).find([normalized(chat(CHOICE.question, "选B。").messages)])
+    (hits,) = LeakFinder([other, CHOICE], PARAMS).find([normalized(chat(CHOICE.question, "选B。"))])
     assert [hit.item_id for hit in hits] == ["choice-1", "x"]
     assert hits[0].containment > hits[1].containment
 
 
 def test_without_items_nothing_is_found(chat: Chat) -> None:
-    assert LeakFinder([], PARAMS).find([normalized(chat("问", "答").messages)]) == [[]]
+    assert LeakFinder([], PARAMS).find([normalized(chat("问", "答"))]) == [[]]
 
 
 @given(st.text(alphabet="核电厂a1", max_size=9), st.text(alphabet="核电厂a1", max_size=9), st.integers(0, 9))
