@@ -1,6 +1,6 @@
 """Desensitization on the labelled set: precision and recall a type, false alarms on engineering text.
 
-    .venv/bin/python tests/benchmarks/privacy.py [--held-out] [--json] [--show TYPE] [--text FILE ...]
+    .venv/bin/python tests/benchmarks/privacy.py [--held-out | --set PATH] [--json] [--show TYPE] [--text FILE ...]
 
 Spans are scored one by one (labelled/README.md says what is labelled):
 
@@ -11,8 +11,9 @@ Spans are scored one by one (labelled/README.md says what is labelled):
 * Precision counts sentences with personal data and the hard negatives. Engineering sentences count apart: false alarms
   are reported spans per 1,000 sentences. `masked` is recall with any type: nothing of the span would be left to read.
 
-Public figures in general text are reported for information; no bar stands on them. `--text` adds false alarms on JSON
-Lines or text files of your own, as counts by type: what is right there, nobody labelled.
+Public figures in general text are reported for information; no bar stands on them. `--set` scores a labelled file of
+your own, or every `*.jsonl` of a folder, engineering sentences included, with the same list of organisations. `--text`
+adds false alarms on JSON Lines or text files of your own, as counts by type: what is right there, nobody labelled.
 """
 
 import argparse
@@ -154,9 +155,10 @@ def alarms(rows: list[dict[str, Any]], detector: Desensitizer) -> tuple[dict[str
     return report, shown
 
 
-def read(name: str) -> list[dict[str, Any]]:
-    """Return the sentences of a labelled file."""
-    return [json.loads(line) for line in (LABELLED / name).read_text(encoding="utf-8").splitlines()]
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the sentences of a labelled file, or of every one in a folder."""
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def own_text(path: Path) -> list[dict[str, Any]]:
@@ -178,11 +180,12 @@ def broken(table: dict[str, dict[str, float]], engineering: dict[str, Any]) -> l
     return problems
 
 
-def measure(own: list[Path], held_out: bool = False) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Return the report and the examples behind it."""
+def measure(own: list[Path], labelled: list[Path] | None = None) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Return the report on labelled files, or on the first set, and the examples behind it."""
     detector, score = desensitizer(), Score()
-    rows = read("held_out.jsonl" if held_out else "privacy.jsonl")
-    engineering_rows = [row for row in rows if row["group"] == "engineering"] if held_out else read("engineering.jsonl")
+    paths = labelled or [LABELLED / "privacy.jsonl", LABELLED / "engineering.jsonl"]
+    rows = [row for path in paths for row in read(path)]
+    engineering_rows = [row for row in rows if row["group"] == "engineering"]
     began = time.perf_counter()
     for row in rows:
         if row["group"] not in ("public_figure", "engineering"):
@@ -197,7 +200,7 @@ def measure(own: list[Path], held_out: bool = False) -> tuple[dict[str, Any], di
         "variants": {" ".join(key): ratio(*counts) for key, counts in sorted(score.variants.items())},
         "engineering": engineering,
         "public_figures": public_report,
-        "microseconds_a_sentence": round(1e6 * seconds / (len(rows) + engineering["sentences"]), 1),
+        "microseconds_a_sentence": round(1e6 * seconds / max(len(rows), 1), 1),
         "broken_bars": broken(table, engineering),
     }
     if own:
@@ -229,14 +232,19 @@ def written(report: dict[str, Any]) -> str:
 def main() -> int:
     """Measure and report; exit 1 where a bar does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--held-out", action="store_true", help="the sentences nobody tuned on")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--held-out", action="store_true", help="the sentences nobody tuned on")
+    which.add_argument("--set", type=Path, metavar="PATH", help="a labelled file or folder of your own")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--show", metavar="TYPE", help="list misses and false alarms of a type, engineering, or all")
     parser.add_argument("--text", type=Path, nargs="+", default=[], help="files of your own, counted by type")
     arguments = parser.parse_args()
     if arguments.held_out and arguments.show:
         parser.error("--held-out shows no examples: what has been looked at is held out no longer")
-    report, examples = measure(arguments.text, arguments.held_out)
+    if arguments.set and not (arguments.set.exists() and read(arguments.set)):
+        parser.error(f"--set {arguments.set}: no labelled sentences (*.jsonl) there")
+    chosen = LABELLED / "held_out.jsonl" if arguments.held_out else arguments.set
+    report, examples = measure(arguments.text, [chosen] if chosen else None)
     for type_, lines in examples.items():
         if arguments.show in (type_, "all"):
             sys.stderr.write("\n".join(lines) + "\n")
