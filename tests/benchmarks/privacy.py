@@ -157,8 +157,12 @@ def alarms(rows: list[dict[str, Any]], detector: Desensitizer) -> tuple[dict[str
 
 def read(path: Path) -> list[dict[str, Any]]:
     """Return the sentences of a labelled file, or of every one in a folder."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for file in files(path) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def files(path: Path) -> list[Path]:
+    """Return a labelled file, or every one in a folder."""
+    return sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
 
 
 def own_text(path: Path) -> list[dict[str, Any]]:
@@ -239,11 +243,12 @@ def main() -> int:
     parser.add_argument("--show", metavar="TYPE", help="list misses and false alarms of a type, engineering, or all")
     parser.add_argument("--text", type=Path, nargs="+", default=[], help="files of your own, counted by type")
     arguments = parser.parse_args()
-    if arguments.held_out and arguments.show:
-        parser.error("--held-out shows no examples: what has been looked at is held out no longer")
-    if arguments.set and not (arguments.set.exists() and read(arguments.set)):
-        parser.error(f"--set {arguments.set}: no labelled sentences (*.jsonl) there")
-    chosen = LABELLED / "held_out.jsonl" if arguments.held_out else arguments.set
+    held_out = LABELLED / "held_out.jsonl"
+    chosen = held_out if arguments.held_out else arguments.set
+    if chosen and not (chosen.exists() and read(chosen)):
+        parser.error(f"{chosen}: no labelled sentences (*.jsonl) there")
+    if chosen and arguments.show and any(file.samefile(held_out) for file in files(chosen)):
+        parser.error("the held-out set shows no examples: what has been looked at is held out no longer")
     report, examples = measure(arguments.text, [chosen] if chosen else None)
     for type_, lines in examples.items():
         if arguments.show in (type_, "all"):
