@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from tasks.data.privacy.english_addresses import find_english_addresses
-from tasks.data.privacy.spans import COVER, Span
+from tasks.data.privacy.spans import COVER, Span, has_chinese
 
 _H = r"\u4e00-\u9fff"
 _DIGITS = r"[0-9]{1,5}(?:-[0-9]{1,4})?[A-Za-z]?"
@@ -16,7 +16,7 @@ _NUMBER = (
     rf"(?:{_DIGITS}|[一二三四五六七八九十百零〇两]{{1,4}}|[甲乙丙丁][0-9]{{1,4}}|[0-9]{{1,4}}[甲乙丙丁]"
     rf"|[A-Za-z][0-9]{{0,3}})"
 )
-_STREET = r"(?:路|街|巷|弄|里|道|坊|条|段|胡同)"
+_STREET = r"(?:大道|路|街|巷|弄|里|道|坊|条|段|胡同)"
 _RESIDENCE = r"(?:小区|花园|家园|公寓|新村|花苑|名苑|雅苑|苑|华庭|名园|山庄|别墅|家属院|宿舍|大院|公馆|府邸|社区|新城)"
 _BUILDING = r"(?:号楼|号院|幢|栋|座)"
 #: A number without 室 ends an address unless it counts or measures something.
@@ -38,11 +38,17 @@ _AT_BUILDING = re.compile(rf"[0-9]{{1,3}}[A-Za-z]?[ ]?{_BUILDING}[ ]?{_PART}{{1,
 _AT_VILLAGE = re.compile(
     rf"(?:村|屯|庄|寨|坳|大队|嘎查)[ ]?{_NUMBER}[ ]?(?:组|队|社|号|屯)(?:[ ]?{_NUMBER}[ ]?(?:号|户|室))?"
 )
+#: 丰山村夏家桥18号: a hamlet of a village and a door.
+_AT_HAMLET = re.compile(
+    rf"(?:村|社区|屯|坳)[{_H}]{{2,4}}?[桥头湾沟坡岭塘坪坝洼堡埠埂店集冲浜埭厝坑岗塆园][ ]?{_NUMBER}号(?!线)"
+)
+#: 东岗村大崴屯: a hamlet stands for its few households.
+_IN_HAMLET = re.compile(rf"(?:村|乡|镇|苏木)[{_H}]{{1,4}}?(?:屯|嘎查|自然村|寨)(?![{_H}]?(?:水库|电站|变电|路))")
 _AT_NAMED_GROUP = re.compile(rf"(?:村|社区|屯)[{_H}]{{1,4}}?(?:组|屯)(?:[ ]?{_NUMBER}[ ]?(?:号|户))?")
 _ADMINISTRATIVE = re.compile(rf"[{_H}]{{2,9}}?(?:自治[区州县]|省|市|地区|盟|州|区|县|旗|镇|乡|街道|苏木|村)")
 #: Something is numbered at all, and there is a word an address can end with.
 _HINT = re.compile(
-    r"[0-9一二三四五六七八九十A-Z甲乙丙丁湾](?:号|弄|幢|栋|座|单元|组|队|社|屯|室)|[村屯区]..{0,3}组|地址|住址"
+    r"[0-9一二三四五六七八九十A-Z甲乙丙丁湾](?:号|弄|幢|栋|座|单元|组|队|社|屯|室)|[村屯区]..{0,3}组|[村乡镇木].{1,4}[屯查寨村]"
 )
 #: What may stand before the first place name and is no part of it.
 _LEAD = re.compile(
@@ -53,7 +59,7 @@ _LEAD = re.compile(
     r"]"
     r"|撤离到|上门到?|登记[为在]|填写[为的]|变更为|改为|写[着的]是?|警人称|反映|出现在|病人|患者|[在到至为住"
     r"由往去是的了寄送请我他她您你者称]|于(?![都田洪潜])|从(?![化江])|自(?![治贡])|和(?![平田县龙静顺硕成谐"
-    r"])|与|及|或|向(?![阳东荣])|位(?!于)"
+    r"])|放在|放到|存放于|停在|取自|采自|与|及|或|向(?![阳东荣])|位(?!于)"
 )
 #: Loops, lines and mains of a plant end like streets.
 _PLANT_STREET = re.compile(
@@ -62,7 +68,7 @@ _PLANT_STREET = re.compile(
 )
 _PLANT_AFTER = re.compile(
     r"[ ]?(?:机组|泵|阀|堆|柜|线|机|炉|井|罐|箱|桩|风机|反应堆|管|通道|出口|入口|测点|点位|探头|监测|样|站"
-    r"|母线|变压器|屏|盘|仪|缸|门|孔|厂房|通风|燃料|文|令|公告|标准|规定)"
+    r"|母线|变压器|屏|盘|仪|缸|门(?!口|前|外)|孔|厂房|通风|燃料|文|令|公告|标准|规定)"
 )
 _POSTCODE = re.compile(
     r"(?:邮编|邮政编码|[Pp]ost(?:al)? ?[Cc]ode|[Zz]ip(?: [Cc]ode)?)[ ]?[:是为]?[ ]{0,2}([0-9]{6}"
@@ -74,11 +80,13 @@ _FIELD = re.compile(
     rf"|乡|街道|村|社区|小区|嘎查|苑|花园|公寓|屯))){{3,7}})(?=[,.;!?、)\s的]|$)"
 )
 _LEFT_REACH = 48
+#: An address may begin this far before its first number, and end this far after its last.
+_REACH = 32
 
 
 def find_addresses(plain: str) -> Iterator[Span]:
     """Yield postal addresses in readable text."""
-    if not plain.isascii():
+    if has_chinese(plain):
         yield from _chinese(plain)
     if "邮" in plain or "ode" in plain or "ip" in plain:
         for match in _POSTCODE.finditer(plain):
@@ -88,15 +96,27 @@ def find_addresses(plain: str) -> Iterator[Span]:
 
 def _chinese(plain: str) -> Iterator[Span]:
     """Yield Chinese addresses."""
-    if not _HINT.search(plain):
-        return
-    for pattern in (_AT_STREET, _AT_RESIDENCE, _AT_VILLAGE, _AT_NAMED_GROUP, _AT_BUILDING):
-        for match in pattern.finditer(plain):
-            start = _start(plain, match.start())
-            if start < match.start() and _leads_to_a_door(plain, start, match):
-                yield Span(start, match.end(), "address")
-    for match in _FIELD.finditer(plain):
-        yield Span(*match.span(1), "address")
+    for begin, end in _parts(plain):
+        for pattern in (_AT_STREET, _AT_RESIDENCE, _AT_VILLAGE, _AT_HAMLET, _AT_NAMED_GROUP, _IN_HAMLET, _AT_BUILDING):
+            for match in pattern.finditer(plain, begin, end):
+                start = _start(plain, match.start())
+                if start < match.start() and _leads_to_a_door(plain, start, match):
+                    yield Span(start, match.end(), "address")
+    if "住" in plain or "址" in plain:
+        for match in _FIELD.finditer(plain):
+            yield Span(*match.span(1), "address")
+
+
+def _parts(plain: str) -> list[tuple[int, int]]:
+    """Return the parts of a text around what is numbered like a house, joined where they touch."""
+    parts: list[tuple[int, int]] = []
+    for match in _HINT.finditer(plain):
+        start, end = max(0, match.start() - _REACH), match.end() + _REACH
+        if parts and start <= parts[-1][1]:
+            parts[-1] = parts[-1][0], end
+        else:
+            parts.append((start, end))
+    return parts
 
 
 def _start(plain: str, anchor: int) -> int:
@@ -127,7 +147,7 @@ def _leads_to_a_door(plain: str, start: int, match: re.Match[str]) -> bool:
     pattern = match.re
     if pattern is _AT_STREET:
         return (districts and len(name) >= 4) or (len(name) >= 2 and not _PLANT_STREET.search(name))
-    if pattern is _AT_NAMED_GROUP:
+    if pattern is _AT_NAMED_GROUP or pattern is _IN_HAMLET:
         return districts and len(name) >= 4
     if pattern is _AT_BUILDING:
         return len(name) >= 3 and ("单元" in match[0] or districts)

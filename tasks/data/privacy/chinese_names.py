@@ -12,20 +12,32 @@ from itertools import takewhile
 from tasks.data.privacy import name_cues as cues
 from tasks.data.privacy.lexicon import given_points, words
 from tasks.data.privacy.public_names import is_public, is_public_foreign
-from tasks.data.privacy.spans import COVER, Span
-from tasks.data.privacy.surnames import COMPOUND, MIXED, NEVER, PURE, RARE, TIBETAN
+from tasks.data.privacy.spans import COVER, Span, has_chinese
+from tasks.data.privacy.surnames import COMPOUND, MIXED, MONGOLIAN, NEVER, PURE, RARE, TIBETAN
+from tasks.data.privacy.wordlists import word_set
 
 _FIRST = "".join(sorted(PURE | MIXED | RARE | {compound[0] for compound in COMPOUND.split("|")}))
 #: One character class first: the search then skips what is no surname without trying anything else there.
 _SURNAME = re.compile(rf"[{_FIRST}](?=[\u4e00-\u9fff](?<![{''.join(sorted(NEVER))}]))")
 _COMPOUNDS = frozenset(COMPOUND.split("|"))
+#: 健太郎, 龙之介: three characters after a surname of two.
+_JAPANESE_ENDS = ("郎", "助", "介")
 _COMPOUND_FIRST = frozenset(compound[0] for compound in _COMPOUNDS)
 _TITLE = "|".join(sorted(cues.TITLES, key=len, reverse=True))
 _TITLED = re.compile(rf"(?:{_TITLE})(?!们)")
 #: 张工, 李总: short forms of titles that end many other words.
 _SHORT_TITLE = re.compile(
-    r"[工总](?=[\s,.;:!?、)]|$|[说在的到对把和与来去已请让]|确认|负责|复核|检查|审核|联系|你好|您好)"
+    r"[工总姐哥叔婶嫂伯](?=[\s,.;:!?、)]|$|[说在的到对把和与来去已请让签要会就刚正将帮家]|确认|负责|复核|检查|审核|联系|你好|您好)"
 )
+#: Between two names they join them, before one they lead to it.
+_CONJUNCTIONS = frozenset("和向于由从经到应时")
+#: Titles that follow no verb: 给应科长, 是向医生.
+_FORMAL = word_set(
+    "先生 女士 老师 教授 博士 医生 大夫 主任 科长 处长 局长 厂长 部长 队长 班长 工程师 师傅 经理 律师 警官"
+)
+_CONJUNCTION_LEAST = 3.5
+_SAYS = frozenset(": 为是叫")
+_TRADES = word_set("高工 金工 童工 车工 施工 石工 牛工 麻工 易工 高总 康哥 高哥 高叔 高姐 马哥 牛哥")
 _FAMILIAR = re.compile(rf"[老小]([{''.join(sorted(PURE))}])")
 _SYLLABLES = "\u4e00-\u9fff"
 _DOTS = "·•・‧"
@@ -40,7 +52,7 @@ _TRANSLITERATION = frozenset(
     "廷图托瓦万旺威韦维温文沃乌武西希锡夏"
     "香肖谢辛欣休许雪雅亚延扬耶叶伊因英尤于约泽扎詹珍治朱兹祖佐芭蓓碧翠芙黛嘉洁莲玫琪茜薇雯娅伽喀咖买江次央"
     "卓旦增措木依合孜力素艾热买甫班白朗"
-    "吾娃参迦济翰逊詹摩弥庞烈顺谟铎缪谬让巧蕾萝莘菈瑙尧蒙狄俄泊蕾圭穷勃塔朵丘陀庇贡噶珠曲培吾且木努依提库尔"
+    "吾娃参迦济翰逊詹摩弥庞烈顺谟铎缪谬让巧蕾萝莘菈瑙尧蒙狄俄泊蕾圭穷勃塔朵丘陀庇贡噶珠曲培吾且木努依提库尔赛吐汗阔孜帕肉莱别灵生世易修奈保珀露丝"
 )
 #: Characters of transliterations that Chinese given names avoid: 史密斯 is not Shi Misi.
 _FOREIGN_GIVEN = frozenset("斯尔特克罗兹塔拉姆夫莱迪萨耶伯莫尼茨勒蒂帕卡巴玛厄瑟塞逊顿")
@@ -48,18 +60,29 @@ _TIBETAN_PARTS = frozenset(TIBETAN.split("|"))
 _TIBETAN_FIRST, _TIBETAN_SECOND = ("".join(sorted({part[place] for part in _TIBETAN_PARTS})) for place in (0, 1))
 _TIBETAN = re.compile(rf"[{_TIBETAN_FIRST}][{_TIBETAN_SECOND}](?=[{_TIBETAN_FIRST}][{_TIBETAN_SECOND}])")
 
+_MONGOLIAN = re.compile(
+    rf"(?=[{''.join(sorted({part[0] for part in MONGOLIAN.split('|')}))}])({MONGOLIAN})(?:·?(?:{MONGOLIAN}))*"
+)
+_MONGOLIAN_HINT = re.compile(
+    "[{}](?=[{}])".format(*map("".join, map(set, zip(*[part[:2] for part in MONGOLIAN.split("|")], strict=True))))
+)
+#: Places and things too, alone.
+_STEPPES = word_set("乌兰 巴图 宝音 苏和 达来 布和 其格 图雅 乌云 哈斯 敖登")
+
 _COMPOUND_POINTS, _UNLISTED_POINTS, _FOREIGN_POINTS = 4.0, -0.5, -2.0
-_STRONG_CUE, _LISTED_CUE, _FIELD_CUE, _WEAK_CUE, _COUNTED = 4.0, 2.5, 2.0, 1.0, -3.0
+_STRONG_CUE, _LISTED_CUE, _FIELD_CUE, _PERSON_CUE, _WEAK_CUE, _COUNTED = 4.0, 3.5, 2.0, 2.0, 1.0, -3.0
 _WORD_ACROSS, _WORD_WITHIN, _WORD_AT_START = -2.5, -1.0, -3.0
-_LEAST = {1: 6.0, 2: 6.0}
+#: Points of pairs met so far; there are as many as surnames times characters.
+_PAIRS: dict[str, float] = {}
+_LEAST = 5.5
 #: Surname and given characters together; below these no context makes a name.
-_LEAST_ALONE = {1: 0.0, 2: 0.5}
+_LEAST_ALONE = {1: 0.0, 2: 0.5, 3: 0.5}
 _SURNAME_POINTS = {**dict.fromkeys(RARE, -1.0), **dict.fromkeys(MIXED, 1.0), **dict.fromkeys(PURE, 3.0)}
 
 
 def find_chinese_names(plain: str) -> Iterator[Span]:
     """Yield Chinese personal names in readable text."""
-    if plain.isascii():
+    if not has_chinese(plain):
         return
     yield from _without_surname(plain)
     names: set[str] = set()
@@ -67,7 +90,9 @@ def find_chinese_names(plain: str) -> Iterator[Span]:
     known = words()
     for match in _SURNAME.finditer(plain):
         start = match.start()
-        if start < position or plain[start : start + 3] in known:
+        if start < position or (plain[start] not in _COMPOUND_FIRST and _hopeless(plain, start)):
+            continue
+        if plain[start : start + 3] in known:
             continue
         end = _best_end(plain, start, start + _surname_length(plain, start))
         if not end or _is_transliteration(plain, start, end):
@@ -97,21 +122,66 @@ def _best_end(plain: str, start: int, given: int) -> int:
     surname = _SURNAME_POINTS[plain[start]] if given - start == 1 else _COMPOUND_POINTS
     if given == start or first + second in cues.STRONG_AFTER:
         return 0
+    if plain[start] == "曾" and points.get(first, _UNLISTED_POINTS) <= 0:
+        return 0
+    if surname < 0 and first in PURE and points.get(second, _UNLISTED_POINTS) > 0:
+        # 经熊秀子核实: the word before a name.
+        return 0
     base = surname + points.get(first, _UNLISTED_POINTS)
     base += _WORD_AT_START if plain[given - 1 : given + 1] in known else 0.0
+    if plain[start] in _CONJUNCTIONS and given - start == 1:
+        least = points.get(first, _UNLISTED_POINTS) + points.get(second, _UNLISTED_POINTS)
+        if (plain[start] == "和" or least < _CONJUNCTION_LEAST) and not _named_as_such(plain, start, given):
+            return 0
     best, end, before = 0.0, 0, None
-    for length in (2, 1):
+    lengths = (3, 2, 1) if given - start == 2 and plain[given + 2 : given + 3] in _JAPANESE_ENDS else (2, 1)
+    for length in lengths:
         stop = given + length
-        alone = base + (points.get(second, _UNLISTED_POINTS) if length == 2 else 0.0)
+        alone = base + (points.get(second, _UNLISTED_POINTS) if length > 1 else 0.0)
         if alone < _LEAST_ALONE[length] or not _is_chinese(first if length == 1 else second):
             continue
         if length == 2 and plain[given:stop] in known:
             alone += _WORD_WITHIN
         before = _before(plain, start) if before is None else before
-        surplus = alone + before + _after(plain, stop) - _LEAST[length]
+        surplus = alone + before + _after(plain, stop) - _LEAST
+        if before == _STRONG_CUE and cues.field_around(cues.left_of(plain, start), cues.right_of(plain, stop)):
+            surplus += _FIELD_CUE
         if surplus > best or (not end and surplus == best):
             best, end = surplus, stop
     return end
+
+
+def _hopeless(plain: str, start: int) -> bool:
+    """Tell whether even the best that the characters around allow makes no name of a surname of one character."""
+    pair, third = plain[start : start + 2], plain[start + 2 : start + 3]
+    base = _PAIRS.get(pair)
+    if base is None:
+        base = _PAIRS[pair] = _pair_points(pair)
+    if not start or plain[start - 1] in cues.LAST_CHARACTERS:
+        base += _STRONG_CUE
+    if third in cues.FIRST_CHARACTERS:
+        base += _STRONG_CUE
+        if base + _FIELD_CUE >= _LEAST:
+            return False
+        base -= _STRONG_CUE
+    base += given_points().get(third, _UNLISTED_POINTS) + _FIELD_CUE
+    if base >= _LEAST:
+        return False
+    return base + _STRONG_CUE < _LEAST or plain[start + 3 : start + 4] not in cues.FIRST_CHARACTERS
+
+
+def _pair_points(pair: str) -> float:
+    """Return what a surname and one character after it say for a name."""
+    points = _SURNAME_POINTS[pair[0]] + given_points().get(pair[1], _UNLISTED_POINTS)
+    return points + (_WORD_AT_START if pair in words() else 0.0)
+
+
+def _named_as_such(plain: str, start: int, given: int) -> bool:
+    """Tell whether a form or a title says that 和 or 向 is a surname here: 副值为和静, 给应科长."""
+    left = cues.left_of(plain, start)
+    if left[-1:] in _SAYS and cues.role_before(left):
+        return True
+    return any(cues.titled(cues.right_of(plain, given + length)) for length in (0, 1, 2))
 
 
 def _is_chinese(character: str) -> bool:
@@ -150,10 +220,12 @@ def _after(plain: str, stop: int) -> float:
         return _STRONG_CUE
     if len(right) == 1 and right in "、,;和与及 " and plain[stop + 1 : stop + 2] == COVER:
         return _LISTED_CUE
+    if cues.person_after(right):
+        return _PERSON_CUE
     across = plain[stop - 1] + right[0] in words()
-    if cues.weak_after(right):
-        return _WEAK_CUE if not across else 0.0
-    return _WORD_ACROSS if across else 0.0
+    if across:
+        return _WORD_ACROSS
+    return _WEAK_CUE if cues.weak_after(right) else 0.0
 
 
 def _mentioned_again(plain: str, names: set[str]) -> Iterator[Span]:
@@ -170,6 +242,12 @@ def _surnames_with_title(plain: str) -> Iterator[Span]:
     """Yield surnames that only a title makes personal: 李主任, 由张工复核, 小王."""
     for match in _TITLED.finditer(plain):
         start = _surname_before(plain, match.start())
+        if start == match.start() and start and plain[start - 1] in RARE:
+            start -= 1
+            left = cues.left_of(plain, start)
+            if left and (left[-1] in cues.INTRODUCING or left[-2:] in cues.INTRODUCING_TWO) and match[0] in _FORMAL:
+                yield Span(start, match.start(), "person_name")
+            continue
         left = cues.left_of(plain, start)
         sure = plain[start : match.start()] in PURE or match.start() - start == 2
         inside = bool(left) and left[-1] + plain[start : start + 1] in words()
@@ -177,7 +255,10 @@ def _surnames_with_title(plain: str) -> Iterator[Span]:
             yield Span(start, match.start(), "person_name")
     for match in _SHORT_TITLE.finditer(plain):
         start = match.start() - 1
-        if start >= 0 and plain[start] in PURE and _begins_here(plain, start):
+        known = start >= 0 and (
+            plain[start] in PURE or (plain[start] in MIXED and plain[start : match.end()] not in _TRADES)
+        )
+        if known and _begins_here(plain, start):
             yield Span(start, match.start(), "person_name")
     for match in _FAMILIAR.finditer(plain):
         if _begins_here(plain, match.start()) and cues.weak_after(cues.right_of(plain, match.end())):
@@ -201,7 +282,8 @@ def _is_transliteration(plain: str, start: int, end: int) -> bool:
     """Tell whether what looks like a name is a piece of a foreign one: 艾德华兹, 古斯塔夫·埃菲尔."""
     around = plain[max(0, start - 1) : start] + plain[end : end + 1]
     if any(character in _DOTS or character in _FOREIGN_GIVEN for character in around):
-        return True
+        # 丈夫臧克勤: the husband is no part of it.
+        return not cues.role_before(cues.left_of(plain, start))
     return len(_FOREIGN_GIVEN.intersection(plain[start + 1 : end])) == end - start - 1 or plain[end - 1] in "斯尔兹"
 
 
@@ -211,6 +293,7 @@ def _without_surname(plain: str) -> Iterator[Span]:
         start, end = match.span()
         if plain[start:end] in _TIBETAN_PARTS and plain[end : end + 2] in _TIBETAN_PARTS:
             yield Span(start, end + 2, "person_name")
+    yield from _mongolian(plain)
     if not any(dot in plain for dot in _DOTS):
         return
     for match in _FOREIGN.finditer(plain):
@@ -220,6 +303,18 @@ def _without_surname(plain: str) -> Iterator[Span]:
         if first and last and inner and len(first) + len(last) >= 3 and not is_public_foreign(last):
             start = match.start() + len(parts[0]) - len(first)
             yield Span(start, match.end() - len(parts[-1]) + len(last), "person_name")
+
+
+def _mongolian(plain: str) -> Iterator[Span]:
+    """Yield Mongolian names: 斯琴高娃·乌兰; of one part only where a person is spoken of."""
+    for match in _MONGOLIAN.finditer(plain) if _MONGOLIAN_HINT.search(plain) else ():
+        several = len(match[0].replace("·", "")) > len(match[1])
+        left, right = cues.left_of(plain, match.start()), cues.right_of(plain, match.end())
+        person = (
+            cues.role_before(left) or cues.person_before(left) or cues.strong_after(right) or cues.person_after(right)
+        )
+        if several or (match[0] not in _STEPPES and person):
+            yield Span(match.start(), match.end(), "person_name")
 
 
 def _foreign_head(part: str) -> str:

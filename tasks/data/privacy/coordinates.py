@@ -31,33 +31,41 @@ _LONGITUDE = _axis("东经|西经|经度|[Ll](?:on|ng)(?:gitude)?", "EW")
 _NAMED = re.compile(
     rf"(?<![0-9A-Za-z.])(?:{_LATITUDE}{_BETWEEN}{_LONGITUDE}|{_LONGITUDE}{_BETWEEN}{_LATITUDE})(?![0-9A-Za-z])"
 )
-_NAMED_HINT = re.compile(r"[0-9](?:\.[0-9]{2}| ?[°度])")
-_NAMED_WORD = re.compile(r"[NSEW纬°]|[Ll]at")
+#: Where a latitude can be: its word, or the letter of its hemisphere beside a number.
+_LATITUDE_HINT = re.compile(
+    r"[NS纬](?:(?<=纬)|(?<=[0-9°度分秒′'’″\"” ][NS])(?![A-Za-z])|[\s:=为是]{0,3}[+-]?[0-9]{1,3}[.°度 ])"
+)
+_WORD_HINT = re.compile(r"[Ll]at(?:itude)?[\s:=为是]{0,3}[+-]?[0-9]")
 _PAIR = re.compile(
     r"(?<![0-9A-Za-z.-])([+-]?\d{1,3}\.(\d{3,8}))°?\s{0,2}[,;/、 ]\s{0,2}"
     r"([+-]?\d{1,3}\.(\d{3,8}))°?(?![0-9A-Za-z%]|\.\d)"
 )
-_PAIR_HINT = re.compile(r"[0-9]\.\d{3,8}°?\s{0,2}[,;/、 ]\s{0,2}[+-]?\d{1,3}\.\d{3}")
+#: Begins with its rarest character.
+_PAIR_HINT = re.compile(r"\.\d{3,8}°?\s{0,2}[,;/、 ]\s{0,2}[+-]?\d{1,3}\.\d{3}")
 _WORD = re.compile(
     r"GPS|坐标|经纬|定位|位置|方位|[Cc]oordinates?|[Ll]ocat|[Pp]osition|[Ll]at|[Ll]ongitude|北斗|导航|[Ww]aypoint"
 )
 _WORD_REACH = 24
+#: Longer than two coordinates in degrees, minutes and seconds.
+_REACH = 72
 _BOX = ((3.0, 54.0), (73.0, 136.0))
 _UNIT = re.compile(r"\s?(?:[kKMGmuµμn]?(?:Bq|Sv|Gy|Hz|eV|Ci|Pa|[mgsVWAJ])(?![a-z])|[%℃×]|米|毫|微|千)")
 
 
 def find_coordinates(plain: str) -> Iterator[Span]:
     """Yield pairs of latitude and longitude in readable text."""
-    if not _NAMED_HINT.search(plain):
-        return
-    if _NAMED_WORD.search(plain):
-        for match in _NAMED.finditer(plain):
-            yield Span(match.start(), match.end(), "coordinates")
-    if not _PAIR_HINT.search(plain):
-        return
-    for match in _PAIR.finditer(plain):
-        if _is_place(match):
-            yield Span(match.start(), match.end(), "coordinates")
+    places = [match.start() for match in _LATITUDE_HINT.finditer(plain)]
+    if "lat" in plain or "Lat" in plain:
+        places += [match.start() for match in _WORD_HINT.finditer(plain)]
+    end = 0
+    for place in sorted(places):
+        for match in _NAMED.finditer(plain, max(end, place - _REACH), place + _REACH):
+            end = match.end()
+            yield Span(match.start(), end, "coordinates")
+    for hint in _PAIR_HINT.finditer(plain):
+        match_ = _PAIR.search(plain, max(0, hint.start() - 5), hint.end() + 8)
+        if match_ and _is_place(match_):
+            yield Span(match_.start(), match_.end(), "coordinates")
 
 
 def _is_place(match: re.Match[str]) -> bool:

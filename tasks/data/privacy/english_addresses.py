@@ -16,9 +16,10 @@ _UNIT = (
     r"(?:(?:Apt|Apartment|Flat|Unit|Suite|Ste|Room|Rm|Building|Bldg|Block|Floor"
     r"|House)\.?[ ]?#?[0-9A-Za-z-]{1,6}|#[ ]?[0-9A-Z]{1,5})"
 )
-_PLACE = r"(?![A-Z]{2}(?![A-Za-z]))[A-Z][A-Za-z'.-]+(?:[ ][A-Z][A-Za-z'.-]+){0,3}"
+_BRITISH = r"[A-Z]{1,2}[0-9]"
+_PLACE = rf"(?![A-Z]{{2}}(?![A-Za-z]))[A-Z][A-Za-z'.-]+(?:[ ](?!{_BRITISH})[A-Z][A-Za-z'.-]+){{0,3}}"
 _POSTCODE = r"(?:[0-9]{5,6}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]?[ ][0-9][A-Z]{2})(?![0-9A-Za-z])"
-_CITY = rf"(?:,[ ]{_PLACE}){{0,4}}(?:,?[ ][A-Z]{{2}}(?![A-Za-z]))?(?:,?[ ]{_POSTCODE})?"
+_CITY = rf"(?:,[ ]{_PLACE}){{0,4}}(?:,?[ ][A-Z]{{2}}(?![A-Za-z0-9]))?(?:,?[ ]{_POSTCODE})?"
 _NAME = rf"(?:{_SIDE}\.?[ ])?(?:(?:[A-Z][A-Za-z'’-]*\.?|[0-9]{{1,3}}(?:st|nd|rd|th))[ ]){{1,4}}?"
 #: Begins with a digit and nothing else, so that the search skips the rest of the text quickly.
 _HOUSE = re.compile(
@@ -26,11 +27,15 @@ _HOUSE = re.compile(
     rf"(?:({_NAME}){_STREET_WORD}\b\.?(?:[ ]{_SIDE}\b)?|(?:{_SIDE}[ ])?(?:Broadway|[A-Z][a-z]{{2,9}}(?:sway|gate))\b)"
     rf"(?:,?[ ]{_UNIT}){{0,3}}{_CITY}"
 )
-_UNITS_BEFORE = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT},?[ ]){{0,3}}(?:No\.?[ ]?)?\Z")
+_ESTATE = (
+    r"(?:[A-Z][a-z'’-]+[ ]){1,3}"
+    r"(?:Estate|House|Building|Court|Park|Towers?|Mansions|Centre|Center|Wharf|Mill|Farm|Cottage),[ ]"
+)
+_UNITS_BEFORE = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT},?[ ]){{0,3}}(?:{_ESTATE})?(?:No\.?[ ]?)?\Z")
 _BOX = re.compile(
     rf"P\.? ?O\.? ?Box[ ][0-9]{{1,6}}(?![0-9]){_CITY}|Rural Route[ ][0-9]{{1,3}}(?:,? Box [0-9]{{1,5}})?{_CITY}"
 )
-_UNITS_REACH = 40
+_UNITS_REACH = 64
 #: Drives, rows and courts of machines and tables.
 _THINGS = word_set(
     "control rod motor reactor coolant valve turbine shaft speed hard disk direct variable fuel safety "

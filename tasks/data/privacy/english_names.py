@@ -22,7 +22,7 @@ _WORD = re.compile(rf"(?:{_PARTICLE}[ ])*{_TOKEN}")
 #: These make a person of whoever follows, one word or more.
 _TITLES = word_set(
     "mr mrs ms miss mister madam dr prof professor sir capt captain sgt sergeant nurse doctor lt "
-    "lieutenant detective dame reverend rev"
+    "lieutenant detective dame reverend rev officer inspector constable pastor coach"
 )
 _FIELD = re.compile(
     r"(?:\b[Nn]ame is|(?:[Ff]ull|[Pp]atient|[Ee]mployee|[Cc]ustomer|[Uu]ser)(?:'s)? [Nn]ame:"
@@ -35,8 +35,45 @@ _FIELD = re.compile(
     r"|\b(?:[Ss]pouse|[Ww]ife|[Hh]usband|[Dd]aughter|[Ss]on|[Bb]rother|[Ss]ister|[Cc]olleague"
     r"|[Nn]eighbou?r|[Ff]riend)|\b[Aa]uthor:)[ \n]{1,2}$"
 )
-_PERSON_AFTER = re.compile(r",? (?:who|whose|lives?|lived|was born|works|worked|is a \w+er|\(age|aged)\b")
+_PERSON_AFTER = re.compile(
+    r",? (?:who|whose|lives?|lived|was born|works|worked|is a \w+er|\(age|aged|asked|replied|phoned|called the|signed"
+    r"|emailed|texted|swapped|apologi[sz]ed|resigned|retired|fainted|refused to|logged in|never answered|paid with"
+    r"|rang|complained|volunteered|left (?:a|the|no|at)|took over)\b"
+)
+#: The last words of these fields, a test before the pattern.
+_FIELD_LAST = word_set(
+    "is name contact person attn attention attn. signed by signature cardholder holder recipient patient applicant "
+    "employee witness driver regards sincerely dear c/o kin worker passenger spouse wife husband daughter son brother "
+    "sister colleague neighbor neighbour friend author"
+)
+#: In small letters, or before a colon, these are somebody's role.
+_ROLES = word_set(
+    "reporter photographer medic lead leader user technician tenant visitor caller dosimetrist colleague neighbour "
+    "neighbor uncle aunt cousin mother father guest student teacher supervisor interpreter paramedic welder "
+    "electrician trainee attendee attendees participants resident apprentice assessor physicist nurse doctor foreman "
+    "secretary minutes chair landlord buyer seller bride groom"
+)
+#: Who is asked, thanked and invited is a person.
+_ADDRESSED = word_set(
+    "Ask ask asked Invite invite invited Thank thanked Remind remind Tell told Phone phoned Congratulate"
+)
+#: Beside a person in a list.
+_LISTED_AFTER = re.compile(rf"{COVER}(?:, and|,| and|;| &) $")
+_GREETED = re.compile(
+    r"(?<![A-Za-z])(?:Dear|Hi|Hello|Hey|Thank you,|Thanks,|Sincerely,|Regards,|[Mm]y name is|I am|I'm"
+    r"|(?:[Mm]y|[Hh]is|[Hh]er|[Oo]ur|[Tt]heir|[Yy]our) (?:sister|brother|son|daughter|wife|husband|mother|father"
+    r"|friend|neighbou?r|colleague|uncle|aunt|cousin|nephew|niece|boss|roommate|partner))[ \n]"
+    r"([A-Z][a-z]+)(?![A-Za-z'-])"
+)
+_GREETINGS = (
+    "Dear ", "Hi ", "Hello ", "Hey ", "hank", "incerely", "egards", "name is", "I am", "I'm", "ister ", "other ",
+    "son ", "daughter ", "wife ", "husband ", "friend ", "eighbo", "olleague ", "uncle ", "aunt ", "cousin ",
+    "ephew ", "niece ", "boss ", "mate ", "partner ",
+)  # fmt: skip
+#: Accents of given names that are listed without.
+_ACCENTS = str.maketrans("àáâãäåçèéêëìíîïñòóôõöøùúûüýÿ", "aaaaaaceeeeiiiinoooooouuuuyy")
 _FIELD_REACH = 24
+_SPACE_OR_COMMA = frozenset(" ,")
 #: Capitalized words of something that is no person.
 _THINGS = word_set(
     "street road avenue lane drive university college institute school hospital island bay river county "
@@ -56,7 +93,7 @@ _THINGS = word_set(
     " january february march april may june july august september october november december monday "
     "tuesday wednesday thursday friday"
     " saturday sunday street mountain valley lake sea ocean beach forest world war series show cup league "
-    "club union party street"
+    "club union party street training general manual checklist duties log procedure procedures desk shift"
 )
 _INITIAL = r"(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])"
 _FINAL = (
@@ -103,6 +140,20 @@ def find_english_names(plain: str) -> Iterator[Span]:
     yield from found
     if found:
         yield from _mentioned_again(plain, found)
+    yield from _greeted(plain)
+
+
+def _greeted(plain: str) -> Iterator[Span]:
+    """Yield given names alone after a greeting or a word for family: Dear Mabel."""
+    for greeting in _GREETINGS:
+        if greeting in plain:
+            break
+    else:
+        return
+    given = latin_given_names()
+    for match in _GREETED.finditer(plain):
+        if match[1].casefold() in given and not is_public_latin(match[1]):
+            yield Span(match.start(1), match.end(1), "person_name")
 
 
 def _names_in(plain: str, tokens: list[tuple[int, int]]) -> Iterator[Span]:
@@ -128,12 +179,15 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
         return first, first
     last = _until_thing(words, first)
     if last - first >= 2:
+        if len(words[first]) == len(words[first + 1]) == 1:
+            # J. R. Whitlock, but not U. S. Army.
+            return (first, last) if last - first >= 3 and low != "u" and len(words[last - 1]) > 2 else (first, first)
         following = words[first + 1]
         if _is_pinyin(words[first], following) or _is_pinyin(following, words[first]):
             return first, first + 2
         # INES Level is a scale, INES ROMERO may be somebody.
         shouted = words[first].isupper() and not following.isupper()
-        if not shouted and (low in latin_given_names() or low.split("-")[0] in latin_given_names()):
+        if not shouted and low.translate(_ACCENTS).partition("-")[0] in latin_given_names():
             return first, last
         if _is_person_by_context(plain, tokens, words, first, last):
             return first, last
@@ -143,7 +197,7 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
 def _until_thing(words: list[str], first: int) -> int:
     """Return where a name that begins at `first` must end: before a common noun, after four words."""
     last = first
-    while last < len(words) and last - first < 4 and words[last].casefold() not in _THINGS:
+    while last < len(words) and last - first < 4 and (len(words[last]) == 1 or words[last].casefold() not in _THINGS):
         last += 1
     return last
 
@@ -153,11 +207,28 @@ def _is_person_by_context(plain: str, tokens: list[tuple[int, int]], words: list
     if last - first > 3 or any(word.isupper() and len(word) > 2 for word in words[first:last]):
         return False
     start, end = tokens[first][0], tokens[last - 1][1]
-    left = plain[max(0, start - _FIELD_REACH) : start].rpartition(COVER)[2]
-    if _FIELD.search(left):
+    if (first == 0 or words[first - 1] in _ADDRESSED) and _introduced(plain, start):
         return True
-    right = plain[end : end + _FIELD_REACH].partition(COVER)[0]
-    return last == len(words) and bool(_PERSON_AFTER.match(right))
+    if last < len(words) or last - first > 2:
+        return False
+    near, right = plain[max(0, start - 6) : start], plain[end : end + 2]
+    if COVER in near and _LISTED_AFTER.search(near):
+        return not right or right[0] in ",.;\n" or plain.startswith(" and ", end)
+    if right[:1] not in _SPACE_OR_COMMA:
+        return False
+    return bool(_PERSON_AFTER.match(plain[end : end + _FIELD_REACH].partition(COVER)[0]))
+
+
+def _introduced(plain: str, start: int) -> bool:
+    """Tell whether a form field, a role or a verb with people for its object stands before a position."""
+    left = plain[max(0, start - _FIELD_REACH) : start].rpartition(COVER)[2]
+    cue = left.rstrip(" :,\n").rpartition(" ")[2]
+    if cue in _ROLES or cue in _ADDRESSED:
+        return True
+    low = cue.casefold()
+    if low in _ROLES and left.endswith(": "):
+        return True
+    return low in _FIELD_LAST and bool(_FIELD.search(left))
 
 
 def _is_pinyin(surname: str, given: str) -> bool:

@@ -14,6 +14,7 @@ TITLES = word_list(
     " 同学 大爷 大妈 大娘 大叔 大哥 大姐 阿姨 叔叔 伯伯 爷爷 奶奶 婆婆 老板 导师 操作员 技术员 值班员 安全"
     "员 会计 出纳 司机 技师 医师 药师 主席 委员 老人"
 )
+_ALL_TITLES = frozenset(TITLES)
 _PEOPLE = word_list(
     "负责人 联系人 联络人 责任人 监护人 经办人 经手人 承办人 签发人 批准人 审核人 审批人 复核人 校核人 编制"
     "人 编写人 记录人 填表人 填报人 报告人 汇报人 举报人 投诉人 申请人"
@@ -22,6 +23,7 @@ _PEOPLE = word_list(
     " 嫌疑人 被告人 证人 保证人 担保人 受益人 投保人 被保险人 主持人 发言人 介绍人 撰稿人 投稿人 见证人 候"
     "选人 主治医 伤员 病人 家属 家长 乘客 旅客 业主 租客 租户 房东 客户"
     " 用户 客人 顾客 学生 居民 村民 市民 渔民 农民 户主 住户 邻居 朋友 好友 同事 队友 战友 室友 伙伴 亲属 "
+    "新郎 新娘 本人 作者 笔者 户主 司机 主值 副值 操作人 采访对象 被访者 死者 伤者 队员 甲方 乙方 "
     "父亲 母亲 爸爸 妈妈 妻子 丈夫 爱人 儿子 女儿 哥哥 弟弟 姐姐 妹妹"
     " 孙子 孙女 儿媳 女婿 主编 编辑 指挥 总指挥 副总指挥 当班 接班 交班 领班 中班 早班 夜班 白班 晚班 专家"
     " 代表 新人 男友 女友 未婚妻 未婚夫 堂兄 表哥 表姐 表弟 舅舅 姑姑 嫂子"
@@ -30,12 +32,14 @@ _CALLED = word_list(
     "姓名 名字 本名 真名 原名 曾用名 名叫 叫做 叫作 名为 我叫 他叫 她叫 就叫 人叫 员叫 工叫 生叫 的叫 位叫"
     " 我是 自称 化名 署名 落款 签名 委托 委派 指派 任命 聘任 聘请 邀请 采访 转告"
     " 联系 通知 询问 告知 致电 找到 感谢 祝贺 岁的 族的 籍的 转交 交给 寄给 汇报给 陪同 会同 持卡 户名 抄送"
-    " 主送 致 编制 审核 校对 批准 审批 签发 记录 填表 制表 经办 主检 收件 主持"
+    "主送 致 编制 审核 校对 批准 审批 签发 记录 填表 制表 经办 主检 收件 主持 致信 写给 寄给 转给 祝贺 "
+    "慰问 看望 护送"
     " 的姓名 的名字 人员 姓名是 名字是 名字叫 叫 负责人是 联系人是 联系人为 负责人为"
 )
 STRONG_BEFORE = frozenset([*TITLES, *_PEOPLE, *_CALLED])
 _LONGEST_BEFORE = max(map(len, STRONG_BEFORE))
 _LAST_BEFORE = frozenset(word[-1] for word in STRONG_BEFORE)
+_NO_PERSON = frozenset("前后或再二两三四")
 #: Words for people end so: 防护员, 采样者; 成长 and 施工 do too, so 长 and 工 ask for the whole word.
 _PERSON_ENDINGS = frozenset("员师者")
 _LEADER = frozenset("成增生延最周波时特专全加见助伸拉细狭身擅")
@@ -57,13 +61,21 @@ _STRONG_AFTER_WORDS = word_list(
     "儿 的妻子 的丈夫 的父亲 的母亲 的家属 的签名 手机 电话 身份证 护照 签字 签名 签发 生于 出生 本人 家住"
     " 住在"
     " 工号 夫妇 一家 (男 (女 ,男 ,女 (工号 (电话 (手机 (身份 ,身份 ,电话 ,手机 (联系 (证件 (出生 年龄 (现任"
-    " 身份 姐 哥 二人 两人 三人 等人 等三 等两 等二 等四 等五"
+    " 身份 姐 哥 叔 婶 嫂 伯 家的 同学 生日 一个人 两名 两位 两人 三名 二人 两人 三人 等人 等三 等两 等二 等四 等五"
 )
-STRONG_AFTER = frozenset([*TITLES, *_STRONG_AFTER_WORDS])
+#: What people have, after 的: 何然的孩子.
+_BELONGINGS = word_list(
+    "孩子 快递 体温 血压 论文 剂量计 名义 名字 照片 宿舍 办公室 同事 邻居 配偶 爸爸 妈妈 奶奶 爷爷 哥哥 "
+    "姐姐 弟弟 妹妹 家 家人 "
+    "遗体 病历 血样 尿样 签字 发言 简历 档案 工资 年假 话 建议 意见 请假 车 包裹 行李 生日 丈夫 老婆 老公 "
+    "女友 男友 婚礼 "
+    "住处 地址 户口 驾照 执照 工牌 胸卡 手 脚 眼睛 头发 脸 声音 微信 朋友 学生 老师 导师 领导 班 假条 钥匙"
+)
+STRONG_AFTER = frozenset([*TITLES, *_STRONG_AFTER_WORDS, *("的" + thing for thing in _BELONGINGS)])
 _LONGEST_AFTER = max(map(len, STRONG_AFTER))
 _FIRST_AFTER = frozenset(word[0] for word in STRONG_AFTER)
 WEAK_AFTER_ONE = frozenset(
-    " \t\n,.;:!?、)\"'“”’》】]|/。，；：！？）—-说在于的去到来从已将会正曾因向对把被和与及是为就也还都又则"
+    " \t\n,.;:!?、()\"'“”’》】]|/。，；：！？）—-说在于的去到来从已将会正曾因向对把被和与及是为就也还都又则"
     "未应可能想给用有等代替先再写住寄穿乘赶姓记发打请签做让叫带"
 )
 WEAK_AFTER_TWO = word_set(
@@ -74,14 +86,45 @@ WEAK_AFTER_TWO = word_set(
     " 编写 撰写 出席 请假 离岗 上岗 到岗 拨打 撤离 服用 返回 进入 离开 前往 抵达 核实 补充 解释 建议 决定 "
     "承认 拒绝 答应 起草 领取 佩带 换班 顶班 值守 下令 授权 宣布 签收 上报 汇总 整理 讲解 带队 教授"
 )
+#: Only people do this.
+PERSON_VERBS = word_set(
+    "表示 认为 指出 告诉 负责 担任 同意 报告 汇报 提醒 接班 交班 值班 巡检 主持 申请 询问 回答 回复 介绍 "
+    "毕业 驾驶 驾车 牵头 佩戴 "
+    "受伤 撰写 出席 请假 离岗 上岗 到岗 拨打 服用 前往 解释 承认 答应 起草 换班 顶班 值守 下令 授权 签收 "
+    "讲解 带队 承诺 "
+    "说道 坦言 回忆 哭着 笑着 笑了 在场 到场 辞职 退休 入职 结婚 离婚 怀孕 去世 病故 住院 出院 就诊 挂号 "
+    "缴费 报名 报到 报案 "
+    "报警 投诉 举报 签字 签名 突发 晕倒 摔倒 迟到 缺席 失联 来电 打来 买了 卖了 开车 骑车 上班 下班 加班 "
+    "陪同 核实 当庭 "
+    "来了 走了 去了 回家 没来 不在 听说 嘱咐 叮嘱 抱怨 道歉 感谢 补充 强调 建议"
+)
+_LONGEST_VERB = 2
+_ADVERBS = frozenset("已正刚也都就又先再将未没曾不")
 #: Between a role and the name: 负责人是王小明.
 _LINKING = frozenset("是为叫有")
 #: Measure words and numbers make 张 and 周 words: 三张图, 两周.
 COUNTING = frozenset("0123456789一二三四五六七八九十百千万两几这那每多半数各某第上下本")
 #: In front of a surname alone with 工: 由张工复核, 请李工到场; 施工 and 高工 are words.
-SURNAME_BEFORE = frozenset(' \n,.;:!?、("“‘。，；：！？（由请找让给与和向对跟同问叫派是的被到')
+SURNAME_BEFORE = frozenset('谢找听 \n,.;:!?、("“‘。，；：！？（由请找让给与和向对跟同问叫派是的被到')
+
+_FIELD_ENDS = frozenset(' \t\n,.;、|/()"')
+
+#: Before a surname that is a function word and its title.
+INTRODUCING = frozenset("给是找叫请问让")
+INTRODUCING_TWO = frozenset(("联系", "感谢", "谢谢", "通知", "询问", "转告"))
 
 REACH = 8
+
+
+#: Beside characters other than these nothing speaks for a name.
+LAST_CHARACTERS = (
+    _LAST_BEFORE | _PERSON_ENDINGS | WEAK_BEFORE_ONE | _LINKING | frozenset("人长工:" + COVER)
+    | frozenset(word[-1] for word in WEAK_BEFORE_TWO)
+)  # fmt: skip
+FIRST_CHARACTERS = (
+    _FIRST_AFTER | WEAK_AFTER_ONE | _ADVERBS | frozenset(["", *"说0123456789", COVER])
+    | frozenset(word[0] for word in WEAK_AFTER_TWO | PERSON_VERBS)
+)  # fmt: skip
 
 
 def left_of(plain: str, start: int) -> str:
@@ -109,11 +152,18 @@ def person_before(left: str) -> bool:
     """Tell whether a word that ends like the words for people ends here."""
     label = left.rstrip(" :")
     last, earlier = label[-1:], label[-2:-1]
-    if not earlier:
+    if last in _LINKING and earlier:
+        last, earlier = label[-2], label[-3:-2]
+    if not earlier or (last == "者" and earlier in _NO_PERSON):
         return False
     if last in _PERSON_ENDINGS or (last == "人" and len(label) < len(left)):
         return True
     return (last == "长" and earlier not in _LEADER) or (last == "工" and earlier not in _WORKER)
+
+
+def field_around(left: str, right: str) -> bool:
+    """Tell whether a form names a person here and nothing else: 审核人:向生 批准人."""
+    return left[-2:].rstrip(" ")[-1:] == ":" and role_before(left) and (not right or right[0] in _FIELD_ENDS)
 
 
 def strong_after(right: str) -> bool:
@@ -124,6 +174,16 @@ def strong_after(right: str) -> bool:
     if right[:1] not in _FIRST_AFTER:
         return False
     return any(right[:length] in STRONG_AFTER for length in range(1, min(_LONGEST_AFTER, len(right)) + 1))
+
+
+def titled(right: str) -> bool:
+    """Tell whether a title begins here."""
+    return any(right[:length] in _ALL_TITLES for length in (2, 3, 4))
+
+
+def person_after(right: str) -> bool:
+    """Tell whether the clause goes on with what only people do."""
+    return right[:1] == "说" or right[int(right[:1] in _ADVERBS) :][:_LONGEST_VERB] in PERSON_VERBS
 
 
 def weak_before(left: str) -> bool:

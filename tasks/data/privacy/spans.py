@@ -25,8 +25,8 @@ ALL_TYPES: tuple[str, ...] = (
     "person_name",
 )
 
-#: Stands for characters that are replaced already.
-COVER = "\ufffc"
+#: Stands for characters that are replaced already; ASCII, so that English text stays it.
+COVER = "\x1a"
 
 #: Full-width ASCII to ASCII and all dashes to one, one character for one, so that positions stay true.
 _HALF_WIDTH = {
@@ -34,7 +34,7 @@ _HALF_WIDTH = {
     **dict.fromkeys("\u3000\u00a0", " "),
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
 }
-_WIDE = frozenset(_HALF_WIDTH)
+_WIDE = re.compile(r"[\uff01-\uff5e\u3000\u00a0\u2010-\u2014\u2212]")
 _REPLACED = re.compile(rf"\[(?:{'|'.join(name.upper() for name in ALL_TYPES)})(?::[A-Z2-7]+)?\]")
 
 
@@ -47,11 +47,19 @@ class Span:
     type: str
 
 
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def has_chinese(plain: str) -> bool:
+    """Tell whether there are Chinese characters in a text."""
+    return not plain.isascii() and bool(_CHINESE.search(plain))
+
+
 def half_width(text: str) -> str:
     """Return `text` with full-width ASCII as ASCII, as long as before."""
     if not text.isascii():
         # A text has a handful of different ones; `translate` would ask for every character.
-        for wide in _WIDE.intersection(text):
+        for wide in set(_WIDE.findall(text)):
             text = text.replace(wide, _HALF_WIDTH[wide])
     return text
 

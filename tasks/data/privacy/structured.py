@@ -6,9 +6,8 @@ check is a checksum where the type has one, otherwise the neighbours: units, wor
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from tasks.data.privacy.checksums import credit_code_valid, luhn_valid, resident_id_valid
 from tasks.data.privacy.coordinates import find_coordinates
@@ -72,7 +71,7 @@ Parts = list[tuple[int, int]]
 
 
 class Clues:
-    """What a text shows at a glance, looked for once.
+    """Where the numbers of a text stand, looked for once.
 
     Args:
         plain: readable text.
@@ -80,16 +79,14 @@ class Clues:
 
     def __init__(self, plain: str) -> None:
         self.plain = plain
+        #: Place and number of digits of each number of six characters and more, grouped digits as one.
+        self.numbers = [
+            (match.start(), match.end(), len(match[0].translate(_GROUPING))) for match in _NUMBER.finditer(plain)
+        ]
 
-    @cached_property
-    def long_numbers(self) -> Parts:
-        """Where there are numbers of a telephone's length."""
-        return _around(_LONG_NUMBER, self.plain)
-
-    @cached_property
-    def six_digits(self) -> Parts:
-        """Where six digits stand together."""
-        return _around(_SIX_DIGITS, self.plain)
+    def with_digits(self, least: int) -> Parts:
+        """Return where there are numbers of so many digits at least."""
+        return _around((start, end) for start, end, digits in self.numbers if digits >= least)
 
     @property
     def whole(self) -> Parts:
@@ -204,11 +201,11 @@ def _is_passport(match: re.Match[str]) -> bool:
     return bool(_PASSPORT_NEAR.search(near)) and not _UNIT_AFTER.match(after(match))
 
 
-def _around(pattern: re.Pattern[str], plain: str) -> Parts:
-    """Return the parts of a text around what a pattern matches, joined where they touch."""
+def _around(places: Iterable[tuple[int, int]]) -> Parts:
+    """Return the parts of a text around places in order, joined where they touch."""
     parts: Parts = []
-    for match in pattern.finditer(plain):
-        start, end = max(0, match.start() - _MARGIN), match.end() + _MARGIN
+    for place in places:
+        start, end = max(0, place[0] - _MARGIN), place[1] + _MARGIN
         if parts and start <= parts[-1][1]:
             parts[-1] = parts[-1][0], end
         else:
@@ -216,29 +213,46 @@ def _around(pattern: re.Pattern[str], plain: str) -> Parts:
     return parts
 
 
-def _near_long_number(clues: Clues) -> Parts:
-    """Return where there are numbers of a telephone's length."""
-    return clues.long_numbers
+def _seven_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a local telephone's length."""
+    return clues.with_digits(7)
 
 
-def _near_six_digits(clues: Clues) -> Parts:
-    """Return where six digits stand together."""
-    return clues.six_digits
+def _ten_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a telephone's length, area code and all."""
+    return clues.with_digits(10)
+
+
+def _eleven_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a mobile telephone's length."""
+    return clues.with_digits(11)
+
+
+def _fifteen_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a card's length."""
+    return clues.with_digits(15)
+
+
+def _seventeen_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a resident's length; the last character may be a letter."""
+    return clues.with_digits(17)
 
 
 def _with_phone_word(clues: Clues) -> Parts:
     """Return where there are numbers of a telephone's length, if there is a word for telephones."""
-    return clues.long_numbers if clues.long_numbers and any(word in clues.plain for word in _PHONE_WORDS) else []
+    parts = clues.with_digits(7)
+    return parts if parts and any(word in clues.plain for word in _PHONE_WORDS) else []
 
 
 def _with_country_code(clues: Clues) -> Parts:
     """Return where there may be a number of another country."""
-    return clues.long_numbers if "+" in clues.plain else []
+    return clues.with_digits(7) if "+" in clues.plain else []
 
 
 def _with_document(clues: Clues) -> Parts:
     """Return where there may be a passport number."""
-    return clues.six_digits if clues.six_digits and _PASSPORT_NEAR.search(clues.plain) else []
+    plain = clues.plain
+    return clues.with_digits(6) if clues.numbers and any(word in plain for word in _DOCUMENTS) else []
 
 
 def _with_at(clues: Clues) -> Parts:
@@ -248,7 +262,8 @@ def _with_at(clues: Clues) -> Parts:
 
 def _with_dots(clues: Clues) -> Parts:
     """Return where there may be an address of the internet in four numbers."""
-    return _around(_DOTTED_NUMBER, clues.plain) if clues.plain.count(".") >= 3 else []
+    plain = clues.plain
+    return _around((start, end) for start, end, _ in clues.numbers if plain.count(".", start, end) >= 3)
 
 
 def _with_colons(clues: Clues) -> Parts:
@@ -264,10 +279,10 @@ def _with_plate(clues: Clues) -> Parts:
 
 #: Begin with a plain set of characters: the search then skips everything else at the speed of memory.
 _ANY_DIGIT = re.compile(r"[0-9]").search
-_LONG_NUMBER = re.compile(r"[0-9](?:[ ().-]{0,2}[0-9]){6,}")
-_SIX_DIGITS = re.compile(r"[0-9]{6,}")
+_NUMBER = re.compile(r"[0-9](?<![0-9][0-9])[0-9 ().-]{4,}[0-9]")
+_GROUPING = str.maketrans("", "", " ().-")
 _SOME_DIGITS = re.compile(r"[0-9][0-9A-Z]{2}")
-_DOTTED_NUMBER = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
+_DOCUMENTS = ("护照", "通行证", "证件", "出入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
 _PHONE_WORDS = (
     "电话", "座机", "固话", "传真", "热线", "联系方式",
@@ -280,7 +295,7 @@ def _recognizer(
     type_: str,
     pattern: str,
     accepts: Callable[[re.Match[str]], bool],
-    hint: Hint = _near_long_number,
+    hint: Hint = _eleven_digits,
 ) -> Recognizer:
     """Return a recognizer that runs on text with its hint: most rows have none, and cost next to nothing."""
     return Recognizer(type_, re.compile(pattern), accepts, hint)
@@ -298,20 +313,27 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         # A lookahead, so that a digit group before the number does not swallow its beginning.
         r"(?<![0-9.])(?=([1-9](?:[ -]?\d){16}[ -]?[0-9Xx])" + _END + ")",
         lambda match: resident_id_valid(_digits(match[1])),
+        _seventeen_digits,
     ),
     _recognizer(
         "credit_code",
         r"(?<![0-9A-Za-z])(?=([0-9A-Ya-y]{2}[ -]?\d{6}[ -]?[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4,5}[ -]?[0-9A-Za-z]{1,2})"
         r"(?![0-9A-Za-z]))",
         _is_credit_code,
-        _near_six_digits,
+        _seven_digits,
     ),
-    _recognizer("bank_card", _START + r"([3-69]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?)" + _END, _is_bank_card),
-    _recognizer("bank_card", _START + r"([3-69]\d{5}[ -]?\d{9,13})" + _END, _is_bank_card),
+    _recognizer(
+        "bank_card",
+        _START + r"([3-69]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?)" + _END,
+        _is_bank_card,
+        _fifteen_digits,
+    ),
+    _recognizer("bank_card", _START + r"([3-69]\d{5}[ -]?\d{9,13})" + _END, _is_bank_card, _fifteen_digits),
     _recognizer(
         "bank_card",
         _START + r"(3[47]\d{2}[ -]?\d{6}[ -]?\d{5})" + _END,
         _is_bank_card,
+        _fifteen_digits,
     ),
     _recognizer(
         "ip",
@@ -342,7 +364,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         r"|\d{3}[ -]\d{5}|\d{2}[ -]\d{6}))" + _END,
         _is_telephone,
     ),
-    _recognizer("landline", _START + rf"({_AREA}{_LOCAL})" + _END, _is_telephone),
+    _recognizer("landline", _START + rf"({_AREA}{_LOCAL})" + _END, _is_telephone, _ten_digits),
     _recognizer(
         "landline",
         rf"{_PHONE_WORD}[^0-9A-Za-z\n{COVER}]{{0,6}}({_LOCAL})" + _END,
@@ -366,6 +388,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         "landline",
         _START + r"((?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])[2-9]\d{2}[.-]\d{4}|0(?:1\d{2,3}|2\d) \d{3,4} \d{3,4})" + _END,
         _is_telephone,
+        _ten_digits,
     ),
     _recognizer("mobile", _START + r"((?:\+44 ?|0)7\d{3} ?\d{3} ?\d{3})" + _END, _is_telephone),
     _recognizer(
