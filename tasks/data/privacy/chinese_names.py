@@ -52,7 +52,7 @@ _TRANSLITERATION = frozenset(
     "廷图托瓦万旺威韦维温文沃乌武西希锡夏"
     "香肖谢辛欣休许雪雅亚延扬耶叶伊因英尤于约泽扎詹珍治朱兹祖佐芭蓓碧翠芙黛嘉洁莲玫琪茜薇雯娅伽喀咖买江次央"
     "卓旦增措木依合孜力素艾热买甫班白朗"
-    "吾娃参迦济翰逊詹摩弥庞烈顺谟铎缪谬让巧蕾萝莘菈瑙尧蒙狄俄泊蕾圭穷勃塔朵丘陀庇贡噶珠曲培吾且木努依提库尔赛吐汗阔孜帕肉莱别灵生世易修奈保珀露丝"
+    "吾娃参迦济翰逊詹摩弥庞烈顺谟铎缪谬让巧蕾萝莘菈瑙尧蒙狄俄泊蕾圭穷勃塔朵丘陀庇贡噶珠曲培吾且木努依提库尔赛吐汗阔孜帕肉莱别灵生世易修奈保珀露丝洪洪"
 )
 #: Characters of transliterations that Chinese given names avoid: 史密斯 is not Shi Misi.
 _FOREIGN_GIVEN = frozenset("斯尔特克罗兹塔拉姆夫莱迪萨耶伯莫尼茨勒蒂帕卡巴玛厄瑟塞逊顿")
@@ -122,7 +122,10 @@ def _best_end(plain: str, start: int, given: int) -> int:
     surname = _SURNAME_POINTS[plain[start]] if given - start == 1 else _COMPOUND_POINTS
     if given == start or first + second in cues.STRONG_AFTER:
         return 0
-    if plain[start] == "曾" and points.get(first, _UNLISTED_POINTS) <= 0:
+    if plain[start] in (first, plain[start - 1 : start]) or (
+        plain[start] == "曾" and (plain[start : given + 1] in known or first not in points)
+    ):
+        # 谢谢, 曾经, 曾订购.
         return 0
     if surname < 0 and first in PURE and points.get(second, _UNLISTED_POINTS) > 0:
         # 经熊秀子核实: the word before a name.
@@ -143,7 +146,7 @@ def _best_end(plain: str, start: int, given: int) -> int:
         if length == 2 and plain[given:stop] in known:
             alone += _WORD_WITHIN
         before = _before(plain, start) if before is None else before
-        surplus = alone + before + _after(plain, stop) - _LEAST
+        surplus = alone + before + _after(plain, stop) - _LEAST - (0.5 if surname < 0 else 0.0)
         if before == _STRONG_CUE and cues.field_around(cues.left_of(plain, start), cues.right_of(plain, stop)):
             surplus += _FIELD_CUE
         if surplus > best or (not end and surplus == best):

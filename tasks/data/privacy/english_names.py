@@ -66,9 +66,9 @@ _GREETED = re.compile(
     r"([A-Z][a-z]+)(?![A-Za-z'-])"
 )
 _GREETINGS = (
-    "Dear ", "Hi ", "Hello ", "Hey ", "hank", "incerely", "egards", "name is", "I am", "I'm", "ister ", "other ",
-    "son ", "daughter ", "wife ", "husband ", "friend ", "eighbo", "olleague ", "uncle ", "aunt ", "cousin ",
-    "ephew ", "niece ", "boss ", "mate ", "partner ",
+    "Dear ", "Hi ", "Hello ", "Hey ", "hank you, ", "hanks, ", "incerely,", "egards,", "name is", "I am ", "I'm ",
+    " sister ", "brother ", " mother ", " father ", " son ", " daughter ", " wife ", " husband ", " friend ",
+    " neighbo", " colleague ", " uncle ", " aunt ", " cousin ", "nephew ", " niece ", " boss ", "mate ", " partner ",
 )  # fmt: skip
 #: Accents of given names that are listed without.
 _ACCENTS = str.maketrans("àáâãäåçèéêëìíîïñòóôõöøùúûüýÿ", "aaaaaaceeeeiiiinoooooouuuuyy")
@@ -179,7 +179,8 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
         return first, first
     last = _until_thing(words, first)
     if last - first >= 2:
-        if len(words[first]) == len(words[first + 1]) == 1:
+        ends = tokens[first][1], tokens[first + 1][1]
+        if len(words[first]) == len(words[first + 1]) == 1 and plain[ends[0]] == plain[ends[1]] == ".":
             # J. R. Whitlock, but not U. S. Army.
             return (first, last) if last - first >= 3 and low != "u" and len(words[last - 1]) > 2 else (first, first)
         following = words[first + 1]
@@ -204,7 +205,9 @@ def _until_thing(words: list[str], first: int) -> int:
 
 def _is_person_by_context(plain: str, tokens: list[tuple[int, int]], words: list[str], first: int, last: int) -> bool:
     """Tell whether a form field before or a clause after makes unknown capitalized words a person."""
-    if last - first > 3 or any(word.isupper() and len(word) > 2 for word in words[first:last]):
+    if last - first > 3 or len(words[first]) == 1 or len(words[last - 1]) == 1:
+        return False
+    if any(word.isupper() and len(word) > 2 for word in words[first:last]):
         return False
     start, end = tokens[first][0], tokens[last - 1][1]
     if (first == 0 or words[first - 1] in _ADDRESSED) and _introduced(plain, start):

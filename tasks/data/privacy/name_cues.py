@@ -154,7 +154,7 @@ def person_before(left: str) -> bool:
     last, earlier = label[-1:], label[-2:-1]
     if last in _LINKING and earlier:
         last, earlier = label[-2], label[-3:-2]
-    if not earlier or (last == "者" and earlier in _NO_PERSON):
+    if not "\u4e00" <= earlier <= "\u9fff" or (last == "者" and earlier in _NO_PERSON):
         return False
     if last in _PERSON_ENDINGS or (last == "人" and len(label) < len(left)):
         return True

@@ -18,6 +18,11 @@ ADDRESSES = [
     ),
     ("Flat 3, 27 Abbey Road, London is taken", "Flat 3, 27 Abbey Road, London"),
     ("send it to PO Box 1187, Augusta, GA 30903", "PO Box 1187, Augusta, GA 30903"),
+    ("井水取自海盐县秦山街道青山村张家桥18号。", "海盐县秦山街道青山村张家桥18号"),
+    ("请在瓦房店市红沿河镇北岗村小崴屯设点", "瓦房店市红沿河镇北岗村小崴屯"),
+    ("包裹放在滨海大道201号门口", "滨海大道201号"),
+    ("It went to 12 Mill Lane, Selby YO8 4AB by mistake", "12 Mill Lane, Selby YO8 4AB"),
+    ("Unit 3, Baxter Industrial Estate, 4 Kiln Road, Leeds", "Unit 3, Baxter Industrial Estate, 4 Kiln Road, Leeds"),
 ]
 NO_ADDRESS = [
     "3号机组和4号机组，1号柴油发电机",

@@ -20,6 +20,22 @@ CHINESE = [
     ("许文静与郭凯换班", ["许文静", "郭凯"]),
     ("约翰·史密斯和扎西平措到场", ["约翰·史密斯", "扎西平措"]),
     ("姓名：陈静怡。陈静怡已离岗", ["陈静怡", "陈静怡"]),
+    # Rarer surnames.
+    ("舍友戚文珊说水停了。", ["戚文珊"]),
+    ("闵思远、郁晓岚和瞿海生到场", ["闵思远", "郁晓岚", "瞿海生"]),
+    # Surnames that are function words: by a form, by a title after who is asked.
+    ("记录人：向志兰 审核人：于秋生", ["向志兰", "于秋生"]),
+    ("请把文件交给应处长", ["应"]),
+    # What people do and have.
+    ("钱志红承诺按时到岗", ["钱志红"]),
+    ("常秀珍的孩子发烧了", ["常秀珍"]),
+    ("经熊丽娜核实无误", ["熊丽娜"]),
+    ("她的丈夫臧文斌在外地", ["臧文斌"]),
+    ("谢谢韩姐帮忙", ["韩"]),
+    # Names without a Chinese surname.
+    ("乌云高娃和斯琴图雅采了样", ["乌云高娃", "斯琴图雅"]),
+    ("村民古丽娜尔·吐尔洪家", ["古丽娜尔·吐尔洪"]),
+    ("田中健太郎先生的签证", ["田中健太郎"]),
 ]
 ENGLISH = [
     ("Dr. Whitcombe approved it.", ["Whitcombe"]),
@@ -28,6 +44,12 @@ ENGLISH = [
     ("Ask Wang Xiaoming or Zhang Wei.", ["Wang Xiaoming", "Zhang Wei"]),
     ("Helen O'Brien called. Later O'Brien left.", ["Helen O'Brien", "O'Brien"]),
     ("联系人Li Xiaohong在线", ["Li Xiaohong"]),
+    ("J. T. Harcombe signed the form.", ["J. T. Harcombe"]),
+    ("Ask Brannoc Tullivar whether the gate is shut.", ["Brannoc Tullivar"]),
+    ("The medic Brannoc Tullivar went in.", ["Brannoc Tullivar"]),
+    ("Helen Carter, Brannoc Tullivar, and others", ["Helen Carter", "Brannoc Tullivar"]),
+    ("My brother Oliver drove there. Dear Grace, thanks", ["Oliver", "Grace"]),
+    ("Constable Trewin came. Søren Vinterholm left.", ["Trewin", "Søren Vinterholm"]),
 ]
 NOBODY = [
     "操作人员应立即关闭阀门，工作人员和公众撤离",
@@ -42,6 +64,11 @@ NOBODY = [
     "国家核安全局发布通知，由生态环境部负责",
     "值班主任、安全总监和运行值长开会",
     "用两句话向新值班员区分两个区，后者向环境的释放远大于前者",
+    "曲线拟合用34阶多项式，余项小于6.4",
+    "不必逐级。工况一旦满足更高等级的条件，就应直接宣布",
+    "常用普鲁士蓝，苏格兰，北欧国家，三种温纯水，叶纤维",
+    "来自外部专家和瑞典学院，后者向环境的释放，用户曾经来过",
+    "Question A B C D Answer; U. S. Army; patient A. Admit A first",
     "an INES Level 3 rating",
     "Three Mile Island, Daya Bay, Marie Curie's unit, Monte Carlo run",
     "The Geiger counter and the Gray scale; He said so. She left.",
