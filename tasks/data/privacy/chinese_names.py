@@ -31,7 +31,9 @@ _SHORT_TITLE = re.compile(
 )
 #: Between two names they join them, before one they lead to it.
 _CONJUNCTIONS = frozenset("和向于由从经到应时")
-#: Titles that follow no verb: 给应科长, 是向医生.
+#: Of the function words only these: 由工程师设计 and 全班长 are no people.
+_BEFORE_TITLES = frozenset("应常关边时")
+#: Titles that follow no verb: 给应科长.
 _FORMAL = word_set(
     "先生 女士 老师 教授 博士 医生 大夫 主任 科长 处长 局长 厂长 部长 队长 班长 工程师 师傅 经理 律师 警官"
 )
@@ -245,7 +247,7 @@ def _surnames_with_title(plain: str) -> Iterator[Span]:
     """Yield surnames that only a title makes personal: 李主任, 由张工复核, 小王."""
     for match in _TITLED.finditer(plain):
         start = _surname_before(plain, match.start())
-        if start == match.start() and start and plain[start - 1] in RARE:
+        if start == match.start() and start and plain[start - 1] in _BEFORE_TITLES:
             start -= 1
             left = cues.left_of(plain, start)
             if left and (left[-1] in cues.INTRODUCING or left[-2:] in cues.INTRODUCING_TWO) and match[0] in _FORMAL:

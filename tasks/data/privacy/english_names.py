@@ -145,15 +145,16 @@ def find_english_names(plain: str) -> Iterator[Span]:
 
 def _greeted(plain: str) -> Iterator[Span]:
     """Yield given names alone after a greeting or a word for family: Dear Mabel."""
+    given, known = latin_given_names(), set()
     for greeting in _GREETINGS:
-        if greeting in plain:
-            break
-    else:
-        return
-    given = latin_given_names()
-    for match in _GREETED.finditer(plain):
-        if match[1].casefold() in given and not is_public_latin(match[1]):
-            yield Span(match.start(1), match.end(1), "person_name")
+        place = plain.find(greeting)
+        while place >= 0:
+            match = _GREETED.search(plain, max(0, place - len(" their ")), place + _FIELD_REACH)
+            if match and match[1].casefold() in given and not is_public_latin(match[1]):
+                known.add(match.span(1))
+            place = plain.find(greeting, place + 1)
+    for start, end in sorted(known):
+        yield Span(start, end, "person_name")
 
 
 def _names_in(plain: str, tokens: list[tuple[int, int]]) -> Iterator[Span]:

@@ -110,7 +110,7 @@ SURNAME_BEFORE = frozenset('谢找听 \n,.;:!?、("“‘。，；：！？（�
 _FIELD_ENDS = frozenset(' \t\n,.;、|/()"')
 
 #: Before a surname that is a function word and its title.
-INTRODUCING = frozenset("给是找叫请问让")
+INTRODUCING = frozenset("给找")
 INTRODUCING_TWO = frozenset(("联系", "感谢", "谢谢", "通知", "询问", "转告"))
 
 REACH = 8

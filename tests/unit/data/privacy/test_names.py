@@ -68,6 +68,7 @@ NOBODY = [
     "不必逐级。工况一旦满足更高等级的条件，就应直接宣布",
     "常用普鲁士蓝，苏格兰，北欧国家，三种温纯水，叶纤维",
     "来自外部专家和瑞典学院，后者向环境的释放，用户曾经来过",
+    "铁塔是由工程师设计的，请向医生咨询，是原厂长，找全班长",
     "Question A B C D Answer; U. S. Army; patient A. Admit A first",
     "an INES Level 3 rating",
     "Three Mile Island, Daya Bay, Marie Curie's unit, Monte Carlo run",
