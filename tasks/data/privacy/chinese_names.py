@@ -78,6 +78,8 @@ _WORD_ACROSS, _WORD_WITHIN, _WORD_AT_START = -2.5, -1.0, -3.0
 _PAIRS: dict[str, float] = {}
 _LEAST = 5.5
 #: Surname and given characters together; below these no context makes a name.
+#: 葛洲坝, 雷姆仪: as often a place or an instrument.
+_THING_END = 2.0
 _LEAST_ALONE = {1: 0.0, 2: 0.5, 3: 0.5}
 _SURNAME_POINTS = {**dict.fromkeys(RARE, -1.0), **dict.fromkeys(MIXED, 1.0), **dict.fromkeys(PURE, 3.0)}
 
@@ -148,6 +150,11 @@ def _best_end(plain: str, start: int, given: int) -> int:
         if length == 2 and plain[given:stop] in known:
             alone += _WORD_WITHIN
         before = _before(plain, start) if before is None else before
+        if before != _STRONG_CUE:
+            if plain[stop : stop + 2] in cues.THINGS_AFTER:
+                # 戴维宁等效电路: 戴维 is no name there either.
+                return 0
+            alone -= _THING_END if plain[stop - 1] in cues.THING_ENDS else 0.0
         surplus = alone + before + _after(plain, stop) - _LEAST - (0.5 if surname < 0 else 0.0)
         if before == _STRONG_CUE and cues.field_around(cues.left_of(plain, start), cues.right_of(plain, stop)):
             surplus += _FIELD_CUE

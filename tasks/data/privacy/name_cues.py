@@ -74,6 +74,14 @@ _BELONGINGS = word_list(
 STRONG_AFTER = frozenset([*TITLES, *_STRONG_AFTER_WORDS, *("的" + thing for thing in _BELONGINGS)])
 _LONGEST_AFTER = max(map(len, STRONG_AFTER))
 _FIRST_AFTER = frozenset(word[0] for word in STRONG_AFTER)
+#: Last characters of places and instruments.
+THING_ENDS = frozenset("洲坝滩园苑圆仪柱桥湾岭峡渠闸塔碑器机表线")
+#: What follows a name that laws, circuits, plants and places are called by.
+THINGS_AFTER = word_set(
+    "等效 定理 定律 效应 方程 公式 系数 变换 电路 原理 模型 曲线 法则 常数 判据 准则 函数 分布 算法"
+    " 单位 温标 图谱 射线 散射 辐射 核电 核燃 电站 电厂 水电 水库 水厂 变电 工业 大桥 隧道 机场 医院"
+    " 小区 花园 节点 旁的 附近 断层 断裂 流域"
+)
 WEAK_AFTER_ONE = frozenset(
     " \t\n,.;:!?、()\"'“”’》】]|/。，；：！？）—-说在于的去到来从已将会正曾因向对把被和与及是为就也还都又则"
     "未应可能想给用有等代替先再写住寄穿乘赶姓记发打请签做让叫带"

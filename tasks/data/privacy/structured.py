@@ -63,7 +63,9 @@ _LARGEST_SECTION = 30
 _PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 _PLATE_SERIAL = r"(?:[DF][A-HJ-NP-Z0-9]\d{4}|\d{5}[DF]|[A-HJ-NP-Z0-9]{4}[A-HJ-NP-Z0-9挂学警港澳])"
 _STANDARD_PREFIX = re.compile(r"GB|HA[FD]|EJ|HJ|NB|WS|DL|SL|YY|JJ|TS[GR]|GS[RG]|SS[RG]|ISO|IEC|IAEA|NRC|EPR|ICRP")
-_PASSPORT_NEAR = re.compile(r"护照|通行证|证件|出入境|签证|边检|[Pp]assport|PASSPORT|[Tt]ravel [Dd]ocument|[Vv]isa")
+_PASSPORT_NEAR = re.compile(
+    r"护照|通行证|证件|证照|出境|入境|签证|边检|[Pp]assport|PASSPORT|[Tt]ravel [Dd]ocument|[Vv]isa"
+)
 _PASSPORT_REACH = 24
 
 
@@ -166,7 +168,9 @@ def _is_ipv4(match: re.Match[str]) -> bool:
     left, right = before(match), after(match)
     if _SECTION_BEFORE.search(left) or _SECTION_AFTER.match(right):
         return False
-    if _VERSION_NEAR.search(before(match, 2 * _CONTEXT_CHARACTERS) + right) and not _MACHINE_NEAR.search(left + right):
+    version = _VERSION_NEAR.search(before(match, 2 * _CONTEXT_CHARACTERS) + right)
+    # `from 1.9.12.79 to` says where packets come from as well as which version is left behind.
+    if version and not _MACHINE_NEAR.search((left + right).replace("from", "")):
         return False
     parts = [int(part) for part in match[1].split(".")]
     # Four small numbers are a section or a version unless something says machine; 10.x is the private network.
@@ -282,7 +286,7 @@ _ANY_DIGIT = re.compile(r"[0-9]").search
 _NUMBER = re.compile(r"[0-9](?<![0-9][0-9])[0-9 ().-]{4,}[0-9]")
 _GROUPING = str.maketrans("", "", " ().-")
 _SOME_DIGITS = re.compile(r"[0-9][0-9A-Z]{2}")
-_DOCUMENTS = ("护照", "通行证", "证件", "出入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
+_DOCUMENTS = ("护照", "通行证", "证件", "证照", "出境", "入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
 _PHONE_WORDS = (
     "电话", "座机", "固话", "传真", "热线", "联系方式",

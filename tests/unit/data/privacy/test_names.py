@@ -109,3 +109,22 @@ def test_character_lists_do_not_contradict_each_other() -> None:
     assert not PURE & MIXED
     assert not (PURE | MIXED) & RARE
     assert not GIVEN & NEVER
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "白鹭洲核燃料元件厂承办",
+        "由葛洲坝调度",
+        "戴维宁等效电路可以简化分析",
+        "莫尔圆用于求主应力",
+        "中子雷姆仪在5月完成检定",
+    ],
+)
+def test_places_instruments_and_laws_are_no_names(text):
+    assert not find_spans(text, ["person_name"])
+
+
+@pytest.mark.parametrize("text", ["值长王海洲签字", "联系人：李园", "由陈柱负责复核"])
+def test_who_is_called_like_a_place_is_found_by_the_role(text):
+    assert find_spans(text, ["person_name"])
