@@ -154,7 +154,7 @@ def _best_end(plain: str, start: int, given: int) -> int:
             if plain[stop : stop + 2] in cues.THINGS_AFTER:
                 # 戴维宁等效电路: 戴维 is no name there either.
                 return 0
-            alone -= _THING_END if plain[stop - 1] in cues.THING_ENDS else 0.0
+            alone -= _THING_END if plain[stop - 1 : stop] in cues.THING_ENDS else 0.0
         surplus = alone + before + _after(plain, stop) - _LEAST - (0.5 if surname < 0 else 0.0)
         if before == _STRONG_CUE and cues.field_around(cues.left_of(plain, start), cues.right_of(plain, stop)):
             surplus += _FIELD_CUE

@@ -1,6 +1,8 @@
 """Names of people are found in running text; figures of history, units and ordinary words are not people."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.data.privacy.desensitize import find_spans, mask_text
 from tasks.data.privacy.surnames import GIVEN, MIXED, NEVER, PURE, RARE
@@ -128,3 +130,10 @@ def test_places_instruments_and_laws_are_no_names(text):
 @pytest.mark.parametrize("text", ["值长王海洲签字", "联系人：李园", "由陈柱负责复核"])
 def test_who_is_called_like_a_place_is_found_by_the_role(text):
     assert find_spans(text, ["person_name"])
+
+
+@given(st.lists(st.sampled_from("佐藤健太郎司马相如王小明向葛洲坝，的和说由0a[]\x1a"), max_size=12).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_no_text_of_name_characters_breaks_the_search(text):
+    for span in find_spans(text, ["person_name"]):
+        assert 0 <= span.start < span.end <= len(text)
