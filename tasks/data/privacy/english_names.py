@@ -181,7 +181,10 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
     last = _until_thing(words, first)
     if last - first >= 2:
         ends = tokens[first][1], tokens[first + 1][1]
-        if len(words[first]) == len(words[first + 1]) == 1 and plain[ends[0]] == plain[ends[1]] == ".":
+        if (
+            len(words[first]) == len(words[first + 1]) == 1
+            and plain[ends[0] : ends[0] + 1] == plain[ends[1] : ends[1] + 1] == "."
+        ):
             # J. R. Whitlock, but not U. S. Army.
             return (first, last) if last - first >= 3 and low != "u" and len(words[last - 1]) > 2 else (first, first)
         following = words[first + 1]

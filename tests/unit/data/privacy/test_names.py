@@ -132,6 +132,19 @@ def test_who_is_called_like_a_place_is_found_by_the_role(text):
     assert find_spans(text, ["person_name"])
 
 
+@given(
+    st.lists(
+        st.sampled_from(["J", "J.", "R", " ", "Whitlock", "Mr", "Dr. ", "O'", "de ", "-", "\n", "Ruth", ","]),
+        max_size=9,
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_no_english_text_of_name_parts_breaks_the_search(parts):
+    text = "".join(parts)
+    for span in find_spans(text, ["person_name"]):
+        assert 0 <= span.start < span.end <= len(text)
+
+
 @given(st.lists(st.sampled_from("佐藤健太郎司马相如王小明向葛洲坝，的和说由0a[]\x1a"), max_size=12).map("".join))
 @settings(max_examples=300, deadline=None)
 def test_no_text_of_name_characters_breaks_the_search(text):
