@@ -1,6 +1,6 @@
 """Desensitization on the labelled set: precision and recall a type, false alarms on engineering text.
 
-    .venv/bin/python tests/benchmarks/privacy.py [--held-out | --set PATH] [--json] [--show TYPE] [--text FILE ...]
+    .venv/bin/python tests/benchmarks/privacy.py [--set PATH] [--json] [--show TYPE] [--text FILE ...]
 
 Spans are scored one by one (labelled/README.md says what is labelled):
 
@@ -236,19 +236,14 @@ def written(report: dict[str, Any]) -> str:
 def main() -> int:
     """Measure and report; exit 1 where a bar does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--held-out", action="store_true", help="the sentences nobody tuned on")
-    which.add_argument("--set", type=Path, metavar="PATH", help="a labelled file or folder of your own")
+    parser.add_argument("--set", type=Path, metavar="PATH", help="another labelled file or folder: labelled/third.jsonl")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--show", metavar="TYPE", help="list misses and false alarms of a type, engineering, or all")
     parser.add_argument("--text", type=Path, nargs="+", default=[], help="files of your own, counted by type")
     arguments = parser.parse_args()
-    held_out = LABELLED / "held_out.jsonl"
-    chosen = held_out if arguments.held_out else arguments.set
+    chosen = arguments.set
     if chosen and not (chosen.exists() and read(chosen)):
         parser.error(f"{chosen}: no labelled sentences (*.jsonl) there")
-    if chosen and arguments.show and any(file.samefile(held_out) for file in files(chosen)):
-        parser.error("the held-out set shows no examples: what has been looked at is held out no longer")
     report, examples = measure(arguments.text, [chosen] if chosen else None)
     for type_, lines in examples.items():
         if arguments.show in (type_, "all"):

@@ -1,4 +1,4 @@
-"""Write the labelled privacy sets from their templates: privacy.jsonl, engineering.jsonl and held_out.jsonl.
+"""Write the labelled privacy sets from their templates: privacy.jsonl, engineering.jsonl and second.jsonl.
 
     .venv/bin/python tests/benchmarks/labelled/make_sets.py [--check]
 
@@ -146,7 +146,7 @@ def sets() -> dict[str, str]:
             *rows("public_figure", ("public_figures",)),
         ],
         "engineering.jsonl": list(rows("engineering", ("engineering_zh", "engineering_en"))),
-        "held_out.jsonl": [
+        "second.jsonl": [
             *rows("personal", ("held_out_personal",)),
             *rows("engineering", ("held_out_engineering",)),
         ],
