@@ -236,7 +236,9 @@ def written(report: dict[str, Any]) -> str:
 def main() -> int:
     """Measure and report; exit 1 where a bar does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, metavar="PATH", help="another labelled file or folder: labelled/third.jsonl")
+    parser.add_argument(
+        "--set", type=Path, metavar="PATH", help="another labelled file or folder: labelled/third.jsonl"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--show", metavar="TYPE", help="list misses and false alarms of a type, engineering, or all")
     parser.add_argument("--text", type=Path, nargs="+", default=[], help="files of your own, counted by type")
