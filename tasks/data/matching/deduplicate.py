@@ -34,10 +34,16 @@ def content_digests(rows: Sequence[NormalizedRow]) -> Grams:
     return np.frombuffer(joined, dtype=">u8").astype(np.uint64).reshape(len(rows), 2)
 
 
-def row_grams(row: NormalizedRow, language: str, params: NearDuplicateParams) -> Grams:
-    """Return the distinct n-grams two rows are compared by, sorted: of characters, in English of words."""
-    found: Grams = np.unique(_chunk_grams([row], language, params).hashes)
-    return found
+def row_grams(rows: Sequence[NormalizedRow], languages: Sequence[str], params: NearDuplicateParams) -> list[Grams]:
+    """Return the distinct n-grams rows are compared by, sorted, for each row: of characters, in English of words."""
+    grams: list[Grams] = [np.empty(0, dtype=np.uint64)] * len(rows)
+    for language in sorted(set(languages)):
+        places = [place for place, spoken in enumerate(languages) if spoken == language]
+        found = _chunk_grams([rows[place] for place in places], language, params)
+        cuts = np.searchsorted(found.rows, np.arange(1, len(places)))
+        for place, hashes in zip(places, np.split(found.hashes, cuts), strict=True):
+            grams[place] = np.unique(hashes)
+    return grams
 
 
 class Fingerprinter:

@@ -9,9 +9,8 @@ ICDE 2006.
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from tasks.data.matching.ngrams import Grams, jaccard
 Rows = npt.NDArray[np.int64]
 Shortened = npt.NDArray[np.uint32]
 GramsOf = Callable[[int], Shortened]
+GramsOfMany = Callable[[Sequence[int]], Sequence[Grams]]
 Match = tuple[int, int, float]
 
 #: Up to this many rows all are compared with all.
@@ -31,32 +31,68 @@ _SAMPLE_ROWS = 1000
 #: A row of a large group is compared with the kept rows it shares most rare n-grams with, at most this many.
 _MOST_CANDIDATES = 64
 _REMEMBERED_ROWS = 60_000
+#: Rows whose n-grams are made at once: enough to save most of the cost of one by one.
+_FETCHED_ROWS = 512
 _COUNT_SHIFT, _HASH_SHIFT = np.uint64(48), np.uint64(32)
 
 
-def near_duplicates(
-    bands: Grams, order: Rows, grams_of: Callable[[int], Grams], params: NearDuplicateParams
-) -> list[Match]:
+def near_duplicates(bands: Grams, order: Rows, grams_of: GramsOfMany, params: NearDuplicateParams) -> list[Match]:
     """Return (row, row kept in its place, Jaccard) for every near-duplicate.
 
     Args:
         bands: keys from `Fingerprinter.bands`; shape (all rows, bands). May be memory-mapped.
         order: rows to look at, the best first; the best of similar rows is kept.
-        grams_of: n-grams of a row, distinct and sorted; asked only of rows that share a band.
+        grams_of: n-grams of some rows, those of a row distinct and sorted; asked only of rows that share a band.
         params: the Jaccard similarity from which two rows are one.
     """
     matches: list[Match] = []
-
-    @lru_cache(maxsize=_REMEMBERED_ROWS)
-    def remembered(row: int) -> Shortened:
-        # Half of each hash is enough to tell the n-grams of two rows apart; the order stays.
-        shortened: Shortened = (grams_of(row) >> _HASH_SHIFT).astype(np.uint32)
-        return shortened
-
-    for group in _groups(bands, np.asarray(order, dtype=np.int64)):
-        settle = _settle_small if len(group) <= _SMALL_GROUP else _settle_large
-        matches += settle(group.tolist(), remembered, params.jaccard)
+    remembered = _Remembered(grams_of)
+    for groups in _batches(_groups(bands, np.asarray(order, dtype=np.int64))):
+        remembered.fetch([row for group in groups for row in group])
+        for group in groups:
+            settle = _settle_small if len(group) <= _SMALL_GROUP else _settle_large
+            matches += settle(group, remembered, params.jaccard)
     return matches
+
+
+class _Remembered:
+    """N-grams of the rows asked for last.
+
+    Args:
+        grams_of: n-grams of some rows; many at once cost a fraction of one by one.
+    """
+
+    def __init__(self, grams_of: GramsOfMany) -> None:
+        self._grams_of = grams_of
+        self._held: OrderedDict[int, Shortened] = OrderedDict()
+
+    def __call__(self, row: int) -> Shortened:
+        if row not in self._held:
+            self.fetch([row])
+        return self._held[row]
+
+    def fetch(self, rows: list[int]) -> None:
+        """Hold the n-grams of these rows, as far as there is room."""
+        missing = [row for row in rows[:_FETCHED_ROWS] if row not in self._held]
+        for row, grams in zip(missing, self._grams_of(missing) if missing else (), strict=True):
+            # Half of each hash is enough to tell the n-grams of two rows apart; the order stays.
+            self._held[row] = (grams >> _HASH_SHIFT).astype(np.uint32)
+        while len(self._held) > _REMEMBERED_ROWS:
+            self._held.popitem(last=False)
+
+
+def _batches(groups: Iterator[Rows]) -> Iterator[list[list[int]]]:
+    """Yield groups, several small ones together."""
+    batch: list[list[int]] = []
+    rows = 0
+    for group in groups:
+        batch.append(group.tolist())
+        rows += len(group)
+        if rows >= _FETCHED_ROWS:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
 
 
 def _groups(bands: Grams, order: Rows) -> Iterator[Rows]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from tasks.data.conversation import Message
 from tasks.data.ledger.ledger import copy_number
 from tasks.data.matching.deduplicate import row_grams
 from tasks.data.matching.ngrams import Grams
-from tasks.data.matching.normalization import normalized
+from tasks.data.matching.normalization import normalized_rows
 from tasks.data.matching.similar import near_duplicates
 from tasks.data.passes.facts import LANGUAGES, REASON_NUMBER, Columns, Gathered, Integers
 from tasks.data.split import calibration_rows, in_validation
@@ -132,9 +133,10 @@ def _drop_near_duplicates(gathered: Gathered, best_first: Integers, params: Prep
     """Drop rows that are almost a kept one; their exact copies follow them to the row that is kept."""
     languages = gathered.columns.language
 
-    def grams_of(row: int) -> Grams:
-        messages: list[Message] = orjson.loads(gathered.row(row))["messages"]
-        return row_grams(normalized(messages), LANGUAGES[languages[row]], params.near_duplicate)
+    def grams_of(rows: Sequence[int]) -> list[Grams]:
+        conversations: list[list[Message]] = [orjson.loads(gathered.row(row))["messages"] for row in rows]
+        spoken = [LANGUAGES[languages[row]] for row in rows]
+        return row_grams(normalized_rows(conversations), spoken, params.near_duplicate)
 
     found = near_duplicates(gathered.bands, best_first, grams_of, params.near_duplicate)
     if not found:

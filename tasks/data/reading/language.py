@@ -3,7 +3,7 @@
 import re
 
 _NO_HAN_LEAD = bytes(byte for byte in range(256) if not 0xE4 <= byte <= 0xE9)
-_LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]+")
+_LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ\uff21-\uff3a\uff41-\uff5a]+")  # full-width letters are Latin, too
 _LETTER_RUN = re.compile(r"[^\W\d_]+")
 _CODE_OR_CALL = re.compile(r"```.*?```|<tool_call>.*?</tool_call>", re.DOTALL)
 

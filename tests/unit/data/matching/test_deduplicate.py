@@ -43,10 +43,15 @@ def rows_of(*turns: Sequence[str]) -> list[NormalizedRow]:
     )
 
 
+def grams_from(rows: list[NormalizedRow], language: str) -> Callable[[Sequence[int]], list[Grams]]:
+    """Return what gives the n-grams of some of these rows."""
+    return lambda places: row_grams([rows[place] for place in places], [language] * len(places), PARAMS)
+
+
 def matches(rows: list[NormalizedRow], language: str = "zh") -> list[tuple[int, int, float]]:
     """Return the near-duplicates among rows given best first."""
     bands = Fingerprinter(PARAMS).bands(rows, [language] * len(rows))
-    return near_duplicates(bands, np.arange(len(rows)), lambda row: row_grams(rows[row], language, PARAMS), PARAMS)
+    return near_duplicates(bands, np.arange(len(rows)), grams_from(rows, language), PARAMS)
 
 
 def same_content(left: Sequence[str], right: Sequence[str]) -> bool:
@@ -92,7 +97,7 @@ def test_english_is_compared_by_words() -> None:
     letters = "".join(word[::-1] for word in ENGLISH.split())
     rows = rows_of(("Does iodine help?", ENGLISH), ("Does iodine help?", changed), ("Does iodine help?", letters))
     assert [(row, kept) for row, kept, _ in matches(rows, "en")] == [(1, 0)]
-    assert len(row_grams(rows[0], "en", PARAMS)) < len(ENGLISH.split()) + 3
+    assert len(row_grams(rows[:1], ["en"], PARAMS)[0]) < len(ENGLISH.split()) + 3
 
 
 def test_the_same_result_in_any_chunks_and_order_of_arrival() -> None:
@@ -101,7 +106,7 @@ def test_the_same_result_in_any_chunks_and_order_of_arrival() -> None:
     single = np.concatenate([Fingerprinter(PARAMS).bands([row], ["zh"]) for row in rows])
     assert np.array_equal(whole, single)
     order = np.array([3, 1, 7, 0, 2, 4, 5, 6])
-    shuffled = near_duplicates(whole, order, lambda row: row_grams(rows[row], "zh", PARAMS), PARAMS)
+    shuffled = near_duplicates(whole, order, grams_from(rows, "zh"), PARAMS)
     dropped = {row for row, _, _ in shuffled}
     assert [row for row in order if row not in dropped] == order[brute_force([rows[row] for row in order])].tolist()
 
@@ -124,7 +129,7 @@ def template_rows(count: int, filled: int) -> list[NormalizedRow]:
 
 
 def brute_force(rows: list[NormalizedRow]) -> list[int]:
-    found = [row_grams(row, "zh", PARAMS) for row in rows]
+    found = row_grams(rows, ["zh"] * len(rows), PARAMS)
     kept: list[int] = []
     for row, own in enumerate(found):
         if all(jaccard(own, found[other]) < PARAMS.jaccard for other in kept):
@@ -166,9 +171,9 @@ def test_only_rows_in_order_are_looked_at() -> None:
     rows = rows_of(*(("问", LONG),) * 3)
     bands = Fingerprinter(PARAMS).bands(rows, ["zh"] * 3)
 
-    def grams_of(row: int) -> Grams:
-        assert row != 1
-        return row_grams(rows[row], "zh", PARAMS)
+    def grams_of(places: Sequence[int]) -> list[Grams]:
+        assert 1 not in places
+        return grams_from(rows, "zh")(places)
 
     assert near_duplicates(bands, np.array([2, 0]), grams_of, PARAMS) == [(0, 2, 1.0)]
 

@@ -18,3 +18,8 @@ def test_shares_leave_code_out_and_short_texts_undecided() -> None:
     assert chinese_share("Go inside, close the windows and doors, and listen to the news on the radio.") == 0
     assert chinese_share("OK") is None
     assert chinese_share("```python\nfor a in range(3): print(a, 'one two three four five six')\n```") is None
+
+
+def test_full_width_english_is_english():
+    wide = str.maketrans({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
+    assert language_of("Close doors and windows, stop the ventilation.".translate(wide)) == "en"
