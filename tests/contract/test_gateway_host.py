@@ -86,6 +86,7 @@ class TestSwap:
         assert len(results) > 50
         assert control.host_status(started.project)["slot"] == "green"
 
+    @pytest.mark.slow
     def test_a_stream_under_way_finishes_on_the_old_version(self, started):
         started.deploy("1", token_s=0.3, answer="a b c d e f g h")
         with (
@@ -228,6 +229,7 @@ class TestProcesses:
         assert not control_socket(started.project).exists()
         assert started.command("stop").stdout == "nothing was running\n"
 
+    @pytest.mark.slow
     def test_stop_lets_a_stream_finish(self, started):
         started.deploy("1", token_s=0.2, answer="a b c d e f g h")
         with started.client(started.key("a")) as client, client.stream("POST", CHAT, json=STREAMED) as r:

@@ -87,7 +87,7 @@ def test_two_runs_are_byte_identical(filled: Any) -> None:
     assert file_digests(filled.prepared) == first
 
 
-@pytest.mark.parametrize(("chunk_bytes", "processes"), [(1, 1), (300, 1), (300, 2)])
+@pytest.mark.parametrize(("chunk_bytes", "processes"), [(1, 1), (300, 1), pytest.param(300, 2, marks=pytest.mark.slow)])
 def test_neither_chunks_nor_processes_change_a_byte(
     filled: Any, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int, processes: int
 ) -> None:

@@ -78,6 +78,7 @@ def test_damaged_and_half_written_checkpoints_are_passed_over(run_train, tmp_pat
     assert file_digests(resumed) == file_digests(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "learning_rate", "gain"), [("qlora", 0.05, 0.02), ("full", 0.005, 0.1)])
 def test_modes_learn(run_train, tmp_path, chat_rows, write_rows, mode, learning_rate, gain):
     write_rows(tmp_path / "train.jsonl", chat_rows(2))  # one batch: each step sees the same rows
@@ -89,6 +90,7 @@ def test_modes_learn(run_train, tmp_path, chat_rows, write_rows, mode, learning_
     assert (output / weights).is_file()
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_and_checkpointing_change_no_result(run_train):
     plain, _ = run_train("plain", scratch="a", batch_rows=4)
     pieces, _ = run_train("pieces", scratch="b", batch_rows=4, gradient_checkpointing=True)
@@ -96,6 +98,7 @@ def test_gradient_accumulation_and_checkpointing_change_no_result(run_train):
     assert curves[0] == pytest.approx(curves[1], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_accumulated_steps_average_over_their_tokens(run_train, tmp_path, chat_rows, write_rows):
     write_rows(tmp_path / "train.jsonl", chat_rows(4))
     whole, _ = run_train("whole", scratch="a", rows=tmp_path, batch_rows=4, max_steps=1)
