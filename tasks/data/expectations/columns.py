@@ -17,6 +17,7 @@ import orjson
 
 from tasks.core.errors import DataContractError
 from tasks.core.settings import DecontaminateParams, PrivacyParams
+from tasks.data.conversation import ROLE_LETTERS
 from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.deduplicate import content_digests
 from tasks.data.matching.eval_sets import EvalItem
@@ -25,7 +26,6 @@ from tasks.data.privacy.desensitize import Desensitizer
 from tasks.data.reading.reasoning import is_well_formed
 
 CHUNK_BYTES: Final = 4 << 20
-ROLE_LETTERS: Final = {"system": "S", "user": "U", "assistant": "A", "tool": "T"}
 FIELDS: Final = frozenset({"row_id", "source", "language", "concept", "messages"})
 #: Columns of texts that repeat; they become codes. The others are numbers, but for `row_id`.
 TEXT_COLUMNS: Final = ("source", "split", "language", "concept", "roles", "rejected", "personal_data", "eval_leak")

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import DriftParams
-from tasks.data.expectations.profile import EDGES, LANGUAGES, NAMED, read_profile
+from tasks.data.conversation import LANGUAGES
+from tasks.data.expectations.profile import EDGES, NAMED, read_profile
 
 OTHERS: Final = "(others)"
 #: Names with less than this share, over both datasets, count together: hundreds of rare topics are noise, not drift.

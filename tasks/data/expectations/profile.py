@@ -15,13 +15,13 @@ import numpy.typing as npt
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, write_json
 from tasks.core.manifest import read_manifest
+from tasks.data.conversation import LANGUAGES
 
 SCHEMA: Final = 1
 #: First value of each bin, the last one open; two bins for each doubling, so that a picture shows the shape.
 CHARACTER_EDGES: Final = (0, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
 TOKEN_EDGES: Final = (0, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
 EDGES: Final = {"characters": CHARACTER_EDGES, "tokens": TOKEN_EDGES}
-LANGUAGES: Final = ("zh", "en")
 COUNTED: Final = ("languages", "sources", "concepts", "formats")
 #: What is compared with the reference.
 NAMED: Final = ("languages", "sources", "concepts")

@@ -6,11 +6,12 @@ from typing import Any, Final, get_args
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Format, ValidateParams
+from tasks.data.conversation import ROLE_ORDER
 from tasks.data.expectations.drift import Drift
 from tasks.data.expectations.outcome import Severity
 from tasks.data.expectations.profile import COMPARED
 
-ROLES_PATTERN: Final = r"^S?(?:U(?:AT+)*A)+$"
+ROLES_PATTERN: Final = rf"^S?{ROLE_ORDER}$"
 FORMATS: Final[tuple[str, ...]] = get_args(Format)
 #: Formats whose conversations can call tools.
 WITH_TOOLS: Final = ("sharegpt", "messages")

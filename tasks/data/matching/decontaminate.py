@@ -58,6 +58,11 @@ class Hit:
         return asdict(self)
 
 
+def searched_questions(items: Sequence[EvalItem]) -> list[str]:
+    """Return each item's question as it is looked for; empty for one of nothing but symbols."""
+    return normalize_all([_NUMBERING.sub("", item.question) for item in items])
+
+
 class LeakFinder:
     """Evaluation items, ready to be looked for in chunks of rows.
 
@@ -72,7 +77,7 @@ class LeakFinder:
     def __init__(self, items: Iterable[EvalItem], params: DecontaminateParams) -> None:
         items = list(items)
         self._containment = params.containment
-        questions = normalize_all([_NUMBERING.sub("", item.question) for item in items])
+        questions = searched_questions(items)
         self.unsearchable = [item for item, question in zip(items, questions, strict=True) if not question]
         # Items that share their question word for word are looked for once and told apart by their options.
         by_question: dict[str, list[EvalItem]] = defaultdict(list)

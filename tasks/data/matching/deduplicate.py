@@ -20,6 +20,7 @@ __all__ = ["BEST_ROW_RULE", "Fingerprinter", "content_digests", "near_duplicates
 BEST_ROW_RULE = "longest answer, then lowest row id"
 
 _DIGEST_BYTES = 16
+_BAND_STEP = np.uint64(0x9E3779B97F4A7C15)
 _GROUP_CHARACTERS = 1 << 17
 _TURN_END = "\n"
 
@@ -66,14 +67,17 @@ class Fingerprinter:
 
         A row too short to have an n-gram gets keys from its whole content.
         """
-        digests = content_digests(rows)[:, :1]
-        keys = mixed(digests + np.arange(self.band_count, dtype=np.uint64)[None, :] * np.uint64(0x9E3779B97F4A7C15))
+        keys = np.empty((len(rows), self.band_count), dtype=np.uint64)
+        short = np.ones(len(rows), dtype=np.bool_)
         for language in sorted(set(languages)):
             for places in _in_groups(rows, [place for place, one in enumerate(languages) if one == language]):
                 found = _chunk_grams([rows[place] for place in places], language, self._params)
                 long_enough = np.bincount(found.rows, minlength=len(places)) > 0
                 of_group = band_keys(signatures(found, len(places), self._params.permutations), self._width)
                 keys[np.array(places)[long_enough]] = of_group[long_enough]
+                short[np.array(places)[long_enough]] = False
+        digests = content_digests([rows[place] for place in np.flatnonzero(short).tolist()])[:, :1]
+        keys[short] = mixed(digests + np.arange(self.band_count, dtype=np.uint64)[None, :] * _BAND_STEP)
         return keys
 
 

@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from tasks.core.files import read_json
 from tasks.core.settings import Format
+from tasks.data.conversation import LANGUAGES
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
 
 #: Reason by number; 0 is a row that no rule about single rows refused.
 REASONS: tuple[str, ...] = ("", *QUARANTINE_REASONS, *DROP_REASONS)
 REASON_NUMBER = {reason: number for number, reason in enumerate(REASONS)}
-LANGUAGES: tuple[str, ...] = ("", "zh", "en")
+#: Language by number; 0 is a row that was not understood.
+LANGUAGE_NUMBERS: tuple[str, ...] = ("", *LANGUAGES)
 FORMATS: tuple[str, ...] = get_args(Format)
 OPEN_FILES = 64
 
@@ -33,7 +35,7 @@ class Columns:
         line: line or item number in the file, from 1.
         reason: number in `REASONS`.
         format: number in the list of formats, 0 for none.
-        language: number in `LANGUAGES`.
+        language: number in `LANGUAGE_NUMBERS`.
         content: 128-bit digest of the normalized conversation; shape (rows, 2).
         characters: of all turns.
         answer_characters: of the assistant's turns.
@@ -185,9 +187,17 @@ class Gathered:
         for number in range(len(self.sources)):
             yield number, int(self.starts[number]), int(self.starts[number + 1])
 
+    def sources_of(self, rows: Integers) -> list[str]:
+        """Return the file each row stands in."""
+        return [self.sources[number] for number in self._chunks_of(rows).tolist()]
+
+    def _chunks_of(self, rows: Integers) -> Integers:
+        """Return the number of the chunk each row stands in."""
+        return np.searchsorted(self.starts, rows, side="right") - 1
+
     def row(self, row: int) -> bytes:
         """Return the JSON of one understood row."""
-        number = int(np.searchsorted(self.starts, row, side="right")) - 1
+        number = int(self._chunks_of(np.array([row]))[0])
         first = int(self.starts[number])
         start = int(self.columns.end[row - 1]) if row > first else 0
         return self.spool.row(number, start, int(self.columns.end[row]))

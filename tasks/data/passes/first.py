@@ -16,10 +16,11 @@ from tasks.data.matching.decontaminate import Hit, LeakFinder
 from tasks.data.matching.deduplicate import Fingerprinter, content_digests
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.normalization import NormalizedRow, normalized_rows
-from tasks.data.passes.facts import FORMATS, LANGUAGES, REASON_NUMBER, ChunkFacts, Columns, Spool
+from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASON_NUMBER, ChunkFacts, Columns, Spool
 from tasks.data.privacy.desensitize import Cleaned, Desensitizer
 from tasks.data.problems import BadRowError
 from tasks.data.reading.formats import Parsed, parse
+from tasks.data.reading.raw import override_of
 from tasks.data.reading.rows import Chunk, RawRow, rows_of
 from tasks.data.tokens import UNCOUNTED, RowLengths
 
@@ -78,8 +79,7 @@ class ChunkJudge:
     def __call__(self, numbered: tuple[int, Chunk]) -> ChunkFacts:
         """Judge the rows of a chunk, write their texts to the spool, return the facts about them."""
         number, chunk = numbered
-        override = self._read.files.get(chunk.source)
-        known_format = override.format if override else None
+        known_format = override_of(chunk.source, self._read)
         rows = [self._judge(raw, known_format) for raw in rows_of(chunk, self._read)]
         texts = normalized_rows([row.messages for row in rows])
         hits = self._find_leaks(rows, texts)
@@ -199,7 +199,7 @@ def _columns(
         "line": [row.raw.line for row in rows],
         "reason": [REASON_NUMBER[row.reason] for row in rows],
         "format": [FORMATS.index(one.format) + 1 if one else 0 for one in parsed],
-        "language": [LANGUAGES.index(one.language) if one else 0 for one in parsed],
+        "language": [LANGUAGE_NUMBERS.index(one.language) if one else 0 for one in parsed],
         "characters": [sum(len(message["content"]) for message in row.messages) for row in rows],
         "answer_characters": [
             sum(len(message["content"]) for message in row.messages if message["role"] == "assistant") for row in rows

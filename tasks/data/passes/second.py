@@ -16,7 +16,7 @@ from tasks.data.matching.deduplicate import row_grams
 from tasks.data.matching.ngrams import Grams
 from tasks.data.matching.normalization import normalized_rows
 from tasks.data.matching.similar import near_duplicates
-from tasks.data.passes.facts import LANGUAGES, REASON_NUMBER, Columns, Gathered, Integers
+from tasks.data.passes.facts import LANGUAGE_NUMBERS, REASON_NUMBER, Columns, Gathered, Integers
 from tasks.data.split import calibration_rows, in_validation
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def decide(gathered: Gathered, params: PrepareParams) -> Decisions:
     kept = fates.reason == 0
     validation = kept & in_validation(columns.content, params.validation_fraction)
     train = np.flatnonzero(kept & ~validation)
-    chinese = columns.language[train] == LANGUAGES.index("zh")
+    chinese = columns.language[train] == LANGUAGE_NUMBERS.index("zh")
     calibration = train[calibration_rows(columns.content[train], name[train], chinese, params.calibration_rows)]
     return Decisions(name, _indexes(gathered), fates, kept, validation, calibration)
 
@@ -135,7 +135,7 @@ def _drop_near_duplicates(gathered: Gathered, best_first: Integers, params: Prep
 
     def grams_of(rows: Sequence[int]) -> list[Grams]:
         conversations: list[list[Message]] = [orjson.loads(gathered.row(row))["messages"] for row in rows]
-        spoken = [LANGUAGES[languages[row]] for row in rows]
+        spoken = [LANGUAGE_NUMBERS[languages[row]] for row in rows]
         return row_grams(normalized_rows(conversations), spoken, params.near_duplicate)
 
     found = near_duplicates(gathered.bands, best_first, grams_of, params.near_duplicate)

@@ -10,10 +10,10 @@ import orjson
 from tasks.core.settings import PrepareParams
 from tasks.data.expectations.profile import TOKEN_EDGES, distributions, histogram
 from tasks.data.ledger.ledger import FATES, fate_of
-from tasks.data.matching.decontaminate import LeakFinder
+from tasks.data.matching.decontaminate import searched_questions
 from tasks.data.matching.deduplicate import BEST_ROW_RULE
 from tasks.data.matching.eval_sets import EvalItem
-from tasks.data.passes.facts import FORMATS, LANGUAGES, REASONS, Gathered, Integers
+from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASONS, Gathered, Integers
 from tasks.data.passes.second import Decisions
 from tasks.data.passes.third import CALIBRATION, TRAIN, VALIDATION, Outputs
 from tasks.data.tokens import UNCOUNTED, RowLengths
@@ -43,15 +43,16 @@ def summarize(
     """
     kept = np.flatnonzero(decisions.kept)
     found = _distributions(gathered, kept)
+    sizes = outputs.cluster_sizes()
     found["lengths"]["tokens"], tokens = _tokens(gathered, decisions, kept, lengths)
     return {
         **found,
         "rows": {"in": len(gathered.columns), **{fate: outputs.fates[fate] for fate in FATES}},
         "reasons": _reasons(gathered, decisions),
         "masks": _masks(gathered, decisions, params),
-        "leaks": _leaks(outputs, params, items),
-        "duplicates": {"clusters": sum(outputs.cluster_sizes().values()), "rule": BEST_ROW_RULE},
-        "cluster_sizes": {str(size): count for size, count in outputs.cluster_sizes().items()},
+        "leaks": _leaks(outputs, items),
+        "duplicates": {"clusters": sum(sizes.values()), "rule": BEST_ROW_RULE},
+        "cluster_sizes": {str(size): count for size, count in sizes.items()},
         "largest_clusters": outputs.largest_clusters(LARGEST_CLUSTERS),
         "tokens": tokens,
         "splits": {
@@ -67,10 +68,9 @@ def _distributions(gathered: Gathered, kept: Integers) -> dict[str, Any]:
     """Return languages, sources, concepts, formats and lengths of the kept rows."""
     columns = gathered.columns
     concepts = list(gathered.concepts)
-    chunks = np.searchsorted(gathered.starts, kept, side="right") - 1
     return distributions(
-        languages=[LANGUAGES[number] for number in columns.language[kept].tolist()],
-        sources=[gathered.sources[number] for number in chunks.tolist()],
+        languages=[LANGUAGE_NUMBERS[number] for number in columns.language[kept].tolist()],
+        sources=gathered.sources_of(kept),
         concepts=[concepts[number] or None for number in columns.concept[kept].tolist()],
         formats=[FORMATS[number - 1] for number in columns.format[kept].tolist()],
         characters=columns.characters[kept],
@@ -85,7 +85,7 @@ def _tokens(
     sample = kept[np.argsort(columns.content[kept, 0], kind="stable")[:SAMPLED_ROWS]]
     counts = np.array([_count(gathered, row, lengths) for row in sample.tolist()], dtype=np.int64)
     spoken = columns.language[sample]
-    by_language = {name: spoken == LANGUAGES.index(name) for name in LANGUAGES if name}
+    by_language = {name: spoken == LANGUAGE_NUMBERS.index(name) for name in LANGUAGE_NUMBERS if name}
     bins = {name: histogram(counts[chosen], TOKEN_EDGES) for name, chosen in by_language.items()}
     per_character = {
         name: round(float(counts[chosen].sum() / max(columns.characters[sample][chosen].sum(), 1)), 4)
@@ -129,10 +129,11 @@ def _masks(gathered: Gathered, decisions: Decisions, params: PrepareParams) -> d
     return {type_: counts[type_] for type_, policy in policies.items() if policy in ("mask", "pseudonymize")}
 
 
-def _leaks(outputs: Outputs, params: PrepareParams, items: Sequence[EvalItem]) -> dict[str, dict[str, int]]:
+def _leaks(outputs: Outputs, items: Sequence[EvalItem]) -> dict[str, dict[str, int]]:
     """Return by evaluation set how many items were looked for, and what was found."""
     searched = Counter(item.eval_set for item in items)
-    unsearchable = Counter(item.eval_set for item in LeakFinder(items, params.decontaminate).unsearchable)
+    questions = searched_questions(items)
+    unsearchable = Counter(item.eval_set for item, text in zip(items, questions, strict=True) if not text)
     found = {name: outputs.leaked.get(name, (set(), set())) for name in sorted(searched)}
     return {
         name: {

@@ -38,6 +38,8 @@ class Outputs:
         self._output, self._gathered, self._decisions = output, gathered, decisions
         self._rules = _rules(params, max_length_tokens)
         self._clusters = _clusters(decisions)
+        # Once a cluster, not once a member: a cluster may be as large as the data.
+        self._cluster_ids = {kept: cluster_name(decisions.name[[kept, *rows]]) for kept, rows in self._clusters.items()}
         self.fates: Counter[Fate] = Counter()
         self.written: Counter[str] = Counter()
         self.leaked: dict[str, tuple[set[str], set[int]]] = defaultdict(lambda: (set(), set()))
@@ -69,7 +71,7 @@ class Outputs:
         """Return the clusters with the most rows."""
         largest = sorted(self._clusters, key=lambda kept: (-len(self._clusters[kept]), kept))[:count]
         return [
-            {"cluster_id": self._cluster_id(kept), "kept": self._id(kept), "rows": len(self._clusters[kept]) + 1}
+            {"cluster_id": self._cluster_ids[kept], "kept": self._id(kept), "rows": len(self._clusters[kept]) + 1}
             for kept in largest
         ]
 
@@ -122,7 +124,7 @@ class Outputs:
         if reason in ("exact_duplicate", "near_duplicate"):
             found |= self._duplicate_evidence(row)
         elif row in self._clusters:
-            found["cluster_id"] = self._cluster_id(row)
+            found["cluster_id"] = self._cluster_ids[row]
         if reason == "eval_leak":
             hits = evidence["leaks"][place]
             found |= {key: hits[0][key] for key in ("eval_set", "item_id", "containment")} | {"items": len(hits)}
@@ -136,7 +138,7 @@ class Outputs:
         """Return which row stands for a duplicate, and why."""
         kept = int(self._decisions.fates.kept_row[row])
         return {
-            "cluster_id": self._cluster_id(kept),
+            "cluster_id": self._cluster_ids[kept],
             "duplicate_of": self._id(kept),
             "jaccard": round(float(self._decisions.fates.jaccard[row]), 4),
             "kept_because": BEST_ROW_RULE,
@@ -156,7 +158,7 @@ class Outputs:
             for row in self._clusters[kept]
         ]  # fmt: skip
         return {
-            "cluster_id": self._cluster_id(kept),
+            "cluster_id": self._cluster_ids[kept],
             "kept": self._place(kept),
             "duplicates": duplicates,
             "rule": BEST_ROW_RULE,
@@ -164,16 +166,11 @@ class Outputs:
 
     def _place(self, row: int) -> dict[str, Any]:
         """Return id and place of a row."""
-        number = int(np.searchsorted(self._gathered.starts, row, side="right")) - 1
         return {
             "row_id": self._id(row),
-            "source": self._gathered.sources[number],
+            "source": self._gathered.sources_of(np.array([row]))[0],
             "index": int(self._decisions.index[row]),
         }
-
-    def _cluster_id(self, kept: int) -> str:
-        """Return the id of the cluster of a kept row."""
-        return cluster_name(self._decisions.name[[kept, *self._clusters[kept]]])
 
     def _id(self, row: int) -> str:
         """Return the id of a row."""

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.data.conversation import Message
+from tasks.data.conversation import ROLE_LETTERS, ROLE_ORDER, Message
 from tasks.data.problems import BadRowError
 from tasks.data.reading.formats.fields import Draft, system
 from tasks.data.reading.formats.readers import READERS, detect
@@ -14,9 +14,7 @@ from tasks.data.reading.text_damage import is_mojibake, repaired
 
 __all__ = ["Parsed", "detect", "parse"]
 
-ROLE_LETTERS = {"system": "S", "user": "U", "assistant": "A", "tool": "T"}
-#: A user's turn, any number of calls each with its results, the answer; and again.
-ROLE_ORDER = re.compile(r"(?:U(?:AT+)*A)+")
+_IN_ORDER = re.compile(ROLE_ORDER).fullmatch
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,9 @@ def _check_roles(draft: Draft) -> None:
     if not turns:
         raise BadRowError("empty_turn", "there is no turn")
     roles = "".join([ROLE_LETTERS[said["role"]] for said in turns])
-    if not ROLE_ORDER.fullmatch(roles):
+    if not _IN_ORDER(roles):
         # Letters only, and not thousands of them.
-        raise BadRowError("wrong_role_order", f"the roles are {roles[:40]}, not {ROLE_ORDER.pattern}")
+        raise BadRowError("wrong_role_order", f"the roles are {roles[:40]}, not {ROLE_ORDER}")
     for number, said in enumerate(turns, start=leading + 1):
         if not said["content"]:
             raise BadRowError("empty_turn", f"turn {number} is empty")
