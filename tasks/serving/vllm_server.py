@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from tasks.core.errors import MissingToolError, TransientError
+from tasks.core.errors import DataContractError, MissingToolError, TransientError
+from tasks.core.files import read_json
 from tasks.core.progress import duration
 from tasks.core.project import TELEMETRY_OFF
 from tasks.core.settings import VllmParams
@@ -31,6 +32,11 @@ STOP_GRACE_S = 10.0
 LOG_LINES_QUOTED = 4
 #: The server closes connections idle for this long; the gateway's pool must let go of them earlier.
 IDLE_CONNECTION_S = 75
+
+#: What the model without its adapter is called beside the one with it.
+BARE_SUFFIX = "-without-adapter"
+#: Room for adapters comes in these sizes only. Source: vllm/config/lora.py, MaxLoRARanks (0.32).
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 #: All that the server inherits: no secrets of ours, no Python settings of the pipeline's environment.
 INHERITED = (
@@ -111,6 +117,7 @@ class VllmServer:
         served_name: str,
         log_path: Path,
         *,
+        adapter: Path | None = None,
         port_variable: str = "TUNEGATE_EVALUATION_PORT",
         gpus: str | None = None,
     ) -> None:
@@ -122,21 +129,26 @@ class VllmServer:
             params: section `serve.vllm` of params.yaml.
             served_name: the `model` of requests: the lineage id.
             log_path: where the server's output goes; an older log is replaced.
+            adapter: folder of a LoRA adapter on top of the model; `served_name` then names the model with the adapter,
+                and `served_name` + "-without-adapter" the bare one.
             port_variable: environment variable that sets the port, for the error message.
             gpus: which GPUs it may see, e.g. "0,1"; None for all that this process sees.
 
         Raises:
-            DataContractError: the model folder could execute something.
+            DataContractError: the model folder or the adapter could execute something, or vLLM would not apply all of
+                the adapter.
             MissingToolError: no serving environment, no C++ compiler, or the port is taken.
         """
         require_safe(model)
+        lora = adapter_flags(adapter, served_name) if adapter else []
         cuda = serving_uses_cuda(self.python)
         require_compiler()
         require_free_port(port, port_variable)
         self.port, self.log_path, self._timeout_s = port, log_path, params.startup_timeout_s
         log_path.parent.mkdir(parents=True, exist_ok=True)
         keeper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py")), str(STOP_GRACE_S)]
-        command = server_command(self.python, model.resolve(), port, params, served_name, cuda=cuda)
+        bare_name = f"{served_name}{BARE_SUFFIX}" if adapter else served_name
+        command = [*server_command(self.python, model.resolve(), port, params, bare_name, cuda=cuda), *lora]
         environment = server_environment(self.python, params, cuda=cuda)
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpus
@@ -232,6 +244,31 @@ def server_command(
         command.append(f"--gpu-memory-utilization={params.gpu_memory_utilization}")
         command.append(f"--tensor-parallel-size={params.tensor_parallel}")
     return command
+
+
+def adapter_flags(adapter: Path, served_name: str) -> list[str]:
+    """Return the flags that serve a LoRA adapter under `served_name`.
+
+    Raises:
+        DataContractError: the folder could execute something, is no LoRA adapter, or holds what vLLM leaves out
+            (modules saved whole, DoRA, a bias): the hop would be scored without it and nobody would know.
+    """
+    require_safe(adapter)
+    config = read_json(adapter / "adapter_config.json")
+    left_out = [name for name in ("modules_to_save", "use_dora", "lora_bias", "layer_replication") if config.get(name)]
+    left_out += ["bias"] if config.get("bias", "none") != "none" else []
+    if config.get("peft_type") != "LORA" or left_out:
+        raise DataContractError(
+            f"vllm cannot serve the adapter {adapter}: {', '.join(left_out) or config.get('peft_type')}",
+            "train a plain LoRA, or evaluate the merged model instead",
+        )
+    rank = max(config["r"], *(config.get("rank_pattern") or {}).values(), 0)
+    room = next((size for size in LORA_RANKS if size >= rank), None)
+    if room is None:
+        raise DataContractError(
+            f"the adapter's rank {rank} is above vllm's largest, {LORA_RANKS[-1]}", "lower train.lora.rank"
+        )
+    return ["--enable-lora", f"--max-lora-rank={room}", "--lora-modules", f"{served_name}={adapter.resolve()}"]
 
 
 def server_environment(python: Path, params: VllmParams, *, cuda: bool) -> dict[str, str]:

@@ -16,6 +16,7 @@ from tasks.core.settings import load_settings
 from tasks.serving import keeper
 from tasks.serving.vllm_server import (
     VllmServer,
+    adapter_flags,
     require_free_port,
     server_command,
     server_environment,
@@ -82,6 +83,43 @@ def test_flags_of_the_cuda_build():
     assert {"--gpu-memory-utilization=0.9", "--tensor-parallel-size=4"} <= set(command)
     assert "--enforce-eager" not in command
     assert "VLLM_CPU_KVCACHE_SPACE" not in server_environment(Path("/p"), params, cuda=True)
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"\0" * 8)
+    write_adapter_config(folder)
+    return folder
+
+
+def write_adapter_config(folder, **changes):
+    config = {"peft_type": "LORA", "r": 16, "rank_pattern": {}, "bias": "none", "modules_to_save": None}
+    (folder / "adapter_config.json").write_text(json.dumps(config | changes))
+
+
+@pytest.mark.parametrize(("changes", "room"), [({}, 16), ({"r": 24}, 32), ({"rank_pattern": {"q_proj": 40}}, 64)])
+def test_an_adapter_is_served_under_the_name_of_the_requests(adapter, changes, room):
+    write_adapter_config(adapter, **changes)
+    assert adapter_flags(adapter, "tg-1") == ["--enable-lora", f"--max-lora-rank={room}", "--lora-modules",
+                                              f"tg-1={adapter}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{"modules_to_save": ["lm_head"]}, {"use_dora": True}, {"bias": "all"},
+                                     {"peft_type": "IA3"}, {"r": 1024}])  # fmt: skip
+def test_an_adapter_that_vllm_would_apply_in_part_is_refused(adapter, changes):
+    write_adapter_config(adapter, **changes)
+    with pytest.raises(DataContractError, match=r"vllm"):
+        adapter_flags(adapter, "tg-1")
+
+
+def test_an_unsafe_adapter_is_refused_before_anything_starts(model, adapter, stand_in_python, port, tmp_path):
+    (adapter / "adapter_model.bin").touch()
+    with VllmServer(stand_in_python) as server:
+        with pytest.raises(DataContractError, match=r"adapter_model\.bin"):
+            server.start(model, port, PARAMS, "tg-1", tmp_path / "log", adapter=adapter)
+        assert server.pid is None
 
 
 def test_nothing_of_the_caller_leaks_into_the_server(monkeypatch):
