@@ -59,11 +59,16 @@ def parts_of(
     if RAW in stage.inputs.values():
         parts.add("raw", RAW, sha256_tree(root / RAW), RAW)
     for section in stage.param_sections:
-        value = settings.section(section)
-        plain = value.model_dump(mode="json", by_alias=True) if hasattr(value, "model_dump") else value
-        parts.add("params", section, sha256_json(plain), "params.yaml")
+        parts.add("params", section, sha256_json(_plain(settings.section(section))), "params.yaml")
     if base_digest:
         parts.add("base_model", settings.base_model.id, base_digest, "the base model")
     for path in stage.code:
         parts.add("code", path, sha256_tree(root / path), path)
     return parts
+
+
+def _plain(value: Any) -> Any:
+    """Return a section, a list of them, or a single value as JSON values."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.model_dump(mode="json", by_alias=True) if hasattr(value, "model_dump") else value

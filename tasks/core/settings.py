@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import ConfigError
 
@@ -185,32 +185,57 @@ class MergeParams(Section):
     dtype: Literal["bfloat16", "float16"]
 
 
-class QuantizeParams(Section):
-    """AWQ (Lin et al. 2023), 4-bit weights, 16-bit activations."""
+class QuantizeCandidate(Section):
+    """A way to write weights in 4 bits: W4A16 is symmetric, W4A16_ASYM has a zero point for each group."""
 
     scheme: Literal["W4A16", "W4A16_ASYM"]
-    group_sizes: list[int] = Field(min_length=1, description="preferred first; the first that divides every layer")
+    group_size: int = Field(ge=8, description="input channels that share one scale")
+
+
+class QuantizeBars(Section):
+    """What the chosen model should keep; where it does not, the dossier says so and why (the gate has its own rules)."""
+
+    bits_per_byte_kept: float = Field(gt=0, le=1, description="merged over quantized, on held-out answers")
+    top1_agreement: float = Fraction
+
+
+class QuantizeParams(Section):
+    """AWQ (Lin et al. 2023), 4-bit weights, 16-bit activations; the candidate with the least held-out loss is kept."""
+
+    candidates: list[QuantizeCandidate] = Field(min_length=1)
+    finalists: int = Field(ge=1, description="candidates that get the full AWQ after screening by rounding to nearest")
     calibration_rows: int = Field(ge=1)
+    calibration_chinese_fraction: float = Fraction
+    heldout_rows: int = Field(ge=1, description="validation rows by which candidates are compared")
     max_length_tokens: int = Field(ge=16)
     grid_points: int = Field(ge=3, description="llm-compressor 0.14 divides by grid points - 2")
     ignore: list[str]
+    bars: QuantizeBars
     seed: int
 
+    @field_validator("candidates")
+    @classmethod
+    def _each_candidate_once(cls, candidates: list[QuantizeCandidate]) -> list[QuantizeCandidate]:
+        if len({(item.scheme, item.group_size) for item in candidates}) < len(candidates):
+            raise ValueError("a candidate stands twice")
+        return candidates
 
-class CevalParams(Section):
-    """A suite in the C-Eval schema."""
 
-    name: Literal["ceval", "ceval_mini"]
+class ExamParams(Section):
+    """A four-option exam of many subjects: C-Eval, CMMLU, or own questions in C-Eval's schema."""
+
+    name: Literal["ceval", "cmmlu", "ceval_mini"]
     source: Literal["local", "modelscope", "huggingface"]
     path: str
     few_shot: int = Field(ge=0, le=5)
     chat_template: bool
+    answer: Literal["loglikelihood", "generation", "both"]
     limit: int | None
 
     @model_validator(mode="after")
-    def _stand_in_keeps_its_name(self) -> "CevalParams":
-        if self.source != "local" and self.name != "ceval":
-            raise ValueError("a hub source is C-Eval proper: name must be 'ceval'")
+    def _stand_in_keeps_its_name(self) -> "ExamParams":
+        if self.source != "local" and self.name == "ceval_mini":
+            raise ValueError("a hub carries the exam proper: name must be 'ceval' or 'cmmlu'")
         return self
 
 
@@ -221,13 +246,32 @@ class DomainParams(Section):
     limit: int | None
 
 
+class JudgeParams(Section):
+    """A second opinion on short answers; where it is and its key come from TUNEGATE_JUDGE_URL and _API_KEY."""
+
+    model: str
+    rows: int = Field(ge=1)
+
+
 class EvaluateParams(Section):
     """What every hop is asked, over HTTP, through one served path."""
 
-    ceval: CevalParams
+    exams: list[ExamParams] = Field(min_length=1)
     domain: DomainParams
+    judge: JudgeParams | None = Field(description="null: no judge")
+    adapter: Literal["agreement", "full"] = Field(description="what the unmerged adapter is asked")
+    max_generated_tokens: int = Field(ge=8)
+    heldout_rows: int = Field(ge=1, description="validation rows scored token by token, beside the pack's references")
     concurrency: int = Field(ge=1)
     parity_rows: int = Field(ge=1)
+
+    @field_validator("exams")
+    @classmethod
+    def _each_exam_once(cls, exams: list[ExamParams]) -> list[ExamParams]:
+        names = [exam.name for exam in exams]
+        if len(set(names)) < len(names):
+            raise ValueError("an exam stands twice")
+        return exams
 
 
 class GateRule(Section):
@@ -240,7 +284,7 @@ class GateRule(Section):
 
     name: str
     metric: str
-    hops: tuple[Literal["base", "merged", "awq"], Literal["base", "merged", "awq"]]
+    hops: tuple[Literal["base", "adapter", "merged", "awq"], Literal["base", "adapter", "merged", "awq"]]
     expect: Literal["better", "not_worse", "floor"]
     margin: float
     severity: Literal["block", "report"]

@@ -11,7 +11,8 @@ from tasks.core.errors import ConfigError
 
 PIPELINE_LOCK = "infra/environments/pipeline.lock"
 SERVE_LOCK = "infra/environments/serve.lock"
-HOPS = ("base", "merged", "awq")
+#: The model on its way: base + adapter are two files served as one, then one file, then a small one.
+HOPS = ("base", "adapter", "merged", "awq")
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,18 @@ def report_of(hop: str) -> str:
     return f"data/reports/eval/{hop}"
 
 
-def _evaluate(hop: str, model: str | None) -> Stage:
+def _evaluate(hop: str, **model: str) -> Stage:
     """Return the evaluation of one hop; the base model is no DVC output and comes as `base`."""
     return Stage(
         name=f"evaluate@{hop}",
         function="tasks.evaluation.evaluate:evaluate",
-        inputs=_inputs(raw=RAW, prepared=PREPARED, **({"model": model} if model else {})),
+        inputs=_inputs(raw=RAW, prepared=PREPARED, **model),
         output=report_of(hop),
         code=("tasks/evaluation", "tasks/serving/vllm_server.py", "tasks/models", PIPELINE_LOCK, SERVE_LOCK),
         sections=("serve.vllm",),
         base_model=True,
         extras=("scratch", "project", "hop"),
-        judged="model" if model else None,
+        judged=next(iter(model), None),
         gpu=True,
     )
 
@@ -126,7 +127,7 @@ STAGES: tuple[Stage, ...] = (
         output=PREPARED,
         # The base model's own tokenizer tells which rows are too long to be trained on.
         code=(*_DATA_CODE, "tasks/models", "tasks/training/tokenizer.py"),
-        sections=("evaluate.ceval", "evaluate.domain", "train.max_length_tokens"),
+        sections=("evaluate.exams", "evaluate.domain", "train.max_length_tokens"),
         base_model=True,
         extras=("scratch",),
     ),
@@ -165,13 +166,14 @@ STAGES: tuple[Stage, ...] = (
         code=("tasks/quantization", "tasks/models", PIPELINE_LOCK),
         gpu=True,
     ),
-    _evaluate("base", None),
-    _evaluate("merged", MERGED),
-    _evaluate("awq", AWQ),
+    _evaluate("base"),
+    _evaluate("adapter", adapter=ADAPTER),
+    _evaluate("merged", model=MERGED),
+    _evaluate("awq", model=AWQ),
     Stage(
         name="gate",
         function="tasks.release.gate:gate",
-        inputs=_inputs(**_REPORTS, adapter=ADAPTER, merged=MERGED, awq=AWQ),
+        inputs=_inputs(**_REPORTS, prepared=PREPARED, adapter=ADAPTER, merged=MERGED, awq=AWQ),
         output=GATE,
         code=(*_GATE_CODE, "tasks/evaluation/statistics.py", PIPELINE_LOCK),
         sections=("profile", "evaluate"),

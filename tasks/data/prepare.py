@@ -13,7 +13,7 @@ from typing import Any
 from tasks.core.errors import DataContractError
 from tasks.core.files import write_json, write_jsonl
 from tasks.core.progress import Progress
-from tasks.core.settings import CevalParams, DomainParams, PrepareParams
+from tasks.core.settings import ExamParams, DomainParams, PrepareParams
 from tasks.data.matching.eval_sets import read_eval_sets
 from tasks.data.passes.facts import Gathered
 from tasks.data.passes.first import ChunkJudge, FirstPass
@@ -39,7 +39,7 @@ def prepare(
     base: Path,
     scratch: Path,
     train_max_length_tokens: int,
-    evaluate_ceval: CevalParams,
+    evaluate_exams: list[ExamParams],
     evaluate_domain: DomainParams,
 ) -> dict[str, Any]:
     """Write train.jsonl, validation.jsonl, calibration.jsonl, ledger.jsonl, summary.json and evidence files.
@@ -51,7 +51,7 @@ def prepare(
         base: folder of the base model, whose tokenizer and chat template count the tokens of a row.
         scratch: folder for texts and band keys between the passes.
         train_max_length_tokens: longest row that is trained on.
-        evaluate_ceval: the C-Eval-shaped suite to keep out of training; a path in it is relative to the project root.
+        evaluate_exams: the exams to keep out of training; a path in them is relative to the project root.
         evaluate_domain: the domain pack to keep out of training.
 
     Returns:
@@ -63,7 +63,7 @@ def prepare(
         ConfigError: a pseudonym is asked for and there is no key.
         TransientError: a worker process was killed.
     """
-    items = read_eval_sets(evaluate_ceval, evaluate_domain, raw.parents[1], params.decontaminate.extra_sets)
+    items = read_eval_sets(evaluate_exams, evaluate_domain, raw.parents[1], params.decontaminate.extra_sets)
     spool = _empty(scratch / "spool")
     setup = FirstPass(params, raw, base, train_max_length_tokens, items, environment_key(), spool)
     with Gathered(spool) as gathered:

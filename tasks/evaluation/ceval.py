@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError
 from tasks.core.files import read_json, replaced_directory
-from tasks.core.settings import CevalParams
+from tasks.core.settings import ExamParams
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ SUBJECTS_FILE = Path(__file__).with_name("ceval_subjects.json")
 #: Raise when prompt or scoring changes: results of different versions must not be compared.
 TASK_VERSION = 1
 
-HINT = "mend the file, or point evaluate.ceval.path at another copy"
+HINT = "mend the file, or point evaluate.exams at another copy"
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Subject:
         return f"以下是中国关于{self.name}考试的单项选择题，请选出其中的正确答案。\n\n"
 
 
-def load_subjects(params: CevalParams, root: Path, cache: Path) -> list[Subject]:
+def load_subjects(params: ExamParams, root: Path, cache: Path) -> list[Subject]:
     """Return the subjects of the suite that params.yaml names, sorted by key.
 
     Args:
-        params: section evaluate.ceval.
+        params: one entry of evaluate.exams.
         root: relative local paths start here.
         cache: folder that keeps what was fetched from a hub.
 
@@ -77,14 +77,14 @@ def load_subjects(params: CevalParams, root: Path, cache: Path) -> list[Subject]
     """
     folder = root / params.path if params.source == "local" else fetch(params.source, params.path, cache)
     if not (folder / "val").is_dir():
-        raise ConfigError(f"{folder} has no folder val/ with C-Eval-schema files", "edit evaluate.ceval in params.yaml")
+        raise ConfigError(f"{folder} has no folder val/ with C-Eval-schema files", "edit evaluate.exams in params.yaml")
     subjects, problems = _read_folder(folder, require_all=params.name == "ceval", few_shot=params.few_shot)
     if problems:
         raise DataContractError(f"{params.name} is not usable:\n  " + "\n  ".join(problems), HINT)
     return subjects
 
 
-def task_configs(params: CevalParams, subjects: list[Subject]) -> list[dict[str, Any]]:
+def task_configs(params: ExamParams, subjects: list[Subject]) -> list[dict[str, Any]]:
     """Return one lm-eval task per subject: the harness builds the prompts and scores."""
     return [_task_config(params, subject) for subject in subjects]
 
@@ -150,11 +150,11 @@ def _hub_error(source: str, repository: str, error: Exception) -> TransientError
     """Return one clear message for a hub that cannot be reached or does not have the archive."""
     return TransientError(
         f"could not fetch {ARCHIVE} of {repository} from {source}: {type(error).__name__}: {error}",
-        "check evaluate.ceval.path and the network, or use source: local",
+        "check evaluate.exams and the network, or use source: local",
     )
 
 
-def _task_config(params: CevalParams, subject: Subject) -> dict[str, Any]:
+def _task_config(params: ExamParams, subject: Subject) -> dict[str, Any]:
     """Return the lm-eval configuration of one subject."""
     from datasets import Dataset, DatasetDict
 

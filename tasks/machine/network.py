@@ -115,14 +115,14 @@ def missing_from_hubs(settings: Settings, project: Project) -> dict[str, list[st
     wanted: dict[str, list[str]] = {}
     if settings.base_model.source in HUBS and base_folder(settings, project) is None:
         wanted.setdefault(settings.base_model.source, []).append(settings.base_model.id)
-    ceval = settings.evaluate.ceval
-    if ceval.source in HUBS and not _ceval_folder(ceval.source, ceval.path, project).is_dir():
-        wanted.setdefault(ceval.source, []).append(f"C-Eval ({ceval.path})")
+    for exam in settings.evaluate.exams:
+        if exam.source in HUBS and not _exam_folder(exam.source, exam.path, project).is_dir():
+            wanted.setdefault(exam.source, []).append(f"{exam.name} ({exam.path})")
     return wanted
 
 
-def _ceval_folder(source: str, repository: str, project: Project) -> Path:
-    """Return where an unpacked C-Eval is kept."""
+def _exam_folder(source: str, repository: str, project: Project) -> Path:
+    """Return where an unpacked exam is kept."""
     return project.state / "datasets" / source / repository.replace("/", "--")
 
 

@@ -29,6 +29,7 @@ def dossier(
     hardware: Hardware,
     base_model: BaseModelParams,
     eval_base: Path,
+    eval_adapter: Path,
     eval_merged: Path,
     eval_awq: Path,
     gate: Path,
@@ -46,6 +47,7 @@ def dossier(
         hardware: what the profile is meant for.
         base_model: what was fine-tuned.
         eval_base: report of the base model.
+        eval_adapter: report of the base model with the adapter beside it.
         eval_merged: report of the merged model.
         eval_awq: report of the quantized model.
         gate: verdict and its words.
@@ -60,7 +62,7 @@ def dossier(
     Raises:
         DataContractError: a file that every finished run has is absent or damaged.
     """
-    reports = {"base": eval_base, "merged": eval_merged, "awq": eval_awq}
+    reports = {"base": eval_base, "adapter": eval_adapter, "merged": eval_merged, "awq": eval_awq}
     folders = Folders(reports, gate, prepared, validation, adapter, awq)
     facts = collect(folders, title=params.title, profile=profile, hardware=hardware, base_model=base_model)
     write_text(output / "index.html", render_page(facts))

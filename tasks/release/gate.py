@@ -32,8 +32,10 @@ def gate(
     profile: str,
     evaluate: EvaluateParams,
     eval_base: Path,
+    eval_adapter: Path,
     eval_merged: Path,
     eval_awq: Path,
+    prepared: Path,
     adapter: Path,
     merged: Path,
     awq: Path,
@@ -46,8 +48,10 @@ def gate(
         profile: name of the active profile.
         evaluate: what the hops were asked (limits and stand-ins make the verdict a demo).
         eval_base: report of the base model.
+        eval_adapter: report of the base model with the adapter beside it.
         eval_merged: report of the merged model.
         eval_awq: report of the quantized model.
+        prepared: the data: what was kept out of training.
         adapter: the trained adapter with its tokenizer and training facts.
         merged: the merged model.
         awq: the quantized model; its lineage is the verdict's.
@@ -60,7 +64,7 @@ def gate(
         DataContractError: a report is damaged, or the hops were not asked the same items.
     """
     check_rules(params)
-    reports = read_reports({"base": eval_base, "merged": eval_merged, "awq": eval_awq})
+    reports = read_reports({"base": eval_base, "adapter": eval_adapter, "merged": eval_merged, "awq": eval_awq})
     rules = [rule | rule_words(rule, params.alpha) for rule in judge_rules(params, reports)]
     checks = run_checks(reports, adapter=adapter, merged=merged, awq=awq, min_agreement=params.min_merged_awq_agreement)
     verdict = _verdict(rules, checks)

@@ -50,7 +50,7 @@ def first_pass(scratch: Path) -> FirstPass:
     """Return what judging a chunk needs, with the settings of this project."""
     settings = load_settings(ROOT / "params.yaml")
     base = materialize(settings.base_model, Project(ROOT)).path
-    items = read_eval_sets(settings.evaluate.ceval, settings.evaluate.domain, ROOT)
+    items = read_eval_sets(settings.evaluate.exams, settings.evaluate.domain, ROOT)
     return FirstPass(settings.prepare, scratch / "raw", base, settings.train.max_length_tokens, items, None, scratch)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from tasks.core.settings import load_settings
+from tasks.core.settings import QuantizeCandidate, load_settings
 from tasks.evaluation.statistics import detectable_binary, detectable_continuous
 from tasks.machine.estimate import serving, shape_of, training
-from tasks.quantization.group_size import choose_group_size
+from tasks.quantization.candidates import fitting
 from tasks.release.gate_rules import check_rules
 
 ROOT = Path(__file__).parents[2]
@@ -78,17 +78,18 @@ def test_only_production_is_production_and_asks_two():
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_group_size_fits_every_layer_and_every_gpu_s_share_of_it(name):
+def test_every_candidate_fits_every_layer_and_every_gpu_s_share_of_it(name):
     settings = load_settings(FILES[name])
     widths = INPUTS[settings.base_model.id]
-    size = choose_group_size(widths, settings.quantize.group_sizes)
-    assert shards_fit(widths, size, settings.serve.vllm.tensor_parallel)
+    candidates = settings.quantize.candidates
+    assert fitting(candidates, widths) == candidates
+    assert all(shards_fit(widths, item.group_size, settings.serve.vllm.tensor_parallel) for item in candidates)
 
 
 def test_groups_of_128_would_be_cut_in_the_72b_model():
     # They divide the layers, so quantization would go through: vLLM would then fail, or answer noise.
     widths = INPUTS["Qwen/Qwen2.5-72B-Instruct"]
-    assert choose_group_size(widths, [128]) == 128
+    assert fitting([QuantizeCandidate(scheme="W4A16", group_size=128)], widths)
     assert not shards_fit(widths, 128, 4)
     assert not shards_fit(widths, 128, 2)
 

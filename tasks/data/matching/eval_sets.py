@@ -9,10 +9,10 @@ from typing import Any
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.project import Project
-from tasks.core.settings import CevalParams, DomainParams, EvalSetParams
+from tasks.core.settings import DomainParams, EvalSetParams, ExamParams
 
-#: Suites of the domain pack by kind of item, as the evaluation reports call them.
-DOMAIN_SUITES = {"choice": "domain_choice", "short": "domain_short", "safety": "safety"}
+#: Suites of the domain pack by kind of item, as the evaluation reports call them; the others are `domain_<kind>`.
+DOMAIN_SUITES = {"safety": "safety", "refuse": "safety_refuse", "unknown": "safety_unknown"}
 PACK_FILE = "pack.json"
 #: C-Eval's and CMMLU's name for the examples shown before a question.
 FEW_SHOT = "dev"
@@ -44,12 +44,12 @@ class EvalItem:
 
 
 def read_eval_sets(
-    ceval: CevalParams, domain: DomainParams, root: Path, extra: Sequence[EvalSetParams] = ()
+    exams: Sequence[ExamParams], domain: DomainParams, root: Path, extra: Sequence[EvalSetParams] = ()
 ) -> list[EvalItem]:
     """Return all items of the configured sets; item limits of evaluation do not apply here.
 
     Args:
-        ceval: the suite in C-Eval's schema.
+        exams: C-Eval, CMMLU, or a set in one of these layouts.
         domain: the domain pack.
         root: project root; local paths in the parameters start there.
         extra: further sets to keep out of training, each a folder in one of these schemas.
@@ -58,7 +58,8 @@ def read_eval_sets(
         DataContractError: a set is absent, empty or damaged.
         TransientError: a hub did not answer.
     """
-    items = [*read_ceval(ceval, root), *read_domain(root / domain.path)]
+    items = [item for exam in exams for item in read_exam(exam, root)]
+    items += read_domain(root / domain.path)
     for one in extra:
         items += read_folder(root / one.path, one.name)
     return items
@@ -75,13 +76,13 @@ def read_folder(folder: Path, name: str) -> list[EvalItem]:
     return _require_items(_read_csvs(folder, name), folder)
 
 
-def read_ceval(params: CevalParams, root: Path) -> list[EvalItem]:
-    """Return the items of a folder in C-Eval's layout: every CSV under it, few-shot examples included."""
+def read_exam(params: ExamParams, root: Path) -> list[EvalItem]:
+    """Return the items of an exam's folder: every CSV under it, few-shot examples included."""
     folder = root / params.path if params.source == "local" else _fetched(params, root)
     return _require_items(_read_csvs(folder, params.name), folder)
 
 
-def _fetched(params: CevalParams, root: Path) -> Path:
+def _fetched(params: ExamParams, root: Path) -> Path:
     """Return the folder of a hub's copy; evaluation fetches it the same way."""
     from tasks.evaluation.ceval import fetch
 
@@ -110,7 +111,7 @@ def _require_items(items: list[EvalItem], folder: Path) -> list[EvalItem]:
     if not items:
         raise DataContractError(
             f"{folder} holds no evaluation item",
-            "check evaluate.ceval.path, evaluate.domain.path and prepare.decontaminate.extra_sets",
+            "check the paths of evaluate.exams, evaluate.domain.path and prepare.decontaminate.extra_sets",
         )
     return items
 

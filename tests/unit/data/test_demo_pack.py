@@ -73,7 +73,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     prepare(
         SETTINGS.prepare, output=output, raw=RAW, base=base, scratch=tmp_path_factory.mktemp("scratch"),
         train_max_length_tokens=SETTINGS.train.max_length_tokens,
-        evaluate_ceval=evaluate.ceval, evaluate_domain=evaluate.domain,
+        evaluate_exams=evaluate.exams, evaluate_domain=evaluate.domain,
     )  # fmt: skip
     return output
 
@@ -136,7 +136,7 @@ def test_evaluation_pack_counts() -> None:
 
 
 def test_evaluation_questions_never_stand_in_training(prepared: Path) -> None:
-    items = read_eval_sets(SETTINGS.evaluate.ceval, SETTINGS.evaluate.domain, ROOT)
+    items = read_eval_sets(SETTINGS.evaluate.exams, SETTINGS.evaluate.domain, ROOT)
     written = [row for name in ("train", "validation") for row in read_jsonl(prepared / f"{name}.jsonl")]
     said = [normalize(message["content"]) for row in written for message in row["messages"]]
     # Independently of the finder: no question stands verbatim in any turn.

@@ -67,12 +67,13 @@ def test_services_nobody_named_are_not_asked(project, laptop):
 
 def test_a_hub_is_asked_only_for_what_is_missing(project, large):
     assert missing_from_hubs(large, project) == {
-        "huggingface": ["Qwen/Qwen2.5-72B-Instruct", "C-Eval (ceval/ceval-exam)"]
+        "huggingface": ["Qwen/Qwen2.5-72B-Instruct", "ceval (ceval/ceval-exam)", "cmmlu (haonan-li/cmmlu)"]
     }
     folder = project.state / "models" / "huggingface" / "Qwen--Qwen2.5-72B-Instruct" / "main"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    (project.state / "datasets" / "huggingface" / "ceval--ceval-exam").mkdir(parents=True)
+    for name in ("ceval--ceval-exam", "haonan-li--cmmlu"):
+        (project.state / "datasets" / "huggingface" / name).mkdir(parents=True)
     assert missing_from_hubs(large, project) == {}
 
 

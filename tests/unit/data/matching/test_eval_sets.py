@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import DataContractError
-from tasks.core.settings import CevalParams, DomainParams, EvalSetParams
+from tasks.core.settings import ExamParams, DomainParams, EvalSetParams
 from tasks.data.matching.eval_sets import read_eval_sets, read_folder
 
 CEVAL = "id,question,A,B,C,D,answer,explanation\n0,我国的根本政治制度是____,甲,乙,丙,丁,A,\n"
@@ -49,9 +49,11 @@ def test_all_configured_sets_are_read(tmp_path: Path) -> None:
     write(tmp_path / "cmmlu", {"test/law.csv": CMMLU})
     pack(tmp_path / "domain")
     pack(tmp_path / "other")
-    ceval = CevalParams(name="ceval", source="local", path="ceval", few_shot=0, chat_template=False, limit=None)
+    ceval = ExamParams(
+        name="ceval", source="local", path="ceval", few_shot=0, chat_template=False, answer="loglikelihood", limit=None
+    )
     extra = [EvalSetParams(name="cmmlu", path="cmmlu"), EvalSetParams(name="other", path="other")]
-    items = read_eval_sets(ceval, DomainParams(path="domain", limit=None), tmp_path, extra)
+    items = read_eval_sets([ceval], DomainParams(path="domain", limit=None), tmp_path, extra)
     assert [item.eval_set for item in items] == ["ceval", "domain_short", "cmmlu", "cmmlu", "other_domain_short"]
 
 
