@@ -8,9 +8,9 @@ from typing import Any
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl, write_json
 from tasks.core.progress import Progress
-from tasks.core.settings import QuantizeParams
+from tasks.core.settings import QuantizeCandidate, QuantizeParams
 from tasks.models.safety import require_safe
-from tasks.quantization.group_size import choose_group_size
+from tasks.quantization.candidates import fitting
 from tasks.quantization.pinned_memory import unpinned_without_accelerator
 
 log = logging.getLogger(__name__)
@@ -44,16 +44,18 @@ def quantize(params: QuantizeParams, *, output: Path, merged: Path, prepared: Pa
     layers = _target_layers(model, params.ignore)
     if not layers:
         raise ConfigError("quantize.ignore leaves no layer to quantize", "edit quantize.ignore in params.yaml")
-    group_size = choose_group_size((layer.in_features for layer in layers.values()), params.group_sizes)
+    chosen = fitting(params.candidates, (layer.in_features for layer in layers.values()))[0]
     rows = _calibration_rows(prepared / "calibration.jsonl", tokenizer, params)
-    log.info("quantize: %d layers to 4 bits in groups of %d, %d calibration rows", len(layers), group_size, len(rows))
-    _compress(model, tokenizer, params, group_size, rows)
+    log.info(
+        "quantize: %d layers to 4 bits in groups of %d, %d calibration rows", len(layers), chosen.group_size, len(rows)
+    )
+    _compress(model, tokenizer, params, chosen, rows)
     model.save_pretrained(output, save_compressed=True)
     tokenizer.save_pretrained(output)
     require_quantized(output, set(layers))
     report = {
-        "scheme": params.scheme,
-        "group_size": group_size,
+        "scheme": chosen.scheme,
+        "group_size": chosen.group_size,
         "layers": len(layers),
         "ignored": params.ignore,
         "calibration_rows": len(rows),
@@ -118,7 +120,9 @@ def _calibration_rows(path: Path, tokenizer: Any, params: QuantizeParams) -> lis
     return [{"input_ids": row, "attention_mask": [1] * len(row)} for row in sorted(cut, key=len, reverse=True)]
 
 
-def _compress(model: Any, tokenizer: Any, params: QuantizeParams, group_size: int, rows: list[dict[str, Any]]) -> None:
+def _compress(
+    model: Any, tokenizer: Any, params: QuantizeParams, chosen: QuantizeCandidate, rows: list[dict[str, Any]]
+) -> None:
     """Run llm-compressor's one-shot AWQ on the model in place."""
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from datasets import Dataset
@@ -139,7 +143,7 @@ def _compress(model: Any, tokenizer: Any, params: QuantizeParams, group_size: in
                 progress.advance()
 
     weights = QuantizationArgs(
-        num_bits=4, type="int", symmetric=params.scheme == "W4A16", strategy="group", group_size=group_size
+        num_bits=4, type="int", symmetric=chosen.scheme == "W4A16", strategy="group", group_size=chosen.group_size
     )
     recipe = [
         ReportingAWQModifier(n_grid=params.grid_points),

@@ -63,7 +63,7 @@ def test_a_profile_is_valid_and_its_rules_can_be_asked(name):
 @pytest.mark.parametrize("name", LARGE)
 def test_large_profiles_use_the_real_benchmark_and_no_limit(name):
     settings = load_settings(FILES[name])
-    ceval = settings.evaluate.ceval
+    ceval = settings.evaluate.exams[0]
     assert (ceval.name, ceval.source, ceval.few_shot, ceval.limit) == ("ceval", "huggingface", 5, None)
     assert settings.evaluate.domain.limit is None
     assert "modelscope" in FILES[name].read_text("utf-8")
