@@ -7,7 +7,7 @@ Both are vLLM's `raw_logprobs` (its default): log-softmax of the logits before p
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ from tasks.evaluation.client import Query, ServedClient, finite
 COMPLETIONS = "/v1/completions"
 #: Tokens a free generation may take where the task says nothing.
 GENERATED_TOKENS = 256
+#: Most likely tokens kept at each position of a scored text: enough to compare two hops' distributions.
+TOP_TOKENS = 10
+#: Digits kept of their log-probabilities: a server's batching moves those behind.
+TOP_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,13 @@ class Scored:
         token_ids: of the continuation, length n.
         logprobs: natural logarithm of each token's probability given all before it, length n.
         top_ids: the model's most likely token at each position, length n.
+        top: its most likely tokens at each position as [id, log-probability], likeliest first; empty where not asked.
     """
 
     token_ids: list[int]
     logprobs: list[float]
     top_ids: list[int]
+    top: list[list[list[float]]] = field(default_factory=list)
 
     @property
     def total(self) -> float:
@@ -162,8 +168,8 @@ def greedy_query(prompt: Sequence[int], tokens: int, what: str) -> Query:
 
 def continuation_query(before: Sequence[int], after: Sequence[int], what: str) -> Query:
     """Return a request that scores `after` given `before` from prompt log-probabilities."""
-    # 1: the most likely token beside the actual one, so that hops can be compared token by token.
-    body = {"prompt": [*before, *after], "max_tokens": 1, "temperature": 0, "prompt_logprobs": 1}
+    # The most likely tokens beside the actual one, so that hops can be compared token by token.
+    body = {"prompt": [*before, *after], "max_tokens": 1, "temperature": 0, "prompt_logprobs": TOP_TOKENS}
     return Query(COMPLETIONS, body, lambda answer: [_read_continuation(answer, list(after), what)], what)
 
 
@@ -245,12 +251,13 @@ def _read_continuation(answer: dict[str, Any], after: list[int], what: str) -> d
     logprobs = [
         finite(entry.get(str(token), {}).get("logprob"), what) for token, entry in zip(after, entries, strict=True)
     ]
-    return {"token_ids": after, "logprobs": logprobs, "top_ids": [_top_id(entry, what) for entry in entries]}
+    top = [_top_tokens(entry, what) for entry in entries]
+    return {"token_ids": after, "logprobs": logprobs, "top_ids": [int(ranked[0][0]) for ranked in top], "top": top}
 
 
-def _top_id(entry: dict[str, Any], what: str) -> int:
-    """Return the id of the most likely token at one position."""
-    ranked = [int(token) for token, value in entry.items() if value.get("rank") == 1]
-    if not ranked:
+def _top_tokens(entry: dict[str, Any], what: str) -> list[list[float]]:
+    """Return the most likely tokens at one position as [id, log-probability], likeliest first."""
+    ranked = sorted((value["rank"], int(token), value["logprob"]) for token, value in entry.items() if "rank" in value)
+    if not ranked or ranked[0][0] != 1:
         raise DataContractError(f"{what}: the server ranks no token first", "serve with vLLM's default logprobs mode")
-    return min(ranked)
+    return [[token, round(value, TOP_DIGITS)] for rank, token, value in ranked if rank <= TOP_TOKENS]
