@@ -8,7 +8,7 @@ import jinja2
 import yaml
 
 from tasks.core.files import write_text
-from tasks.core.settings import BaseModelParams, DossierParams, Hardware
+from tasks.core.settings import BaseModelParams, DossierParams, Hardware, PromoteParams
 from tasks.core.stage import HOPS
 from tasks.release.dossier_charts import interval_chart, loss_chart
 from tasks.release.dossier_data_charts import bar, length_charts
@@ -37,6 +37,8 @@ def dossier(
     validation: Path,
     adapter: Path,
     awq: Path,
+    promote: PromoteParams | None = None,
+    runs: Path | None = None,
 ) -> dict[str, Any]:
     """Write index.html (opens from disk, fetches nothing) and model_card.md (Hugging Face format).
 
@@ -55,6 +57,8 @@ def dossier(
         validation: what Great Expectations found.
         adapter: training facts and loss curve.
         awq: the quantized model: its manifest carries the lineage.
+        promote: approvals that a promotion asks for.
+        runs: folder of how long each stage took; not part of the evidence.
 
     Returns:
         {"verdict", "page"}.
