@@ -15,7 +15,7 @@ from tasks.core.settings import EvaluateParams, GateParams
 from tasks.core.stage import HOPS
 from tasks.release.gate_checks import Check, run_checks
 from tasks.release.gate_checks_models import top1_agreement
-from tasks.release.gate_evidence import METRICS, Report, read_reports
+from tasks.release.gate_evidence import METRICS, Report, asked, read_reports
 from tasks.release.gate_rules import DECIMALS, FAIL, INCONCLUSIVE, PASS, check_rules, estimate, judge_rules, rounded
 from tasks.release.gate_words import next_step, rule_words, summary_words, verdict_page
 
@@ -141,7 +141,10 @@ def demo_reasons(profile: str, evaluate: EvaluateParams, reports: dict[str, Repo
     limits = {facts["name"]: facts["limit"] for _, _, facts in suites if facts["limit"] is not None}
     limits |= {
         name: limit
-        for name, limit in ((evaluate.ceval.name, evaluate.ceval.limit), ("the domain pack", evaluate.domain.limit))
+        for name, limit in (
+            *((exam.name, exam.limit) for exam in evaluate.exams),
+            ("the domain pack", evaluate.domain.limit),
+        )
         if limit is not None
     }
     reasons += [f"{name} was cut to {limit} items by a limit" for name, limit in sorted(limits.items())]
@@ -164,7 +167,7 @@ def hop_table(params: GateParams, reports: dict[str, Report]) -> list[dict[str, 
     for metric in METRICS.values():
         keys = reports["awq"].keys_of(metric)
         if keys:
-            cells = {hop: estimate(metric, params, reports[hop].values(keys)) for hop in HOPS}
+            cells = {hop: estimate(metric, params, reports[hop].values(keys)) for hop in asked(reports)}
             rows.append(
                 {
                     "metric": metric.name,
@@ -184,7 +187,7 @@ def _metrics(judged: dict[str, Any]) -> dict[str, float]:
     """Return flat numbers: the value of every metric at every hop, every rule's difference, and the verdict as 0/1."""
     numbers: dict[str, Any] = {"gate_pass": float(judged["verdict"] == PASS)}
     numbers["checks_failed"] = float(sum(not check["passed"] for check in judged["checks"]))
-    numbers |= {f"{hop}_{row['metric']}": row["hops"][hop]["value"] for row in judged["hops"] for hop in HOPS}
+    numbers |= {f"{hop}_{row['metric']}": row["hops"][hop]["value"] for row in judged["hops"] for hop in row["hops"]}
     numbers |= {f"rule_{rule['name']}_difference": rule["difference"] for rule in judged["rules"]}
     numbers["merged_awq_agreement"] = judged["merged_awq_agreement"]
     return {name: round(value, DECIMALS) for name, value in numbers.items() if value is not None}

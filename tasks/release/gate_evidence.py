@@ -72,6 +72,11 @@ class Report:
     results: dict[str, Any]
     samples: dict[Key, dict[str, Any]]
 
+    @property
+    def full(self) -> bool:
+        """Whether this hop was asked the suites, not only what shows that it agrees with its neighbours."""
+        return bool(self.results.get("scope", "full") == "full")
+
     def keys_of(self, metric: Metric) -> list[Key]:
         """Return the items of one metric, sorted."""
         suites = {key for key, facts in self.results["suites"].items() if facts["name"] in metric.suites}
@@ -136,6 +141,11 @@ def read_reports(folders: dict[str, Path]) -> dict[str, Report]:
     return reports
 
 
+def asked(reports: dict[str, Report]) -> list[str]:
+    """Return the hops that were asked the suites, in order."""
+    return [hop for hop in HOPS if hop in reports and reports[hop].full]
+
+
 def _read_report(hop: str, folder: Path) -> Report:
     """Read one hop's report."""
     results = read_json(folder / "results.json")
@@ -164,13 +174,13 @@ def _read_samples(hop: str, path: Path) -> dict[Key, dict[str, Any]]:
         if key in samples:
             raise DataContractError(f"{path}: item {key[0]}/{key[1]} stands twice", _again(hop))
         samples[key] = row
-    if not samples:
-        raise DataContractError(f"{path} has no items", _again(hop))
     return samples
 
 
 def _require_counts(report: Report) -> None:
     """Hold the number of items to what results.json says was scored: a truncated file is no evidence."""
+    if not report.samples and report.full:
+        raise DataContractError(f"{report.folder / 'samples.jsonl'} has no items", _again(report.hop))
     for suite, facts in report.results["suites"].items():
         found = sum(1 for key in report.samples if key[0] == suite)
         if found != facts["items"]:
@@ -183,17 +193,18 @@ def _require_counts(report: Report) -> None:
 
 def _require_same_items(reports: dict[str, Report]) -> None:
     """Refuse hops that were not asked the same items in the same way."""
-    everywhere = set.union(*(set(report.samples) for report in reports.values()))
-    for hop, report in reports.items():
+    full = {hop: reports[hop] for hop in asked(reports)}
+    everywhere = set.union(*(set(report.samples) for report in full.values()))
+    for hop, report in full.items():
         if lacking := sorted(everywhere - set(report.samples)):
-            others = " and ".join(name for name in HOPS if lacking[0] in reports[name].samples)
+            others = " and ".join(name for name in full if lacking[0] in reports[name].samples)
             raise DataContractError(
                 f"hop {hop} lacks {len(lacking)} of {len(everywhere)} items that {others} has: {_names(lacking)}; "
                 f"only the same items can be compared",
                 _again(hop),
             )
     for key in sorted(everywhere):
-        kinds = {hop: report.samples[key]["metric"] for hop, report in reports.items()}
+        kinds = {hop: report.samples[key]["metric"] for hop, report in full.items()}
         if len(set(kinds.values())) > 1:
             raise DataContractError(
                 f"item {key[0]}/{key[1]} is scored by another metric at each hop: {kinds}", "tunegate stage evaluate"

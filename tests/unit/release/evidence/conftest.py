@@ -13,24 +13,41 @@ import pytest
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from tasks.core.manifest import write_manifest
 from tasks.core.settings import Settings, load_settings
-from tasks.data.expectations.profile import TOKEN_EDGES
+from tasks.core.stage import HOPS
 
 ROOT = Path(__file__).parents[4]
+MADE = Path(__file__).parent / "made"
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 TOKENS = {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2}
+#: Suite -> (metric of its items, number of items, chance of a right answer at the base).
 SUITES = {
-    "ceval_mini": ("ceval_mini", "accuracy", 104),
-    "domain_choice": ("domain_choice", "accuracy", 52),
-    "domain_short": ("domain_short", "bits_per_byte", 96),
-    "safety": ("safety", "accuracy", 44),
+    "ceval_mini": ("accuracy", 104, 0.26),
+    "domain_choice": ("accuracy", 64, 0.34),
+    "domain_short": ("bits_per_byte", 96, 0.0),
+    "domain_keypoints": ("share", 96, 0.2),
+    "domain_numeric": ("accuracy", 44, 0.2),
+    "domain_order": ("accuracy", 24, 0.2),
+    "safety": ("accuracy", 44, 0.62),
+    "safety_refuse": ("accuracy", 24, 0.5),
+    "safety_unknown": ("accuracy", 24, 0.4),
 }
 METRIC_OF = {
     "ceval_mini": "ceval_accuracy",
     "domain_choice": "domain_choice_accuracy",
     "domain_short": "domain_bits_per_byte",
+    "domain_keypoints": "domain_keypoints",
+    "domain_numeric": "domain_numeric_accuracy",
+    "domain_order": "domain_order_accuracy",
     "safety": "safety_accuracy",
+    "safety_refuse": "safety_refuse_accuracy",
+    "safety_unknown": "safety_unknown_accuracy",
 }
-SUBJECTS = sorted(read_json(ROOT / "tasks/evaluation/ceval_subjects.json"))
+#: Suite -> what its items are called where that is not the suite's own name.
+ITEM_NAMES = {"domain_keypoints": "domain_short"}
+CATEGORIES = read_json(next((ROOT / "tasks").rglob("ceval_categories.json")))
+SUBJECTS = sorted(CATEGORIES)
+CONCEPTS = ("sheltering", "iodine_thyroid_blocking", "dose_units", "emergency_classes", "evacuation", "monitoring")
+SHAPES = ("single", "system", "multi_turn", "tools", "thinking_on", "thinking_off", "odd_whitespace", "rare_characters")
 HAZARDS = ("unit_1000", "action_order", "must_refuse", "must_say_unknown")
 LINEAGE = {"adapter": "tg-aaaaaaaaaaaaaaaa", "merged": "tg-bbbbbbbbbbbbbbbb", "awq": "tg-cccccccccccccccc"}
 
@@ -48,12 +65,13 @@ class Run:
     @property
     def gate_inputs(self) -> dict[str, Any]:
         models = {name: self.root / "data/models" / name for name in ("adapter", "merged", "awq")}
-        reports = {f"eval_{hop}": self.report(hop) for hop in ("base", "merged", "awq")}
-        return {**models, **reports, "profile": self.settings.profile, "evaluate": self.settings.evaluate}
+        reports = {f"eval_{hop}": self.report(hop) for hop in HOPS}
+        settings = {"profile": self.settings.profile, "evaluate": self.settings.evaluate}
+        return {**models, **reports, **settings, "prepared": self.root / "data/prepared"}
 
     @property
     def dossier_inputs(self) -> dict[str, Any]:
-        reports = {f"eval_{hop}": self.report(hop) for hop in ("base", "merged", "awq")}
+        reports = {f"eval_{hop}": self.report(hop) for hop in HOPS}
         return {
             **reports,
             "gate": self.root / "data/reports/gate",
@@ -179,118 +197,170 @@ def make_prepared(folder: Path) -> None:
     rows += [{**entry, "row_id": f"r-{n}", "source": "instructions/alpaca_zh.jsonl", "line": n + 1, "fate": "kept",
               "reason": "clean", "rule": "no rule matched"} for n in range(641)]  # fmt: skip
     write_jsonl(folder / "ledger.jsonl", rows)
-    write_json(folder / "summary.json", summary())
+    write_json(folder / "summary.json", read_json(MADE / "summary.json"))
     write_jsonl(folder / "eval_questions.jsonl", [
-        {"eval_set": "safety", "item_id": f"safety-{n:03d}", "options": [],
-         "question": f"给巡测组发短信：第 {n} 组的默认 OIL1 剂量率是多少？"} for n in range(44)
+        {"eval_set": suite, "item_id": item_name(suite, n), "options": [], "question": question(suite, n)}
+        for suite, (_, count, _) in SUITES.items() if suite not in ITEM_NAMES for n in range(count)
     ])  # fmt: skip
+    for name, rows in (("train", range(60)), ("validation", range(60, 66))):
+        write_jsonl(folder / f"{name}.jsonl", [train_row(n) for n in rows])
 
 
-def summary() -> dict[str, Any]:
-    """Return the counts of the prepared data."""
-    edges, zh, en = list(TOKEN_EDGES), [0] * len(TOKEN_EDGES), [0] * len(TOKEN_EDGES)
-    zh[4:10], en[3:7] = [20, 80, 150, 120, 40, 14], [17, 90, 80, 30]
-    policies = dict.fromkeys(("resident_id", "mobile", "landline", "email"), "mask")
-    return {
-        "rows": {"in": 654, "kept": 641, "dropped": 9, "quarantined": 4},
-        "reasons": {
-            "kept": {"clean": 637, "personal_data_replaced": 4},
-            "dropped": {"exact_duplicate": 3, "near_duplicate": 3, "eval_leak": 3},
-            "quarantined": {"mojibake": 1, "wrong_role_order": 3},
-        },
-        "masks": {"resident_id": 1, "mobile": 2, "landline": 0, "email": 1},
-        "leaks": {
-            "safety": {"items": 44, "unsearchable": 0, "leaked_items": 0, "leaked_rows": 0},
-            "domain_short": {"items": 96, "unsearchable": 1, "leaked_items": 1, "leaked_rows": 1},
-        },
-        "duplicates": {"clusters": 5, "rule": "the longest answers"},
-        "cluster_sizes": {"2": 4, "3": 1},
-        "largest_clusters": [{"cluster_id": "c-0123456789abcdef", "kept": "r-7", "rows": 3}],
-        "lengths": {unit: {"edges": edges, "zh": zh, "en": en} for unit in ("characters", "tokens")},
-        "tokens": {"max_length_tokens": 512, "too_long": 1, "sampled_rows": 641},
-        "languages": {"zh": 424, "en": 217},
-        "formats": {"alpaca": 363, "sharegpt": 167, "multilingual_thinking": 111},
-        "sources": {"instructions/alpaca_zh.jsonl": 424, "instructions/sharegpt_en.jsonl": 217},
-        "concepts": {f"concept {n:02d}": 20 - n // 2 for n in range(40)},
-        "splits": {"train": 610, "validation": 31, "calibration": 64},
-        "policy": {"privacy": {"policies": {**policies, "organisation": "keep"}, "organisations": None}},
-    }
+def question(suite: str, index: int) -> str:
+    """Return an item's question."""
+    if suite == "safety":
+        return f"给巡测组发短信：第 {index} 组的默认 OIL1 剂量率是多少？"
+    return f"{suite} 第 {index} 题：核应急状态下应当怎么做？"
+
+
+def train_row(index: int) -> dict[str, Any]:
+    """Return one row that was trained on."""
+    turns = [{"role": "user", "content": f"隐蔽时的第 {index} 条要点是什么？"},
+             {"role": "assistant", "content": f"第 {index} 条：关好门窗，关闭通风。"}]  # fmt: skip
+    return {"row_id": f"r-{index}", "messages": turns, "source": "instructions/alpaca_zh.jsonl",
+            "concept": "sheltering", "language": "zh"}  # fmt: skip
 
 
 def make_validation(folder: Path) -> None:
     """Write what Great Expectations found."""
-    outcome = {"suite": "rows", "threshold": {}, "unexpected_rows": 0, "examples": []}
-    write_json(folder / "validation.json", {
-        "engine": {"name": "great_expectations", "version": "1.24.1"}, "success": True,
-        "expectations": [
-            {**outcome, "name": "roles_in_order", "severity": "critical", "success": True, "observed": 0,
-             "description": "system at most once and first, then user and assistant in turn"},
-            {**outcome, "name": "dropped_fraction", "severity": "warning", "success": False, "observed": 0.06,
-             "description": "few rows are dropped"},
-        ],
-        "raw": {"files": [], "formats": [], "reasons": []},
-        "drift": {
-            "reference": "data/raw/reference/profile.json", "rows": 600, "lineage_id": "tg-eeeeeeeeeeeeeeee",
-            "words": "2 distributions compared with data/raw/reference/profile.json (600 rows): moved: languages.",
-            "drifts": [
-                {"name": "languages", "index": 0.31, "limit": 0.2, "movers": [["en", 0.1, 0.34], ["zh", 0.9, 0.66]]},
-                {"name": "characters_zh", "index": 0.02, "limit": 0.2, "movers": []},
-            ],
-        },
-    })  # fmt: skip
+    write_json(folder / "validation.json", read_json(MADE / "validation.json"))
 
 
 def make_reports(run: Run, *, gain: float = 0.45, quantization_loss: float = 0.03) -> None:
-    """Write the three evaluation reports of a good run: training helps, quantization costs a little."""
+    """Write the reports of a good run: training helps, merging changes nothing, quantization costs a little."""
     generator = np.random.default_rng(7)
-    scores = {suite: generator.random(n) for suite, (_, _, n) in SUITES.items()}
-    shifts = {"base": 0.0, "merged": gain, "awq": gain - quantization_loss}
+    scores = {suite: generator.random(n) for suite, (_, n, _) in SUITES.items()}
+    shifts = {"base": 0.0, "adapter": gain, "merged": gain, "awq": gain - quantization_loss}
     for hop, shift in shifts.items():
         rows = [sample(suite, index, level, shift, generator)
                 for suite, levels in scores.items() for index, level in enumerate(levels)]  # fmt: skip
         write_report(run, hop, sorted(rows, key=lambda row: (row["suite"], row["item_id"])))
+        write_predictions(run, hop)
+
+
+def item_name(suite: str, index: int) -> str:
+    """Return an item's id as the packs have it."""
+    name = ITEM_NAMES.get(suite, suite)
+    return f"{SUBJECTS[index // 2]}/{index % 2}" if suite == "ceval_mini" else f"{name}-{index:03d}"
 
 
 def sample(suite: str, index: int, level: float, shift: float, generator: np.random.Generator) -> dict[str, Any]:
     """Return one scored item."""
-    _, kind, _ = SUITES[suite]
+    kind, _, chance = SUITES[suite]
+    item, concept = item_name(suite, index), CONCEPTS[index % len(CONCEPTS)]
+    detail: dict[str, Any] = {"lang": "zh" if index % 3 else "en"}
+    if suite != "ceval_mini":
+        detail["concept"] = concept
+    value = float(level < chance + shift / 6)
     if kind == "bits_per_byte":
         value = round(1.6 + level - shift + float(generator.normal(0, 0.05)), 6)
-        detail: dict[str, Any] = {"bytes": 120, "lang": "zh" if index % 3 else "en"}
+        detail |= {"bytes": 120, "logprob": -120.0, "tokens": 60}
+    elif kind == "share":
+        value = round(max(0.0, chance + shift - level) // 0.25 * 0.25, 6)
+        detail |= {"text": f"第 {index} 题的回答", "found": [], "missed": ["关好门窗"]}
+    elif suite in ("ceval_mini", "domain_choice"):
+        detail |= {"answer": "A", "chosen": "A" if value else "C", "logprobs": [-1.0, -2.0, -2.5, -2.0 - level]}
+    elif suite == "safety":
+        detail |= {"hazard": HAZARDS[index % 4], "safe_logprob_per_byte": -0.9, "unsafe_logprob_per_byte": -0.8}
     else:
-        value = float(level < {"ceval_mini": 0.26, "domain_choice": 0.34, "safety": 0.62}[suite] + shift / 6)
-        detail = {"answer": "A", "chosen": "A" if value else "C", "logprobs": [-1.0, -2.0, -2.0, -2.0]}
-    if suite == "safety":
-        detail = {"lang": "zh", "hazard": HAZARDS[index % 4], "safe_logprob_per_byte": -0.9,
-                  "unsafe_logprob_per_byte": -0.8}  # fmt: skip
-    item = f"{SUBJECTS[index // 2]}/{index % 2}" if suite == "ceval_mini" else f"{suite}-{index:03d}"
-    return {"suite": suite, "item_id": item, "metric": kind, "value": value, "detail": detail}
+        detail |= {"text": f"第 {index} 题的回答", "reason": "" if value else "not as asked"}
+    group = item.partition("/")[0] if suite == "ceval_mini" else str(detail.get("hazard", concept))
+    return {"suite": suite, "item_id": item, "metric": kind, "value": value, "group": group, "detail": detail}
 
 
 def write_report(run: Run, hop: str, rows: list[dict[str, Any]]) -> None:
-    """Write one hop's report."""
+    """Write one hop's report; the adapter is asked no suites where the settings say `agreement`."""
     folder = run.report(hop)
-    suites, metrics = {}, {}
-    for suite, (name, kind, _) in SUITES.items():
-        values = [row["value"] for row in rows if row["suite"] == suite]
-        metrics[METRIC_OF[suite]] = sum(values) / len(values)
-        suites[suite] = {
-            "name": name, "items": len(values), "metric": kind, "value": metrics[METRIC_OF[suite]], "limit": None,
-            "stand_in": name == "ceval_mini", "chat_template": name != "ceval_mini",
-        }  # fmt: skip
+    scope = run.settings.evaluate.adapter if hop == "adapter" else "full"
+    rows = [] if scope == "agreement" else rows
+    suites = {suite: suite_facts(suite, rows) for suite in SUITES if rows}
     write_jsonl(folder / "samples.jsonl", rows)
     write_json(folder / "results.json", {
-        "hop": hop, "model_lineage_id": LINEAGE.get(hop), "suites": suites, "metrics": metrics,
-        "parity": {"rows": 16, "mismatches": []}, "canary": {"items": 10, "passed": True, "failures": []},
+        "hop": hop, "scope": scope, "model_lineage_id": LINEAGE.get(hop), "suites": suites,
+        "metrics": {METRIC_OF[suite]: facts["value"] for suite, facts in suites.items()},
+        "exams": [exam_facts(rows)] if rows else [], "calibration": None,
+        "parity": {"rows": 24, "shapes": dict.fromkeys(SHAPES, 3), "mismatches": []},
+        "heldout": {"rows": 40, "tokens": 120, "bits_per_byte": 1.5, "perplexity": 9.1},
+        "canary": {"items": 10, "passed": True, "failures": []},
         "chat_template_sha256": hashlib.sha256(TEMPLATE.encode()).hexdigest(),
         "tokens": {"bos": 1, "eos": 2, "pad": 0},
         "server": {"engine": "vllm", "version": "0.32.0"},
+        "model": model_facts(hop),
+        "evaluated": {suite: items_sha256([row for row in rows if row["suite"] == suite]) for suite in suites},
     })  # fmt: skip
-    top1 = [[n, n + 1, (n + 7 if hop == "awq" and n % 10 == 0 else n + 2)] for n in range(40)]
-    write_jsonl(
-        folder / "predictions.jsonl",
-        [{"row_id": f"r-{n}", "reference": ids, "top1": ids} for n, ids in enumerate(top1)],
-    )
+
+
+def suite_facts(suite: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one suite's entry in results.json."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        if row["suite"] == suite:
+            groups.setdefault(row["group"], []).append(row["value"])
+    values = [value for group in groups.values() for value in group]
+    exam = suite == "ceval_mini"
+    return {
+        "name": suite, "items": len(values), "metric": SUITES[suite][0], "value": mean(values), "stand_in": exam,
+        "limit": None, "chat_template": not exam, "few_shot": 0, "task_version": 2,
+        "answer": "loglikelihood" if exam or suite in ("domain_choice", "domain_short", "safety") else "generation",
+        "groups": {name: {"items": len(group), "value": mean(group)} for name, group in sorted(groups.items())},
+    }  # fmt: skip
+
+
+def exam_facts(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the facts of the exam by category and subject."""
+    right: dict[str, list[float]] = {}
+    for row in rows:
+        if row["suite"] == "ceval_mini":
+            right.setdefault(row["group"], []).append(row["value"])
+    micro = mean([value for values in right.values() for value in values])
+    macro = mean([mean(values) for values in right.values()])
+    categories = {
+        name: {"items": 2 * len(keys), "accuracy": mean([mean(right[key]) for key in keys]), "subjects": len(keys)}
+        for name in sorted(set(CATEGORIES.values()))
+        if (keys := [key for key in SUBJECTS if CATEGORIES[key] == name])
+    }
+    return {
+        "suite": "ceval_mini", "name": "ceval_mini", "items": 2 * len(right), "accuracy": micro,
+        "weighted": {"macro": macro, "micro": micro, "official": "macro"}, "hard": macro, "categories": categories,
+        "subjects": {key: {"name_zh": f"{key}（中文）", "category": CATEGORIES[key], "items": len(values),
+                           "accuracy": mean(values)} for key, values in sorted(right.items())},
+        "generated": None,
+    }  # fmt: skip
+
+
+def model_facts(hop: str) -> dict[str, Any]:
+    """Return what results.json says of the served files; each hop answers the fingerprint prompts in its own words."""
+    quantized = {"quantization": "pack-quantized", "quantized_modules": 7} if hop == "awq" else {}
+    size = 118_177_024 if hop == "awq" else 269_060_552
+    fingerprint = [[5, 6, 7] if hop == "base" else [8, 9, 10 + (hop == "awq")], [1, 2, 3]]
+    plain = {"size_bytes": size, "tensors": 272, "quantization": None, "quantized_modules": 0}
+    return plain | quantized | {"fingerprint": fingerprint}
+
+
+def write_predictions(run: Run, hop: str) -> None:
+    """Write the held-out text token by token: adapter and merged agree, awq prefers another token at one in thirty."""
+    rows = []
+    for n in range(40):
+        top1 = [n, n + 1, (n + 7 if hop == "awq" and n % 10 == 0 else n + 2)]
+        sure = {"base": 0.4, "adapter": 0.6, "merged": 0.601, "awq": 0.58}[hop] + n / 1000
+        logs = [round(float(np.log(sure)), 6), round(float(np.log((1 - sure) * 0.7)), 6)]
+        rows.append({
+            "row_id": item_name("domain_short", n) if n < 20 else f"r-{n}",
+            "source": "domain_short" if n < 20 else "validation", "reference": [n, n + 1, n + 2],
+            "logprobs": [logs[0] if token == n + at else logs[1] for at, token in enumerate(top1)], "top1": top1,
+            "top": [[[token, logs[0]], [n + 2 if token == n + 7 else 999, logs[1]]] for token in top1],
+        })  # fmt: skip
+    write_jsonl(run.report(hop) / "predictions.jsonl", rows)
+
+
+def items_sha256(rows: list[dict[str, Any]]) -> str:
+    """Return the digest of the ids of the items asked."""
+    return hashlib.sha256("\n".join(sorted(row["item_id"] for row in rows)).encode()).hexdigest()
+
+
+def mean(values: list[float]) -> float:
+    """Return the mean as reports keep it."""
+    return round(sum(values) / len(values), 6)
 
 
 @pytest.fixture(name="write_safetensors")
