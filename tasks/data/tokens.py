@@ -14,6 +14,7 @@ from unicodedata import is_normalized
 
 from tasks.data.conversation import Message
 from tasks.data.problems import BadRowError
+from tasks.training.chat import CALL, served_messages, served_tools
 
 UNCOUNTED = -1
 
@@ -42,6 +43,8 @@ class RowLengths:
         for number, message in enumerate(messages, start=1):
             if self._special.search(message["content"]):
                 raise BadRowError("special_token", f"turn {number} holds a special token of the base model")
+        if any(CALL in message["content"] for message in messages):
+            return self.count(messages, tools)  # the template writes calls in its own way, with other bytes
         template = self._template_bytes(tuple(message["role"] for message in messages), tools)
         if self._byte_level and (not self._composes or all(map(_is_composed, messages))):
             size = template + sum(len(message["content"].encode()) for message in messages)
@@ -63,10 +66,14 @@ class RowLengths:
         """Return a row as the model sees it."""
         from jinja2.exceptions import TemplateError
 
-        declared: Any = json.loads(tools) if tools else None
         try:
-            text: str = self._tokenizer.apply_chat_template(list(messages), tools=declared, tokenize=False)
-        except TemplateError as error:
+            declared = served_tools(json.loads(tools) if tools else None)
+        except ValueError as error:
+            raise BadRowError("malformed_tool_call", str(error)) from error
+        served = served_messages(list(messages), self._tokenizer)
+        try:
+            text: str = self._tokenizer.apply_chat_template(served, tools=declared, tokenize=False)
+        except (TemplateError, TypeError) as error:
             raise BadRowError("template_refuses", f"the chat template says: {error}") from error
         return text
 

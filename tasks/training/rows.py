@@ -8,13 +8,12 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
+from tasks.training.chat import CLOSE, OPEN, Message, served_messages, served_tools, split_thought
 
 log = logging.getLogger(__name__)
 
 #: Label of a token that carries no loss (the constant of torch's cross entropy).
 IGNORED = -100
-
-Message = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class EncodedRows:
     dropped: list[dict[str, Any]]
 
 
-class _Refused(Exception):
+class RowRefused(Exception):
     """A single row cannot be trained on; the argument is the reason."""
 
 
@@ -64,7 +63,7 @@ def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRo
         row_id, messages, tools = _chat_row(value, f"{path}:{number}")
         try:
             row = encode_row(row_id, messages, tokenizer, tools)
-        except _Refused as refusal:
+        except RowRefused as refusal:
             dropped.append({"row_id": row_id, "reason": str(refusal), "tokens": None})
             continue
         if len(row.input_ids) > max_length_tokens:
@@ -78,49 +77,104 @@ def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRo
 def encode_row(row_id: str, messages: list[Message], tokenizer: Any, tools: list[Any] | None = None) -> TokenRow:
     """Return one conversation as token ids; loss on each assistant turn, its end-of-turn token included.
 
+    A turn that the server would never ask for in this form (the template opens a thought for every answer and drops it
+    from finished turns) is history and carries no loss; the last turn always does.
+
     Args:
         row_id: name of the row.
         messages: the conversation.
         tokenizer: of the base model.
-        tools: functions on offer, as the chat template takes them.
+        tools: functions on offer, as prepared rows carry them.
 
     Raises:
         DataContractError: the chat template closes no assistant turn: a model trained on it would never stop.
+        RowRefused: the row cannot be trained on.
     """
-    special = set(tokenizer.all_special_ids)
     if any(token in message["content"] for message in messages for token in tokenizer.all_special_tokens):
-        raise _Refused("special_token_in_text")
-    text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
+        raise RowRefused("special_token_in_text")
+    messages, tools = _as_served(messages, tools, tokenizer)
+    text = _trained_text(messages, tools, tokenizer)
     ids = _tokenize(tokenizer, text)
     labels = [IGNORED] * len(ids)
     for turn, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        # Comparing ids, not characters: a merge across the border would put the first answer token elsewhere.
-        first = _common_prefix(
-            _tokenize(tokenizer, text[: _answer_start(messages[:turn], text, tokenizer, tools)]), ids
-        )
-        last = next((place for place in range(first, len(ids)) if ids[place] in special), None)
-        if last is None:
-            raise DataContractError(
-                f"the chat template does not close assistant turns (row {row_id})", "use another base_model"
-            )
+        asked, start = _handed_over(messages[:turn], text, tokenizer, tools)
+        if asked != text[:start] and _thought_opened(asked):
+            continue
+        first, last = _span(ids, text[:start], tokenizer, row_id)
         labels[first : last + 1] = ids[first : last + 1]
     return TokenRow(row_id, messages, ids, labels, tools)
 
 
-def _answer_start(before: list[Message], text: str, tokenizer: Any, tools: list[Any] | None) -> int:
-    """Return the character of `text` at which the model starts to write after the messages `before`.
+def _as_served(
+    messages: list[Message], tools: list[Any] | None, tokenizer: Any
+) -> tuple[list[Message], list[Any] | None]:
+    """Return messages and tools as a server gets them."""
+    try:
+        return served_messages(messages, tokenizer), served_tools(tools)
+    except ValueError as error:
+        raise RowRefused("tool_without_name") from error
+
+
+def _trained_text(messages: list[Message], tools: list[Any] | None, tokenizer: Any) -> str:
+    """Return the rendered conversation.
+
+    Where the template opens a thought for the model to go on with but drops thoughts from finished turns (DeepSeek's
+    distills), the last turn gets its thought back: that is what the model has to write when it is served.
+    """
+    text = _render(tokenizer, messages, tools)
+    asked, start = _handed_over(messages[:-1], text, tokenizer, tools)
+    if asked == text[:start] or not _thought_opened(asked):
+        return text
+    thought, _ = split_thought(messages[-1]["content"])
+    return f"{asked}{thought}\n{CLOSE}\n\n{text[start:].lstrip(chr(10))}"
+
+
+def _handed_over(before: list[Message], text: str, tokenizer: Any, tools: list[Any] | None) -> tuple[str, int]:
+    """Return what the server renders to ask for the turn after `before`, and the character of `text` it begins at.
 
     Some templates open more after the generation prompt than they render for a finished turn (`<think>`): the answer
     starts where the two part, but never inside the messages before it.
     """
-    closed = tokenizer.apply_chat_template(before, tools=tools, tokenize=False)
-    opened = tokenizer.apply_chat_template(before, tools=tools, tokenize=False, add_generation_prompt=True)
-    start = _common_prefix(opened, text)
-    if start < len(closed) or (len(opened) > len(closed) and start == len(closed)):
-        raise _Refused("template_rewrites_earlier_turns")
-    return start
+    closed = _render(tokenizer, before, tools)
+    asked = _render(tokenizer, before, tools, generate=True)
+    handed = asked.rstrip().removesuffix(OPEN) if _thought_opened(asked) else asked
+    start = next((len(form) for form in (asked, handed) if text.startswith(form)), _common_prefix(asked, text))
+    if start < len(closed) or (len(asked) > len(closed) and start == len(closed)):
+        raise RowRefused("template_rewrites_earlier_turns")
+    return asked, start
+
+
+def _thought_opened(asked: str) -> bool:
+    """Tell whether the server asks for an answer with a thought already opened."""
+    return asked.rstrip().endswith(OPEN)
+
+
+def _span(ids: list[int], before: str, tokenizer: Any, row_id: str) -> tuple[int, int]:
+    """Return the first and last place of one answer, its end-of-turn token included."""
+    asked, special = _tokenize(tokenizer, before), set(tokenizer.all_special_ids)
+    first = _common_prefix(asked, ids)
+    last = next((place for place in range(first, len(ids)) if ids[place] in special), None)
+    if last is None:
+        raise DataContractError(
+            f"the chat template does not close assistant turns (row {row_id})", "use another base_model"
+        )
+    # Comparing ids, not characters: a token that merges across the border is one no server could ask after.
+    if first < len(asked):
+        raise RowRefused("answer_merges_with_prompt")
+    return first, last
+
+
+def _render(tokenizer: Any, messages: list[Message], tools: list[Any] | None, generate: bool = False) -> str:
+    """Return a conversation as the chat template writes it."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=generate)
+    except (TemplateError, TypeError) as error:
+        raise RowRefused("template_refuses") from error
+    return text
 
 
 def _common_prefix(first: Any, second: Any) -> int:

@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from tasks.core.errors import DataContractError
-from tasks.training.rows import IGNORED, encode_row, encode_rows
+from tasks.training.rows import IGNORED, RowRefused, encode_row, encode_rows
 from tasks.training.tokenizer import load_tokenizer
 
 TURNS = [
@@ -30,7 +31,9 @@ def test_tools_stand_in_the_prompt_and_carry_no_loss(base):
         {"role": "assistant", "content": "0.12 μSv/h，正常。"},
     ]
     row = encode_row("r-1", messages, tokenizer, [{"name": "读剂量率"}])
-    assert tokenizer.decode(row.input_ids).startswith('[{"name": "')
+    # As vLLM hands tools to the template, whatever form the row had them in.
+    offered = '[{"type": "function", "function": {"name": "读剂量率", "description": null, "parameters": null}}]'
+    assert tokenizer.decode(row.input_ids).startswith(offered)
     assert (
         tokenizer.decode(row.completion_ids) == f"{messages[1]['content']}<|im_end|>{messages[3]['content']}<|im_end|>"
     )
@@ -97,7 +100,81 @@ def test_template_that_opens_a_thought_at_generation_only(tiny_copy):
     (tiny_copy / "chat_template.jinja").write_text(template, encoding="utf-8")
     tokenizer = load_tokenizer(tiny_copy)
     row = encode_row("r-1", TURNS, tokenizer)
-    assert tokenizer.decode(row.completion_ids) == "照射前24小时内最好。<|im_end|>超过24小时不要再吃。<|im_end|>"
+    # Served, the last turn begins inside the thought; a finished turn without one is history, never asked for.
+    asked = tokenizer.apply_chat_template(TURNS[:4], tokenize=True, add_generation_prompt=True)["input_ids"]
+    assert row.input_ids[: len(asked)] == asked
+    assert tokenizer.decode(row.completion_ids) == "24小时后弊大于利。\n</think>\n\n超过24小时不要再吃。<|im_end|>"
+    # An answer that begins with the tag's first letter loses nothing.
+    answer = {"role": "assistant", "content": "<table>见表</table>"}
+    row = encode_row("r-2", [*TURNS[:2], answer], tokenizer)
+    assert tokenizer.decode(row.completion_ids) == "\n</think>\n\n<table>见表</table><|im_end|>"
+
+
+TOOL_TURNS = [
+    {"role": "user", "content": "A站现在剂量率多少？"},
+    {
+        "role": "assistant",
+        "content": '我查一下。\n<tool_call>\n{"name":"read_dose","arguments":{"站":"A"}}\n</tool_call>',
+    },
+    {"role": "tool", "content": "0.12 μSv/h"},
+    {"role": "assistant", "content": "0.12 μSv/h，正常。"},
+]
+
+
+def family(tokenizer, name):
+    """The laptop's tokenizer with a real family's chat template, as TRL ships them."""
+    import copy
+
+    import trl
+
+    changed = copy.deepcopy(tokenizer)
+    folder = Path(trl.__file__).parent / "chat_templates"
+    changed.chat_template = (folder / f"{name}.jinja").read_text(encoding="utf-8")
+    # Tokens of their own there; Llama's also keeps the two newlines after a header together, which this one splits.
+    changed.add_special_tokens(
+        {"additional_special_tokens": ["<|eot_id|>", "<|end_header_id|>\n\n", "<｜end▁of▁sentence｜>"]}
+    )
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("qwen2_5", '我查一下。\n<tool_call>\n{"name": "read_dose", "arguments": {"站": "A"}}\n</tool_call><|im_end|>'),
+        ("qwen3", '我查一下。\n<tool_call>\n{"name": "read_dose", "arguments": {"站": "A"}}\n</tool_call><|im_end|>'),
+        ("llama3_1", '{"name": "read_dose", "parameters": {"站": "A"}}<|eot_id|>'),
+    ],
+)
+def test_calls_are_trained_as_the_template_of_the_family_writes_them(tokenizer, name, call):
+    changed = family(tokenizer, name)
+    row = encode_row("r-1", TOOL_TURNS, changed, [{"name": "read_dose"}])
+    assert changed.decode(row.completion_ids).startswith(call)
+    assert row.messages[1]["tool_calls"][0]["function"] == {"name": "read_dose", "arguments": {"站": "A"}}
+    assert row.messages[2]["tool_call_id"] == row.messages[1]["tool_calls"][0]["id"]
+
+
+@pytest.mark.parametrize("text", ['<tool_call>\n{"name": 3}\n</tool_call>', "<tool_call>\nkeep\n</tool_call> 后文"])
+def test_text_that_only_looks_like_a_call_stays_text(tokenizer, text):
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
+    changed = family(tokenizer, "qwen2_5")
+    assert changed.decode(encode_row("r-1", turns, changed).completion_ids) == f"{text}<|im_end|>"
+
+
+def test_an_answer_that_merges_with_the_prompt_is_left_out(tokenizer):
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\n\n\n好。"}]
+    with pytest.raises(RowRefused, match="answer_merges_with_prompt"):
+        encode_row("r-1", turns, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("turns", "tools", "reason"),
+    [(TURNS[1:3], [{"type": "function"}], "tool_without_name"), (TURNS[3:], None, "template_refuses")],
+)
+def test_what_no_server_takes_is_left_out(tokenizer, turns, tools, reason):
+    changed = family(tokenizer, "qwen2_5")
+    changed.chat_template = "{{ raise_exception('晚了') if '晚了' in messages[0].content }}" + changed.chat_template
+    with pytest.raises(RowRefused, match=reason):
+        encode_row("r-1", turns, changed, tools)
 
 
 def test_template_that_rewrites_history_is_left_out(tiny_copy, tmp_path, chat_rows, write_rows):
