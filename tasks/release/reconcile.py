@@ -12,6 +12,7 @@ from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
 from tasks.release.history import Kind, append_event, champions_before, read_history
 from tasks.release.registry import Registry, Version, requester
+from tasks.release.version_evidence import evaluated_fingerprint
 from tasks.serving import control
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def _serve_last_rightful(project: Project, settings: Settings, registry: Registr
 
 
 def _deploy(project: Project, registry: Registry, version: Version) -> None:
-    """Start a version in the idle slot, smoke-test it and switch to it."""
+    """Start a version in the idle slot, hold it to its smoke prompts and its evidence, and switch to it."""
+    fingerprint = evaluated_fingerprint(registry, version)
     control.ensure_host(project)
     report: Callable[[str], None] = lambda line: log.info("deploy: %s", line)  # noqa: E731
     control.deploy(
@@ -117,6 +119,7 @@ def _deploy(project: Project, registry: Registry, version: Version) -> None:
         version=version.number,
         lineage_id=version.lineage_id,
         model=registry.weights(version),
+        fingerprint=fingerprint,
         on_progress=report,
     )
 

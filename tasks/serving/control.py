@@ -16,6 +16,7 @@ from typing import Any
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError, TunegateError
 from tasks.core.progress import duration
 from tasks.core.project import Project
+from tasks.evaluation.fingerprint import Fingerprint
 from tasks.serving.paths import control_socket, host_log
 
 log = logging.getLogger(__name__)
@@ -53,17 +54,27 @@ def host_status(project: Project) -> dict[str, Any] | None:
 
 
 def deploy(
-    project: Project, *, version: str, lineage_id: str, model: Path, on_progress: Callable[[str], None] = log.info
+    project: Project,
+    *,
+    version: str,
+    lineage_id: str,
+    model: Path,
+    fingerprint: Fingerprint | None = None,
+    on_progress: Callable[[str], None] = log.info,
 ) -> None:
     """Serve a version: start it in the idle slot, smoke-test it, switch, drain the old one. Returns when that is done.
 
+    Args:
+        fingerprint: what the version's evidence says it answers; the smoke test holds the slot to it.
+
     Raises:
-        DataContractError: the model is unsafe or failed its smoke test.
+        DataContractError: the model is unsafe, failed its smoke test, or answers otherwise than its evidence says.
         MissingToolError: no serving environment, no compiler, or the slot's port is taken.
         TransientError: the server did not come up, no host runs, or another deployment is under way.
             In every case the old slot goes on serving.
     """
-    wanted = {"version": version, "lineage_id": lineage_id, "model": str(model.resolve())}
+    wanted = {"version": version, "lineage_id": lineage_id, "model": str(model.resolve()),
+              "fingerprint": fingerprint.row() if fingerprint else None}  # fmt: skip
     try:
         with _Connection(control_socket(project), None) as connection:
             answer = connection.ask("POST", "/deploy", wanted)

@@ -24,6 +24,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.data.privacy.desensitize import mask_text
+from tasks.evaluation.fingerprint import Fingerprint
 from tasks.serving.audit import AuditLog
 from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.keys import KeyStore
@@ -187,8 +188,7 @@ class Host:
 
     async def _post_deploy(self, request: web.Request) -> web.StreamResponse:
         """Answer POST /deploy with a line per step; the deployment goes on where the asker leaves."""
-        wanted = await request.json()
-        deployment = Deployment(wanted["version"], wanted["lineage_id"], Path(wanted["model"]))
+        deployment = _deployment(await request.json())
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -217,6 +217,13 @@ class Host:
             tell({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}})
         else:
             tell({"live": await self.status()})
+
+
+def _deployment(wanted: dict[str, Any]) -> Deployment:
+    """Return what a request to deploy asks for."""
+    row = wanted.get("fingerprint")
+    fingerprint = Fingerprint.of_row(row) if row else None
+    return Deployment(wanted["version"], wanted["lineage_id"], Path(wanted["model"]), fingerprint)
 
 
 def start_vllm(

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.progress import duration
+from tasks.evaluation.fingerprint import Fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +20,16 @@ DRAIN_POLL_S = 0.02
 
 @dataclass(frozen=True)
 class Deployment:
-    """A registered version and the folder of its weights; vLLM serves it under the lineage id."""
+    """A registered version and the folder of its weights; vLLM serves it under the lineage id.
+
+    Args:
+        fingerprint: what its evidence says it answers; None where it has no evidence to be held to.
+    """
 
     version: str
     lineage_id: str
     model: Path
+    fingerprint: Fingerprint | None = None
 
 
 class Server(Protocol):

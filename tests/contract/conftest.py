@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tasks.core.project import Project
+from tasks.evaluation.fingerprint import Fingerprint
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import keys_path
@@ -73,13 +74,14 @@ class ServedProject:
         (folder / "behaviour.json").write_text(json.dumps(behaviour))
         return folder
 
-    def deploy(self, version: str, /, **behaviour: object) -> list[str]:
+    def deploy(self, version: str, /, *, fingerprint: Fingerprint | None = None, **behaviour: object) -> list[str]:
         lines: list[str] = []
         control.deploy(
             self.project,
             version=version,
             lineage_id=f"tg-{version}",
             model=self.model(version, **behaviour),
+            fingerprint=fingerprint,
             on_progress=lines.append,
         )
         return lines

@@ -1,7 +1,8 @@
 """A small real HTTP server in vLLM's place, started by the real VllmServer as if it were the serving interpreter.
 
 What it does stands in `behaviour.json` of the model folder: {"crash", "start_s", "name", "answer", "finish_reason",
-"token_s", "die_after"}. The user message `show the request` is answered with the request as it arrived.
+"token_s", "die_after", "token_ids"}; the last is what it answers where token ids are asked for, by prompt or for all.
+The user message `show the request` is answered with the request as it arrived.
 """
 
 import argparse
@@ -53,6 +54,11 @@ class StandIn:
             return [json.dumps(payload, ensure_ascii=False)]
         return self.does.get("answer", "碘片 在 照射 前 服用").split()
 
+    def token_ids(self, payload: dict) -> list[int]:
+        """Return the planned ids: one list for everything, or one for each prompt."""
+        ids = self.does.get("token_ids", [7] * payload["max_tokens"])
+        return ids[payload["messages"][-1]["content"]] if isinstance(ids, dict) else ids
+
     async def chat(self, request: web.Request) -> web.StreamResponse:
         return await self.answer(request, "chat.completion")
 
@@ -71,6 +77,8 @@ class StandIn:
             return await self.stream(request, payload, words, usage)
         await asyncio.sleep(self.does.get("token_s", 0) * len(words))
         text = " ".join(words)
+        if payload.get("return_token_ids"):
+            return web.json_response({"choices": [{"index": 0, "token_ids": self.token_ids(payload)}]})
         choice = {"index": 0, "finish_reason": self.does.get("finish_reason", "stop")}
         choice |= {"text": text} if kind == "text_completion" else {"message": {"role": "assistant", "content": text}}
         return web.json_response(

@@ -13,6 +13,7 @@ from tasks.core.manifest import write_manifest
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.core.stage import ADAPTER, AWQ, DOSSIER, GATE, HOPS, VALIDATION, report_of
+from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,7 +37,8 @@ def _run_stages(project: Project, lineage_id: str, verdict: str = "PASS", demo: 
     write_stage(root, VALIDATION, lineage_id, validation={"rows": 600})
     for number, hop in enumerate(HOPS):
         metrics = {"domain_bits_per_byte": 2.0 - number / 10, "ceval_accuracy": 0.25}
-        write_stage(root, report_of(hop), lineage_id, results={"metrics": metrics})
+        model = {"fingerprint": [[number, 1, 2]] * len(FINGERPRINT_PROMPTS)}
+        write_stage(root, report_of(hop), lineage_id, results={"metrics": metrics, "model": model})
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +87,7 @@ class StandInHost:
     live: dict[str, object] | None = None
     deployed: list[str] = field(default_factory=list)
     fails_on: set[str] = field(default_factory=set)
+    held_to: list[Fingerprint] = field(default_factory=list)
 
     def host_status(self, project):
         return self.live
@@ -101,10 +104,11 @@ class StandInHost:
             }
         return started
 
-    def deploy(self, project, *, version, lineage_id, model, on_progress) -> None:
+    def deploy(self, project, *, version, lineage_id, model, fingerprint, on_progress) -> None:
         if version in self.fails_on:
             raise TransientError(f"version {version} did not answer the smoke test", "read the log")
         self.deployed.append(version)
+        self.held_to.append(fingerprint)
         self.live = {"url": project.gateway_url, "slot": "blue", "version": version, "lineage_id": lineage_id,
                      "healthy": True}  # fmt: skip
 

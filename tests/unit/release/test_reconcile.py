@@ -1,14 +1,19 @@
 """Release rules against a real MLflow store; the serving host is a stand-in (the real one: tests/e2e)."""
 
+import json
+
 import pytest
 
-from tasks.core.errors import ConfigError, GateFailedError, TransientError
+from tasks.core.errors import ConfigError, DataContractError, GateFailedError, TransientError
+from tasks.core.stage import HOPS
+from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS
 from tasks.release.approvals import approve
 from tasks.release.golive import go_live
 from tasks.release.history import read_history
 from tasks.release.reconcile import _exclusively, promote, reconcile_once, rollback
 from tasks.release.registry import Registry, register
 from tasks.release.status import describe, describe_lineage, serving_status, trace
+from tasks.release.version_evidence import report_folder
 
 
 @pytest.fixture
@@ -124,6 +129,28 @@ def test_missing_approvals_stop_a_promotion_until_they_are_given(project, settin
     assert "waits" in go_live(project, strict, "1", keep_serving=False, report=print)["outcome"]
     approve(registry, "1", "李审", "读过报告")
     assert promote(project, strict, "1", by="王工", reason="")["action"] == "deployed"
+
+
+def test_a_slot_is_held_to_the_answers_in_the_versions_own_evidence(project, settings, registry, host, run_stages):
+    run_stages(project, "tg-9")  # what lies in the checkout now is of no version
+    promote(project, settings, "1", by="王工", reason="")
+    (held_to,) = host.held_to
+    assert held_to.prompts == FINGERPRINT_PROMPTS
+    assert {hop: answers[0] for hop, answers in held_to.answers.items()} == {
+        hop: [number, 1, 2] for number, hop in enumerate(HOPS)
+    }
+
+
+def test_a_version_whose_evidence_has_no_fingerprint_is_not_served(project, settings, registry, host):
+    report = report_folder(registry, registry.version("1"), "awq") / "results.json"
+    report.write_text(json.dumps({"metrics": {}}))
+    with pytest.raises(DataContractError, match="version 1: the evidence has no fingerprint"):
+        promote(project, settings, "1", by="王工", reason="")
+    assert host.deployed == []
+    assert registry.champion() is None
+    report.unlink()
+    with pytest.raises(DataContractError, match="no report of hop awq"):
+        promote(project, settings, "1", by="王工", reason="")
 
 
 def test_a_second_reconciler_is_told_that_one_is_at_work(project, settings, registry, host):
