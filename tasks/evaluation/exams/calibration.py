@@ -1,22 +1,67 @@
-"""Is the harness right? A known base has a known score; a broken prompt or server is seen before it is believed."""
+"""Is the harness right? A known base has a known score; a broken prompt or server is seen before it is believed.
 
+known_scores.json lists scores that were made by another path than ours (lm-eval's Hugging Face backend, or published
+by others), with everything that the score depends on. Where an exam's own questions can change, `prompts_sha256` pins
+them: another set has no known score, which is not a failure.
+"""
+
+from pathlib import Path
 from typing import Any
 
+from tasks.core.files import read_json
 from tasks.core.settings import ExamParams
+
+KNOWN_FILE = Path(__file__).with_name("known_scores.json")
 
 
 def check_calibration(
-    base_id: str, base_digest: str | None, facts: dict[str, Any], params: ExamParams
+    base_id: str, base_digest: str | None, facts: dict[str, Any], params: ExamParams, known: Path = KNOWN_FILE
 ) -> dict[str, Any] | None:
     """Return how the base's measured score compares with its known one, or None where none is known.
 
     Args:
         base_id: base_model.id.
         base_digest: base_model.digest.
-        facts: of the base, from `exam_facts`.
-        params: how the exam was asked.
+        facts: of the base hop, from `exam_facts`.
+        params: how the exam was asked; a limit makes scores incomparable.
+        known: file of known scores.
 
     Returns:
-        {"exam", "expected", "measured", "tolerance", "ok", "source"}.
+        {"exam", "answer", "expected", "measured", "tolerance", "ok", "source"}.
     """
-    raise NotImplementedError
+    for entry in read_json(known)["scores"]:
+        if _matches(entry, base_id, base_digest, facts, params):
+            measured = _measured(facts, entry)
+            return {
+                "exam": params.name,
+                "answer": entry["answer"],
+                "expected": entry["accuracy"],
+                "measured": measured,
+                "tolerance": entry["tolerance"],
+                "ok": abs(measured - entry["accuracy"]) <= entry["tolerance"],
+                "source": entry["source"],
+            }
+    return None
+
+
+def _matches(
+    entry: dict[str, Any], base_id: str, base_digest: str | None, facts: dict[str, Any], params: ExamParams
+) -> bool:
+    """Return whether a known score was made with this model and in this way."""
+    asked = {"exam": params.name, "few_shot": params.few_shot, "chat_template": params.chat_template}
+    return (
+        params.limit is None
+        and entry["model"] == base_id
+        and entry["digest"] in (None, base_digest)
+        and all(entry[key] == value for key, value in asked.items())
+        and params.answer in (entry["answer"], "both")
+        and entry["prompts_sha256"] in (None, facts["prompts_sha256"])
+    )
+
+
+def _measured(facts: dict[str, Any], entry: dict[str, Any]) -> float:
+    """Return the score of ours that compares with a known one."""
+    generated = entry["answer"] == "generation" and facts["generated"]
+    if entry["weighting"] == "by_subject":
+        return float(generated["by_subject"] if generated else facts["weighted"]["by_subject"])
+    return float(generated["accuracy"] if generated else facts["accuracy"])

@@ -1,4 +1,4 @@
-"""Exams handed to lm-eval: one task a subject, the official prompt, by log-likelihood of the letter or by generation."""
+"""Exams handed to lm-eval: a task a subject, the official prompt, by log-likelihood of the letter or by generation."""
 
 from collections.abc import Callable
 from dataclasses import replace
