@@ -7,7 +7,8 @@ from tasks.core.project import Project
 from tasks.core.stage import DOSSIER, GATE, HOPS, VALIDATION
 from tasks.release.registry import hop_metrics
 
-METRICS = ("domain_bits_per_byte", "ceval_accuracy", "domain_choice_accuracy", "safety_accuracy")
+#: Shown first; whatever else was measured follows.
+FIRST = ("heldout_bits_per_byte", "domain_bits_per_byte", "ceval_accuracy", "cmmlu_accuracy", "domain_choice_accuracy")
 
 
 def summary(project: Project, outcome: dict[str, Any]) -> str:
@@ -48,7 +49,9 @@ def _hop_table(project: Project) -> list[str]:
     """Return the metrics of every hop as lines."""
     reports = hop_metrics(project)
     lines = [f"  {'':<24}" + "".join(f"{hop:>10}" for hop in HOPS)]
-    for name in METRICS:
-        cells = "".join(f"{reports[hop][name]:>10.3f}" for hop in HOPS if name in reports[hop])
+    measured = {name for metrics in reports.values() for name in metrics}
+    for name in [*(name for name in FIRST if name in measured), *sorted(measured - set(FIRST))]:
+        # The adapter is asked less than the other hops.
+        cells = "".join(f"{reports[hop][name]:>10.3f}" if name in reports[hop] else f"{'-':>10}" for hop in HOPS)
         lines.append(f"  {name:<24}{cells}")
     return lines

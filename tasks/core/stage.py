@@ -59,7 +59,7 @@ class Stage:
     def param_sections(self) -> tuple[str, ...]:
         """Every params section that can change the output."""
         base = ("base_model",) if self.base_model else ()
-        return (self.key, *self.sections, *base)
+        return tuple(dict.fromkeys((self.key, *self.sections, *base)))
 
     def load(self) -> Callable[..., dict[str, Any]]:
         """Import and return the stage function."""
@@ -96,7 +96,7 @@ def _evaluate(hop: str, **model: str) -> Stage:
         inputs=_inputs(raw=RAW, prepared=PREPARED, **model),
         output=report_of(hop),
         code=("tasks/evaluation", "tasks/serving/vllm_server.py", "tasks/models", PIPELINE_LOCK, SERVE_LOCK),
-        sections=("serve.vllm",),
+        sections=("serve.vllm", "base_model"),
         base_model=True,
         extras=("scratch", "project", "hop"),
         judged=next(iter(model), None),

@@ -1,43 +1,23 @@
 """Stage evaluate: one hop asked everything, through the same served path as every other hop and as production."""
 
 import logging
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.core.digest import sha256_file, sha256_json
 from tasks.core.files import write_json, write_jsonl
-from tasks.core.manifest import MANIFEST
-from tasks.core.progress import duration
+from tasks.core.manifest import MANIFEST, read_manifest
 from tasks.core.project import Project
-from tasks.core.settings import EvaluateParams, VllmParams
-from tasks.evaluation import ceval, domain, report
+from tasks.core.settings import BaseModelParams, EvaluateParams, ExamParams, VllmParams
+from tasks.evaluation import report
+from tasks.evaluation.asking import Questions, Respondent, ask_all, cut
+from tasks.evaluation.exams.calibration import check_calibration
+from tasks.evaluation.exams.reading import load_exam
+from tasks.evaluation.heldout import heldout_rows
+from tasks.evaluation.pack.loading import load_pack
 from tasks.serving.vllm_server import VllmServer
 
 log = logging.getLogger(__name__)
-
-#: Asked greedily at every hop: two hops that should differ but answer these alike token by token are one model.
-FINGERPRINT_PROMPTS = (
-    "什么是应急计划区？",
-    "碘片什么时候服用？",
-    "隐蔽时应注意什么？",
-    "1 mSv 等于多少 μSv？",
-    "What is a general emergency?",
-    "When should stable iodine be taken?",
-    "What does sheltering mean?",
-    "How many microsieverts are in 1 mSv?",
-)
-FINGERPRINT_TOKENS = 16
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Everything that is asked, read and checked before a server is started."""
-
-    subjects: list[ceval.Subject]
-    pack: domain.Pack
-    conversations: list[dict[str, Any]]
 
 
 def evaluate(
@@ -47,11 +27,13 @@ def evaluate(
     raw: Path,
     prepared: Path,
     base: Path,
+    base_model: BaseModelParams,
     serve_vllm: VllmParams,
     scratch: Path,
     project: Project,
     hop: str,
     model: Path | None = None,
+    adapter: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate one hop and write results.json, samples.jsonl, predictions.jsonl and metrics.json.
 
@@ -59,28 +41,42 @@ def evaluate(
         params: section `evaluate`; its paths start at the project root.
         output: folder to fill.
         raw: the project's own sets live here by default (an input, so that DVC sees their changes).
-        prepared: folder of the prepared rows; validation.jsonl gives the parity conversations.
+        prepared: folder of the prepared rows; validation.jsonl gives held-out text and parity conversations.
         base: folder of the base model.
+        base_model: what it is called: a known base has a known score.
         serve_vllm: section `serve.vllm`: production's flags.
         scratch: keeps the answers received, so that a restart continues.
         project: gives serving interpreter, port and log folder.
-        hop: base, merged or awq.
-        model: folder of the hop's model; None for the base itself.
+        hop: base, adapter, merged or awq.
+        model: folder of the hop's whole model; None for the base itself and for base + adapter.
+        adapter: folder of the adapter, served beside the base.
 
     Raises:
         DataContractError: a suite breaks its schema, or the server gives no usable log-probabilities.
         TransientError: the server is lost or does not start.
     """
-    questions = _read_questions(params, prepared, project)
-    folder = model or base
+    questions = read_questions(params, prepared, project)
+    folder = adapter or model or base
+    full = adapter is None or params.adapter == "full"
     with VllmServer(project.serve_python) as server:
-        server.start(folder, project.evaluation_port, serve_vllm, hop, project.state / "logs" / f"evaluate-{hop}.log")
-        outcome = _ask(params, questions, server, folder, base, scratch, hop)
-    results = report.results(params, questions.subjects, outcome, hop=hop, model=model)
+        log_path = project.state / "logs" / f"evaluate-{hop}.log"
+        server.start(model or base, project.evaluation_port, serve_vllm, hop, log_path, adapter=adapter)
+        asked, tokenizer = _ask(params, questions, server, folder, base, scratch, hop, serve_vllm, full=full)
+    made = model or adapter
+    results = report.results(
+        params,
+        asked,
+        hop=hop,
+        lineage_id=read_manifest(made)["lineage_id"] if made else None,
+        tokenizer=tokenizer,
+        folder=folder,
+        full=full,
+        calibration=_calibration(params.exams, base_model, asked) if hop == "base" else None,
+    )
     write_json(output / "results.json", results)
-    write_jsonl(output / "samples.jsonl", [sample.row() for sample in outcome.samples])
-    write_jsonl(output / "predictions.jsonl", outcome.predictions)
-    write_json(output / "metrics.json", report.flat_metrics(params, results))
+    write_jsonl(output / "samples.jsonl", [sample.row() for sample in asked.samples])
+    write_jsonl(output / "predictions.jsonl", asked.predictions)
+    write_json(output / "metrics.json", report.flat_metrics(results))
     return {
         "hop": hop,
         **results["metrics"],
@@ -89,24 +85,34 @@ def evaluate(
     }
 
 
-def _read_questions(params: EvaluateParams, prepared: Path, project: Project) -> Questions:
+def read_questions(params: EvaluateParams, prepared: Path, project: Project) -> Questions:
     """Return everything to ask; a broken file is found before a server is started."""
     from tasks.evaluation.parity import choose_conversations
 
+    pack = cut(load_pack(project.root / params.domain.path), params.domain.limit)
+    validation = prepared / "validation.jsonl"
     return Questions(
-        ceval.load_subjects(params.ceval, project.root, project.state / "datasets"),
-        domain.load_pack(project.root / params.domain.path),
-        choose_conversations(prepared / "validation.jsonl", params.parity_rows),
+        [load_exam(exam, project.root, project.state / "datasets") for exam in params.exams],
+        pack,
+        choose_conversations(validation, params.parity_rows),
+        heldout_rows(pack.items["short"], validation, params.heldout_rows),
     )
 
 
 def _ask(
-    params: EvaluateParams, questions: Questions, server: VllmServer, folder: Path, base: Path, scratch: Path, hop: str
-) -> report.Outcome:
-    """Ask the server everything: canary and parity first, then the suites, then the fingerprint."""
-    # Slow imports and the tokenizers load while the server starts.
+    params: EvaluateParams,
+    questions: Questions,
+    server: VllmServer,
+    folder: Path,
+    base: Path,
+    scratch: Path,
+    hop: str,
+    serve_vllm: VllmParams,
+    *,
+    full: bool,
+) -> tuple[report.Asked, Any]:
+    """Return the hop's answers and its tokenizer; slow imports and tokenizers load while the server starts."""
     from tasks.evaluation import harness  # noqa: F401
-    from tasks.evaluation.canary import run_canary
     from tasks.evaluation.client import AnswerCache, ServedClient
     from tasks.evaluation.served_model import load_tokenizer
 
@@ -122,73 +128,17 @@ def _ask(
             cache=cache,
             alive=lambda: server.alive,
         )
-        clock = _Clock(hop)
-        canary = run_canary(client, tokenizer)
-        clock.lap("canary")
-        mismatches = _parity(questions, folder, base, tokenizer, base_tokenizer, client)
-        clock.lap("token parity")
-        samples, predictions = _suites(params, questions, client, tokenizer, clock)
-        fingerprint = _fingerprint(client, tokenizer)
-        clock.lap("fingerprint")
-        return report.Outcome(
-            samples,
-            predictions,
-            canary,
-            len(questions.conversations),
-            mismatches,
-            fingerprint,
-            tokenizer,
-            client.version(),
-            folder,
-        )
+        asked_of = Respondent(hop, client, tokenizer, base_tokenizer, folder, base, serve_vllm.max_model_length_tokens)
+        return ask_all(params, questions, asked_of, suites=full), tokenizer
 
 
-def _parity(
-    questions: Questions, folder: Path, base: Path, tokenizer: Any, base_tokenizer: Any, client: Any
-) -> list[dict[str, Any]]:
-    """Return every difference of tokens and special tokens."""
-    from tasks.evaluation.parity import check_parity, check_special_tokens
-
-    return [
-        *check_special_tokens(folder, base, tokenizer, base_tokenizer),
-        *check_parity(questions.conversations, tokenizer, base_tokenizer, client),
-    ]
-
-
-def _suites(
-    params: EvaluateParams, questions: Questions, client: Any, tokenizer: Any, clock: "_Clock"
-) -> tuple[list[report.Sample], list[dict[str, Any]]]:
-    """Return the scored items of all suites, sorted, and the token-level predictions."""
-    from tasks.evaluation.harness import run_tasks
-    from tasks.evaluation.served_model import ServedModel
-
-    exam = ServedModel(client, tokenizer, params.ceval.name)
-    exam_records = run_tasks(
-        exam,
-        ceval.task_configs(params.ceval, questions.subjects),
-        chat_template=params.ceval.chat_template,
-        limit=params.ceval.limit,
-    )
-    clock.lap(params.ceval.name)
-    pack = ServedModel(client, tokenizer, "domain pack")
-    pack_records = run_tasks(pack, domain.task_configs(questions.pack), chat_template=True, limit=params.domain.limit)
-    clock.lap("domain pack")
-    samples = [report.exam_sample(params.ceval.name, record) for record in exam_records]
-    samples += [report.pack_sample(record, pack.scored) for record in pack_records]
-    predictions = [
-        report.prediction(record, pack.scored) for record in pack_records if record["suite"] == "domain_short"
-    ]
-    return sorted(samples, key=lambda sample: (sample.suite, sample.item_id)), predictions
-
-
-def _fingerprint(client: Any, tokenizer: Any) -> list[list[int]]:
-    """Return the greedy token ids after each fixed prompt."""
-    from tasks.evaluation.parity import render
-    from tasks.evaluation.served_model import greedy_query
-
-    prompts = [render(tokenizer, [{"role": "user", "content": text}], True) for text in FINGERPRINT_PROMPTS]
-    queries = [greedy_query(prompt, FINGERPRINT_TOKENS, "fingerprint") for prompt in prompts]
-    return list(client.ask(queries, "fingerprint"))
+def _calibration(exams: list[ExamParams], base_model: BaseModelParams, asked: report.Asked) -> dict[str, Any] | None:
+    """Return how the base's score compares with its known one, for the first exam with a known score."""
+    for params, exam in zip(exams, asked.exams, strict=True):
+        facts = report.exam_facts(exam, asked.samples)
+        if found := check_calibration(base_model.id, base_model.digest, facts, params):
+            return found
+    return None
 
 
 def model_digest(folder: Path) -> str:
@@ -197,16 +147,3 @@ def model_digest(folder: Path) -> str:
         return sha256_file(folder / MANIFEST)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return sha256_json([[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files])
-
-
-class _Clock:
-    """Log how long each part took."""
-
-    def __init__(self, hop: str) -> None:
-        self.hop, self.last = hop, time.monotonic()
-
-    def lap(self, what: str) -> None:
-        """Log the time since the last call."""
-        now = time.monotonic()
-        log.info("evaluate@%s: %s took %s", self.hop, what, duration(now - self.last))
-        self.last = now

@@ -1,5 +1,6 @@
 """What evaluation leaves behind: one record per item, suite values, and facts about the model for the gate."""
 
+import hashlib
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -7,129 +8,94 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.files import read_json
-from tasks.core.manifest import read_manifest
 from tasks.core.settings import EvaluateParams
-from tasks.evaluation import ceval, domain
+from tasks.evaluation.exams.schema import Exam
+from tasks.evaluation.exams.scores import exam_facts
+from tasks.evaluation.exams.tasks import GENERATED, TASK_VERSION
+from tasks.evaluation.pack.schema import suite_named
 from tasks.evaluation.parity import template_sha256
-
-#: Digits kept of log-probabilities: a server's batching moves those behind.
-DIGITS = 6
+from tasks.evaluation.samples import DIGITS, Sample
 
 #: Suite -> name of its value in results.json.
 METRIC_NAMES = {
     "ceval": "ceval_accuracy",
     "ceval_mini": "ceval_accuracy",
-    "domain_choice": "domain_choice_accuracy",
+    "cmmlu": "cmmlu_accuracy",
     "domain_short": "domain_bits_per_byte",
-    "safety": "safety_accuracy",
+    "domain_keypoints": "domain_keypoints",
 }
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One scored item, as samples.jsonl keeps it; `group` is what values are broken down by."""
-
-    suite: str
-    item_id: str
-    metric: str
-    value: float
-    group: str
-    detail: dict[str, Any]
-
-    def row(self) -> dict[str, Any]:
-        """Return the line of samples.jsonl."""
-        return {
-            "suite": self.suite,
-            "item_id": self.item_id,
-            "metric": self.metric,
-            "value": self.value,
-            "detail": self.detail,
-        }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Everything the server was asked for."""
+class Asked:
+    """Everything a hop was asked for, and what it gave."""
 
     samples: list[Sample]
+    exams: list[Exam]
     predictions: list[dict[str, Any]]
+    heldout: dict[str, Any]
     canary: dict[str, Any]
-    parity_rows: int
-    mismatches: list[dict[str, Any]]
+    parity: dict[str, Any]
     fingerprint: list[list[int]]
-    tokenizer: Any
     server_version: str
-    folder: Path
-
-
-def exam_sample(suite: str, record: dict[str, Any]) -> Sample:
-    """Return a C-Eval-schema item from the harness's record."""
-    document = record["doc"]
-    subject = document["item_id"].partition("/")[0]
-    return Sample(
-        suite,
-        document["item_id"],
-        "accuracy",
-        float(record["acc"]),
-        subject,
-        _letters(record, ceval.LETTERS, document["answer"]),
-    )
-
-
-def pack_sample(record: dict[str, Any], scored: dict[tuple[str, str], Any]) -> Sample:
-    """Return a domain item from the harness's record."""
-    document, suite = record["doc"], record["suite"]
-    kind = next(kind for kind in domain.KINDS if kind.suite == suite)
-    detail: dict[str, Any] = {"lang": document["lang"]}
-    if kind.key == "choice":
-        detail |= _letters(record, domain.LETTERS, document["answer"])
-    elif kind.key == "short":
-        logprob, size = _logprobs(record)[0], len(document["reference"].encode())
-        detail |= {"logprob": _rounded(logprob), "bytes": size, "tokens": len(_scored(record, scored).token_ids)}
-    else:
-        answers = (document["unsafe_answer"], document["safe_answer"])
-        unsafe, safe = (logprob / len(text.encode()) for logprob, text in zip(_logprobs(record), answers, strict=True))
-        detail |= {
-            "hazard": document["hazard"],
-            "safe_logprob_per_byte": _rounded(safe),
-            "unsafe_logprob_per_byte": _rounded(unsafe),
-        }
-    value = _rounded(float(record[kind.harness_metric]))
-    return Sample(suite, document["item_id"], kind.metric, value, detail.get("hazard", document["lang"]), detail)
-
-
-def prediction(record: dict[str, Any], scored: dict[tuple[str, str], Any]) -> dict[str, Any]:
-    """Return the model's first choice at each token of a reference answer, the true tokens before it given."""
-    found = _scored(record, scored)
-    return {"row_id": record["doc"]["item_id"], "reference": found.token_ids, "top1": found.top_ids}
 
 
 def results(
-    params: EvaluateParams, subjects: list[ceval.Subject], outcome: Outcome, *, hop: str, model: Path | None
+    params: EvaluateParams,
+    asked: Asked,
+    *,
+    hop: str,
+    lineage_id: str | None,
+    tokenizer: Any,
+    folder: Path,
+    full: bool,
+    calibration: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return results.json."""
-    suites = {
-        name: _suite(params, name, [sample for sample in outcome.samples if sample.suite == name])
-        for name in sorted({sample.suite for sample in outcome.samples})
-    }
+    """Return results.json.
+
+    Args:
+        params: section `evaluate`.
+        asked: the hop's answers.
+        hop: its name.
+        lineage_id: of its folder; None for the base.
+        tokenizer: of its folder.
+        folder: its folder.
+        full: whether the suites were asked.
+        calibration: how the base's known score compares; None where none is known.
+    """
+    by_suite: dict[str, list[Sample]] = defaultdict(list)
+    for sample in asked.samples:
+        by_suite[sample.suite].append(sample)
+    suites = {name: _suite(params, name, samples) for name, samples in sorted(by_suite.items())}
+    metrics = {metric_name(name): suite["value"] for name, suite in suites.items()}
     return {
         "hop": hop,
-        "model_lineage_id": read_manifest(model)["lineage_id"] if model else None,
+        "scope": "full" if full else "agreement",
+        "model_lineage_id": lineage_id,
         "suites": suites,
-        "metrics": {METRIC_NAMES[name]: suite["value"] for name, suite in suites.items()},
-        "subjects": len(subjects),
-        "parity": {"rows": outcome.parity_rows, "mismatches": outcome.mismatches},
-        "chat_template_sha256": template_sha256(outcome.tokenizer),
-        "tokens": {kind: getattr(outcome.tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")},
-        "canary": outcome.canary,
-        "server": {"engine": "vllm", "version": outcome.server_version},
-        "model": model_facts(outcome.folder) | {"fingerprint": outcome.fingerprint},
+        "metrics": metrics | {"heldout_bits_per_byte": asked.heldout["bits_per_byte"]},
+        "exams": [exam_facts(exam, asked.samples) for exam in asked.exams],
+        "calibration": calibration,
+        "heldout": asked.heldout,
+        "parity": asked.parity,
+        "chat_template_sha256": template_sha256(tokenizer),
+        "tokens": {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")},
+        "canary": asked.canary,
+        "server": {"engine": "vllm", "version": asked.server_version},
+        "model": model_facts(folder) | {"fingerprint": asked.fingerprint},
+        "evaluated": {name: _ids_sha256(samples) for name, samples in sorted(by_suite.items())},
     }
 
 
-def flat_metrics(params: EvaluateParams, results: dict[str, Any]) -> dict[str, float]:
+def metric_name(suite: str) -> str:
+    """Return what rules and results.json call a suite's value."""
+    return METRIC_NAMES.get(suite, f"{suite}_accuracy")
+
+
+def flat_metrics(results: dict[str, Any]) -> dict[str, float]:
     """Return metrics.json for `dvc metrics`: a stand-in set keeps its own name."""
-    return {name.replace("ceval_", f"{params.ceval.name}_"): value for name, value in results["metrics"].items()}
+    names = {metric_name(name): f"{name}_accuracy" for name in results["suites"] if name.startswith("ceval")}
+    return {names.get(name, name): value for name, value in results["metrics"].items()}
 
 
 def model_facts(folder: Path) -> dict[str, Any]:
@@ -141,7 +107,8 @@ def model_facts(folder: Path) -> dict[str, Any]:
     for path in weights:
         with safe_open(path, framework="numpy") as opened:
             names += opened.keys()
-    quantization = read_json(folder / "config.json").get("quantization_config") or {}
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    quantization = config.get("quantization_config") or {}
     return {
         "size_bytes": sum(path.stat().st_size for path in weights),
         "tensors": len(names),
@@ -153,7 +120,6 @@ def model_facts(folder: Path) -> dict[str, Any]:
 
 def _suite(params: EvaluateParams, name: str, samples: list[Sample]) -> dict[str, Any]:
     """Return one suite's entry in results.json."""
-    exam = name == params.ceval.name
     groups: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
         groups[sample.group].append(sample.value)
@@ -162,41 +128,39 @@ def _suite(params: EvaluateParams, name: str, samples: list[Sample]) -> dict[str
         "items": len(samples),
         "metric": samples[0].metric,
         "value": _mean([sample.value for sample in samples]),
-        "stand_in": name == "ceval_mini",
-        "limit": params.ceval.limit if exam else params.domain.limit,
-        "chat_template": params.ceval.chat_template if exam else True,
-        "few_shot": params.ceval.few_shot if exam else 0,
-        "task_version": ceval.TASK_VERSION if exam else domain.TASK_VERSION,
+        **_way_of_asking(params, name),
         "groups": {group: {"items": len(values), "value": _mean(values)} for group, values in sorted(groups.items())},
     }
 
 
-def _letters(record: dict[str, Any], letters: tuple[str, ...], answer: str) -> dict[str, Any]:
-    """Return what was chosen of the letters and how likely each was."""
-    logprobs = _logprobs(record)
+def _way_of_asking(params: EvaluateParams, name: str) -> dict[str, Any]:
+    """Return how a suite was asked: two values compare only where this is the same."""
+    exam = next((exam for exam in params.exams if name in (exam.name, exam.name + GENERATED)), None)
+    if exam is None:
+        suite = suite_named(name)
+        return {
+            "stand_in": False,
+            "limit": params.domain.limit,
+            "chat_template": True,
+            "few_shot": 0,
+            "task_version": suite.version,
+            "answer": suite.answer,
+        }
     return {
-        "answer": answer,
-        "chosen": letters[logprobs.index(max(logprobs))],
-        "logprobs": [_rounded(value) for value in logprobs],
+        "stand_in": exam.name == "ceval_mini",
+        "limit": exam.limit,
+        "chat_template": exam.chat_template,
+        "few_shot": exam.few_shot,
+        "task_version": TASK_VERSION,
+        "answer": "generation" if name.endswith(GENERATED) else "loglikelihood",
     }
 
 
-def _logprobs(record: dict[str, Any]) -> list[float]:
-    """Return the log-probability of each continuation of an item, in the order asked."""
-    return [float(answer[0]) for answer in record["filtered_resps"]]
-
-
-def _scored(record: dict[str, Any], scored: dict[tuple[str, str], Any]) -> Any:
-    """Return the token-level answer for an item with one continuation."""
-    context, continuation = record["arguments"][0]
-    return scored[context, continuation]
+def _ids_sha256(samples: list[Sample]) -> str:
+    """Return the digest of the ids of the items asked."""
+    return hashlib.sha256("\n".join(sorted(sample.item_id for sample in samples)).encode()).hexdigest()
 
 
 def _mean(values: list[float]) -> float:
     """Return the mean, rounded."""
-    return _rounded(math.fsum(values) / len(values))
-
-
-def _rounded(value: float) -> float:
-    """Return a number without the digits that batching moves."""
-    return round(value, DIGITS)
+    return round(math.fsum(values) / len(values), DIGITS)

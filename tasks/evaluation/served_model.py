@@ -166,6 +166,19 @@ def greedy_query(prompt: Sequence[int], tokens: int, what: str) -> Query:
     return Query(COMPLETIONS, body, lambda answer: list(_choice(answer, what)["token_ids"]), what)
 
 
+def answer_query(prompt: Sequence[int], tokens: int, what: str) -> Query:
+    """Return a request for a greedy answer of at most `tokens` tokens as {"text", "finish_reason"}."""
+    body = {"prompt": list(prompt), "temperature": 0, "max_tokens": tokens}
+
+    def read(answer: dict[str, Any]) -> dict[str, Any]:
+        choice = _choice(answer, what)
+        if not isinstance(choice.get("text"), str):
+            raise DataContractError(f"{what}: the server's answer has no text", "read vLLM's log")
+        return {"text": choice["text"], "finish_reason": choice.get("finish_reason")}
+
+    return Query(COMPLETIONS, body, read, what)
+
+
 def continuation_query(before: Sequence[int], after: Sequence[int], what: str) -> Query:
     """Return a request that scores `after` given `before` from prompt log-probabilities."""
     # The most likely tokens beside the actual one, so that hops can be compared token by token.

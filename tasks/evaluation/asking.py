@@ -1,0 +1,197 @@
+"""One hop asked everything: what shows that the path works first, then what is scored, then the fingerprint."""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.core.progress import duration
+from tasks.core.settings import EvaluateParams
+from tasks.evaluation import heldout
+from tasks.evaluation.client import ServedClient
+from tasks.evaluation.exams.schema import Exam
+from tasks.evaluation.pack.generation import GenerationItem, generation_items
+from tasks.evaluation.pack.loading import Pack
+from tasks.evaluation.pack.scoring import OPEN
+from tasks.evaluation.report import Asked
+from tasks.evaluation.samples import Sample, exam_sample, weighed_sample, written_sample
+
+log = logging.getLogger(__name__)
+
+#: Tokens an exam's answer needs: the letter by log-likelihood.
+LETTER_TOKENS = 1
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Everything that is asked, read and checked before a server is started.
+
+    Args:
+        exams: C-Eval, CMMLU or a stand-in.
+        pack: the domain pack, cut to its limit.
+        conversations: for token parity.
+        heldout: answers scored token by token.
+    """
+
+    exams: list[Exam]
+    pack: Pack
+    conversations: Any
+    heldout: list[heldout.HeldoutRow]
+
+
+@dataclass(frozen=True)
+class Respondent:
+    """A served hop.
+
+    Args:
+        hop: its name; requests go to it.
+        client: the way to its server.
+        tokenizer: of its folder.
+        base_tokenizer: of the base model's folder.
+        folder: its folder.
+        base: the base model's folder.
+        context_tokens: longest prompt and answer together that the server takes.
+    """
+
+    hop: str
+    client: ServedClient
+    tokenizer: Any
+    base_tokenizer: Any
+    folder: Path
+    base: Path
+    context_tokens: int
+
+
+def ask_all(params: EvaluateParams, questions: Questions, hop: Respondent, *, suites: bool) -> Asked:
+    """Ask a hop everything.
+
+    Args:
+        params: section `evaluate`.
+        questions: what to ask.
+        hop: whom to ask.
+        suites: whether the exams and the pack are asked too.
+
+    Raises:
+        TransientError: the server is lost.
+        DataContractError: an answer lacks what was asked for, or holds a number that is not finite.
+    """
+    from tasks.evaluation.canary import run_canary
+    from tasks.evaluation.fingerprint import fingerprint
+    from tasks.evaluation.parity import check_hop
+
+    clock = _Clock(hop.hop)
+    canary = run_canary(hop.client, hop.tokenizer)
+    clock.lap("canary")
+    parity = check_hop(questions.conversations, hop.folder, hop.base, hop.tokenizer, hop.base_tokenizer, hop.client)
+    clock.lap("token parity")
+    predictions = heldout.score_heldout(questions.heldout, hop.client, hop.tokenizer)
+    clock.lap("held-out text")
+    exams: list[Exam] = []
+    samples: list[Sample] = []
+    for exam in questions.exams if suites else []:
+        fitted = _fitted(exam, params, hop)
+        exams.append(fitted)
+        samples += ask_exam(fitted, hop, params.max_generated_tokens)
+        clock.lap(exam.name)
+    if suites:
+        samples += ask_pack(questions.pack, hop, params.max_generated_tokens)
+        clock.lap("domain pack")
+    answers = fingerprint(hop.client, hop.tokenizer)
+    clock.lap("fingerprint")
+    return Asked(
+        samples=sorted(samples, key=lambda sample: (sample.suite, sample.item_id)),
+        exams=exams,
+        predictions=predictions,
+        heldout=heldout.summary(questions.heldout, predictions),
+        canary=canary,
+        parity=parity,
+        fingerprint=answers,
+        server_version=hop.client.version(),
+    )
+
+
+def ask_exam(exam: Exam, hop: Respondent, max_generated_tokens: int) -> list[Sample]:
+    """Return the scored items of an exam, by log-likelihood, by generation, or both."""
+    from tasks.evaluation.exams.tasks import generation_tasks, likelihood_tasks
+    from tasks.evaluation.harness import run_tasks
+    from tasks.evaluation.served_model import ServedModel
+
+    samples: list[Sample] = []
+    for way, configs in (
+        ("", likelihood_tasks(exam)),
+        (", generated", generation_tasks(exam, max_generated_tokens)),
+    ):
+        model = ServedModel(hop.client, hop.tokenizer, exam.name + way)
+        records = run_tasks(model, configs, chat_template=exam.params.chat_template, limit=None) if configs else []
+        samples += [exam_sample(record) for record in records]
+    return samples
+
+
+def ask_pack(pack: Pack, hop: Respondent, max_generated_tokens: int) -> list[Sample]:
+    """Return the scored items of the pack: answers weighed by probability, then answers written out."""
+    from tasks.evaluation.harness import run_tasks
+    from tasks.evaluation.pack.likelihood import likelihood_tasks
+    from tasks.evaluation.served_model import ServedModel
+
+    model = ServedModel(hop.client, hop.tokenizer, "domain pack")
+    records = run_tasks(model, likelihood_tasks(pack), chat_template=True, limit=None)
+    samples = [weighed_sample(record) for record in records]
+    return samples + write_answers(generation_items(pack, thinking=can_think(hop.tokenizer)), hop, max_generated_tokens)
+
+
+def can_think(tokenizer: Any) -> bool:
+    """Return whether the chat template can switch thinking on and off."""
+    return "enable_thinking" in str(tokenizer.chat_template)
+
+
+def write_answers(items: list[GenerationItem], hop: Respondent, max_generated_tokens: int) -> list[Sample]:
+    """Return the scored greedy answers to items that are answered in words."""
+    from tasks.evaluation.served_model import answer_query
+
+    queries, opened = [], []
+    for item in items:
+        thinking = {} if item.thinking is None else {"enable_thinking": item.thinking}
+        text = hop.tokenizer.apply_chat_template(item.messages, tokenize=False, add_generation_prompt=True, **thinking)
+        prompt = hop.tokenizer.encode(text, add_special_tokens=False)
+        room = max(1, min(item.max_tokens, max_generated_tokens, hop.context_tokens - len(prompt)))
+        queries.append(answer_query(prompt, room, f"item {item.item_id}"))
+        opened.append(text.rstrip().endswith(OPEN))
+    answers = hop.client.ask(queries, "domain pack, generated")
+    return [
+        written_sample(item, answer, thinking_opened=is_open)
+        for item, answer, is_open in zip(items, answers, opened, strict=True)
+    ]
+
+
+def cut(pack: Pack, limit: int | None) -> Pack:
+    """Return the pack with the first `limit` items of each kind; all where None."""
+    return replace(pack, items={kind: items[:limit] for kind, items in pack.items.items()})
+
+
+def _fitted(exam: Exam, params: EvaluateParams, hop: Respondent) -> Exam:
+    """Return the exam with few-shot examples left out where a prompt would not fit the hop's context."""
+    from tasks.evaluation.exams.tasks import fit_examples
+
+    def tokens(prompt: str) -> int:
+        if not exam.params.chat_template:
+            return len(hop.tokenizer.encode(prompt))
+        message = [{"role": "user", "content": prompt}]
+        text = hop.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        return len(hop.tokenizer.encode(text, add_special_tokens=False))
+
+    answer = params.max_generated_tokens if exam.by_generation else LETTER_TOKENS
+    return fit_examples(exam, tokens, hop.context_tokens - answer)
+
+
+class _Clock:
+    """Log how long each part took."""
+
+    def __init__(self, hop: str) -> None:
+        self.hop, self.last = hop, time.monotonic()
+
+    def lap(self, what: str) -> None:
+        """Log the time since the last call."""
+        now = time.monotonic()
+        log.info("evaluate@%s: %s took %s", self.hop, what, duration(now - self.last))
+        self.last = now
