@@ -6,6 +6,7 @@ FLAT = {"PASS": "shown", "FAIL": "refuted", "INCONCLUSIVE": "left open"}
 OUTCOME_ZH = {"PASS": "通过", "FAIL": "不通过", "INCONCLUSIVE": "证据不足"}
 HOP_TITLES = {
     "base": ("base model", "基座"),
+    "adapter": ("base with adapter", "基座加适配器"),
     "merged": ("fine-tuned, merged", "微调合并"),
     "awq": ("quantized, 4-bit AWQ", "4 位量化"),
 }

@@ -82,15 +82,19 @@ def adapter_changes_nothing(folder: Path) -> bool:
     return found
 
 
-def read_losses(path: Path) -> list[tuple[int, float]]:
-    """Return (step, loss) of each line of loss.csv.
+def read_losses(path: Path, column: str = "loss") -> list[tuple[int, float]]:
+    """Return (step, value) of each line of loss.csv.
+
+    Args:
+        path: loss.csv.
+        column: `loss`, or `learning_rate`.
 
     Raises:
         DataContractError: the file is absent, empty or not in the form that training writes.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            curve = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(stream)]
+            curve = [(int(row["step"]), float(row[column])) for row in csv.DictReader(stream)]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataContractError(f"{path} is no loss curve: {error!r}", "tunegate stage train") from error
     if not curve:
