@@ -37,6 +37,8 @@ IDLE_CONNECTION_S = 75
 BARE_SUFFIX = "-without-adapter"
 #: Room for adapters comes in these sizes only. Source: vllm/config/lora.py, MaxLoRARanks (0.32).
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+#: With an adapter here vLLM computes no prompt log-probabilities (vllm/lora/layers/logits_processor.py, 0.32).
+UNSCORED = frozenset({"lm_head", "embed_tokens"})
 
 #: All that the server inherits: no secrets of ours, no Python settings of the pipeline's environment.
 INHERITED = (
@@ -251,12 +253,16 @@ def adapter_flags(adapter: Path, served_name: str) -> list[str]:
 
     Raises:
         DataContractError: the folder could execute something, is no LoRA adapter, or holds what vLLM leaves out
-            (modules saved whole, DoRA, a bias): the hop would be scored without it and nobody would know.
+            (modules saved whole, DoRA, a bias: the hop would be scored without it and nobody would know) or cannot
+            score (an adapted lm_head: vllm 0.32 dies at the first prompt log-probability).
     """
     require_safe(adapter)
     config = read_json(adapter / "adapter_config.json")
     left_out = [name for name in ("modules_to_save", "use_dora", "lora_bias", "layer_replication") if config.get(name)]
     left_out += ["bias"] if config.get("bias", "none") != "none" else []
+    modules = config.get("target_modules")
+    if not isinstance(modules, list) or not modules or set(modules) & UNSCORED:
+        left_out.append(f"target_modules {modules}")
     if config.get("peft_type") != "LORA" or left_out:
         raise DataContractError(
             f"vllm cannot serve the adapter {adapter}: {', '.join(left_out) or config.get('peft_type')}",
@@ -268,7 +274,9 @@ def adapter_flags(adapter: Path, served_name: str) -> list[str]:
         raise DataContractError(
             f"the adapter's rank {rank} is above vllm's largest, {LORA_RANKS[-1]}", "lower train.lora.rank"
         )
-    return ["--enable-lora", f"--max-lora-rank={room}", "--lora-modules", f"{served_name}={adapter.resolve()}"]
+    # Named one by one: else vLLM wraps lm_head as well, adapter or none, and dies as said above.
+    return ["--enable-lora", f"--max-lora-rank={room}", "--lora-target-modules", *sorted(modules), "--lora-modules",
+            f"{served_name}={adapter.resolve()}"]  # fmt: skip
 
 
 def server_environment(python: Path, params: VllmParams, *, cuda: bool) -> dict[str, str]:

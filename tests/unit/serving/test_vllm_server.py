@@ -95,19 +95,21 @@ def adapter(tmp_path):
 
 
 def write_adapter_config(folder, **changes):
-    config = {"peft_type": "LORA", "r": 16, "rank_pattern": {}, "bias": "none", "modules_to_save": None}
+    config = {"peft_type": "LORA", "r": 16, "rank_pattern": {}, "bias": "none", "modules_to_save": None,
+              "target_modules": ["v_proj", "q_proj"]}  # fmt: skip
     (folder / "adapter_config.json").write_text(json.dumps(config | changes))
 
 
 @pytest.mark.parametrize(("changes", "room"), [({}, 16), ({"r": 24}, 32), ({"rank_pattern": {"q_proj": 40}}, 64)])
 def test_an_adapter_is_served_under_the_name_of_the_requests(adapter, changes, room):
     write_adapter_config(adapter, **changes)
-    assert adapter_flags(adapter, "tg-1") == ["--enable-lora", f"--max-lora-rank={room}", "--lora-modules",
-                                              f"tg-1={adapter}"]  # fmt: skip
+    assert adapter_flags(adapter, "tg-1") == ["--enable-lora", f"--max-lora-rank={room}", "--lora-target-modules",
+                                              "q_proj", "v_proj", "--lora-modules", f"tg-1={adapter}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", [{"modules_to_save": ["lm_head"]}, {"use_dora": True}, {"bias": "all"},
-                                     {"peft_type": "IA3"}, {"r": 1024}])  # fmt: skip
+                                     {"peft_type": "IA3"}, {"r": 1024}, {"target_modules": "all-linear"},
+                                     {"target_modules": ["q_proj", "lm_head"]}])  # fmt: skip
 def test_an_adapter_that_vllm_would_apply_in_part_is_refused(adapter, changes):
     write_adapter_config(adapter, **changes)
     with pytest.raises(DataContractError, match=r"vllm"):
