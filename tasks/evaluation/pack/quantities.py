@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.files import read_json
+from tasks.evaluation.pack.normalization import cleaned
 
 _MULTIPLES = {"万亿": 1e12, "千亿": 1e11, "百亿": 1e10, "亿": 1e8, "千万": 1e7, "百万": 1e6, "万": 1e4}
 _MULTIPLES |= {"thousand": 1e3, "million": 1e6, "billion": 1e9}
@@ -53,7 +54,7 @@ class Quantity:
 
 def unit_named(text: str) -> Unit | None:
     """Return the unit of a name, None if it is not known."""
-    found = _patterns().unit.fullmatch(text.strip())
+    found = _patterns().unit.fullmatch(cleaned(text))
     return _unit(found["unit"]) if found else None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.data.conversation import LANGUAGES
+from tasks.evaluation.pack.quantities import unit_named
 
 SCHEMA = 2
 LETTERS = ("A", "B", "C", "D")
@@ -207,7 +208,10 @@ def _numeric(item: Item) -> list[str]:
     tolerance = item.get("tolerance", TOLERANCE)
     if not _is_number(tolerance) or not 0 <= tolerance < 1:
         problems.append("tolerance must be a share of the value, at least 0 and below 1")
-    return problems + _texts(item, "unit")
+    problems += _texts(item, "unit")
+    if not problems and item["unit"] and unit_named(item["unit"]) is None:
+        problems.append(f"unit {item['unit']!r} is not known (units.json lists those that are)")
+    return problems
 
 
 def _is_value(value: Any) -> bool:
