@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("flows.cli", "run", "Run the pipeline: prepare to gate, register, promote."),
     "stage": ("tasks.cli.stage", "stage", "Run one stage (what dvc.yaml calls)."),
     "data": ("tasks.cli.data", "data", "Ask what became of the data, row by row; export it."),
+    "eval": ("tasks.cli.evaluation", "evaluation", "Write and check packs of questions; ask the live endpoint."),
     "status": ("tasks.cli.release", "status", "Show champion, serving and whether they agree."),
     "approve": ("tasks.cli.release", "approve", "Approve a registered version by name."),
     "promote": ("tasks.cli.release", "promote", "Make a version champion and serve it."),

@@ -21,7 +21,7 @@ def score_numeric(item: Item, answer: str) -> tuple[float, dict[str, Any]]:
 
     Returns:
         Value and detail: expected, read (as text, None if nothing), failure (no_number, no_unit, off_by_1000,
-        wrong_unit, wrong_value, two_answers, or None).
+        wrong_unit, wrong_value, two_answers, repeats_question, or None).
     """
     unit = unit_named(item["unit"]) or _BARE
     low, high = item["value"] if isinstance(item["value"], list) else (item["value"], item["value"])
@@ -31,6 +31,8 @@ def score_numeric(item: Item, answer: str) -> tuple[float, dict[str, Any]]:
     failure = _failure(expected, found, item.get("tolerance", TOLERANCE))
     if failure is None and other and _failure(expected, other, item.get("tolerance", TOLERANCE)):
         failure = "two_answers"
+    if failure is None and found and _repeats(found, item["question"], unit):
+        failure = "repeats_question"
     shown = f"{item['value']} {item['unit']}".strip()
     read = text[found.start : found.end] if found else None
     return float(failure is None), {"expected": shown, "read": read, "failure": failure}
@@ -77,6 +79,15 @@ def _joined(text: str, one: Quantity, other: Quantity) -> bool:
     """Tell whether nothing but an `or` stands between two quantities."""
     first, second = sorted((one, other), key=lambda quantity: quantity.start)
     return _EITHER.fullmatch(text[first.end : second.start]) is not None
+
+
+def _repeats(found: Quantity, question: str, unit: Unit) -> bool:
+    """Tell whether a quantity is one of the question's own, in a unit that was not asked for: nothing was converted."""
+    asked = found.unit is None or found.unit.symbol == unit.symbol
+    return not asked and any(
+        (given.low, given.high, given.unit) == (found.low, found.high, found.unit)
+        for given in quantities(cleaned(question))
+    )
 
 
 def _failure(expected: Quantity, found: Quantity | None, tolerance: float) -> str | None:
