@@ -78,19 +78,26 @@ def ask_all(params: EvaluateParams, questions: Questions, hop: Respondent, *, su
     """
     from tasks.evaluation.canary import run_canary
     from tasks.evaluation.fingerprint import fingerprint
-    from tasks.evaluation.parity import check_hop
+    from tasks.evaluation.parity import check_parity
 
     clock = _Clock(hop.hop)
     canary = run_canary(hop.client, hop.tokenizer)
     clock.lap("canary")
-    parity = check_hop(questions.conversations, hop.folder, hop.base, hop.tokenizer, hop.base_tokenizer, hop.client)
+    parity = check_parity(
+        questions.conversations,
+        model=hop.folder,
+        base=hop.base,
+        tokenizer=hop.tokenizer,
+        base_tokenizer=hop.base_tokenizer,
+        client=hop.client,
+    )
     clock.lap("token parity")
     predictions = heldout.score_heldout(questions.heldout, hop.client, hop.tokenizer)
     clock.lap("held-out text")
     exams: list[Exam] = []
     samples: list[Sample] = []
     for exam in questions.exams if suites else []:
-        fitted = _fitted(exam, params, hop)
+        fitted = fitted(exam, params, hop)
         exams.append(fitted)
         samples += ask_exam(fitted, hop, params.max_generated_tokens)
         clock.lap(exam.name)
@@ -169,7 +176,7 @@ def cut(pack: Pack, limit: int | None) -> Pack:
     return replace(pack, items={kind: items[:limit] for kind, items in pack.items.items()})
 
 
-def _fitted(exam: Exam, params: EvaluateParams, hop: Respondent) -> Exam:
+def fitted(exam: Exam, params: EvaluateParams, hop: Respondent) -> Exam:
     """Return the exam with few-shot examples left out where a prompt would not fit the hop's context."""
     from tasks.evaluation.exams.tasks import fit_examples
 
