@@ -97,7 +97,7 @@ def ask_all(params: EvaluateParams, questions: Questions, hop: Respondent, *, su
     exams: list[Exam] = []
     samples: list[Sample] = []
     for exam in questions.exams if suites else []:
-        fitted = fitted(exam, params, hop)
+        fitted = fitted_exam(exam, params, hop)
         exams.append(fitted)
         samples += ask_exam(fitted, hop, params.max_generated_tokens)
         clock.lap(exam.name)
@@ -176,7 +176,7 @@ def cut(pack: Pack, limit: int | None) -> Pack:
     return replace(pack, items={kind: items[:limit] for kind, items in pack.items.items()})
 
 
-def fitted(exam: Exam, params: EvaluateParams, hop: Respondent) -> Exam:
+def fitted_exam(exam: Exam, params: EvaluateParams, hop: Respondent) -> Exam:
     """Return the exam with few-shot examples left out where a prompt would not fit the hop's context."""
     from tasks.evaluation.exams.tasks import fit_examples
 
