@@ -1,92 +1,115 @@
-"""Token parity: the same conversation must become the same tokens in training, in the base model and when served.
+"""Token parity: a conversation must become the same tokens in training, in evaluation and when served.
 
-Rendered three ways: the model folder's tokenizer, the base folder's tokenizer (which training started from), and the
-server's own /tokenize. Special tokens are held to the base's as well: a swapped end-of-turn token never shows in text.
+Training is `encode_row` with the base model's tokenizer, evaluation the model folder's own tokenizer, served the
+server's /tokenize. What training teaches (its unmasked labels) must begin exactly where the server hands over, decode
+to exactly the answers, and end with the token that stops generation.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from tasks.core.digest import sha256_json
 from tasks.core.errors import DataContractError
-from tasks.core.files import read_json, read_jsonl
+from tasks.core.files import read_jsonl
 from tasks.evaluation.client import Query, ServedClient
+from tasks.evaluation.parity_labels import is_exact, label_faults, taught
+from tasks.evaluation.parity_set import SHAPES, Conversation, built_in, choose_conversations
+from tasks.evaluation.parity_stop import check_stop
+from tasks.evaluation.special_tokens import check_special_tokens, template_sha256
+from tasks.training.chat import as_request, offers_tools, render, switches_thinking, writes_calls, writes_clock
+from tasks.training.rows import RowRefused, TokenRow, encode_row
+
+__all__ = ["check_parity", "check_special_tokens", "choose_conversations", "first_difference", "render",
+           "template_sha256"]  # fmt: skip
 
 TOKENIZE = "/tokenize"
-LANGUAGES = ("zh", "en")
-SPECIAL = ("bos", "eos", "pad")
+PARITY_FILE = "parity.jsonl"
 
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
 
 
-def choose_conversations(path: Path, rows: int) -> list[dict[str, Any]]:
-    """Return up to `rows` conversations of a prepared file, the languages taking turns, in file order.
+@dataclass(frozen=True)
+class Form:
+    """One text of a conversation that all ways must tokenize alike.
 
-    Raises:
-        DataContractError: the file has no rows.
+    Args:
+        shape: of the conversation.
+        row_id: of the conversation.
+        name: "conversation", or "prompt N": what is sent to get answer N.
+        messages: as served.
+        tools: as served.
+        settings: of the chat template.
+        generate: whether the assistant is to speak next.
+        expected: the ids as training makes them.
     """
-    by_language: dict[str, list[dict[str, Any]]] = {language: [] for language in LANGUAGES}
-    for row in read_jsonl(path):
-        by_language.setdefault(row["language"], []).append(row)
-    turns = [row for group in zip_longest(*by_language.values()) for row in group if row is not None]
-    if not turns:
-        raise DataContractError(f"{path} has no rows", "raise prepare.validation_fraction, then tunegate run")
-    return turns[:rows]
+
+    shape: str
+    row_id: str
+    name: str
+    messages: Messages
+    tools: list[Any] | None
+    settings: dict[str, Any]
+    generate: bool
+    expected: list[int]
+
+    def mismatch(self, between: tuple[str, str], words: str, **facts: Any) -> dict[str, Any]:
+        """Return a difference, by name."""
+        named = f"{self.shape}, row {self.row_id}, {self.name}: {words} ({between[0]} against {between[1]})"
+        where = {"shape": self.shape, "row_id": self.row_id, "form": self.name, "between": list(between)}
+        return where | facts | {"words": named}
 
 
 def check_parity(
-    conversations: list[dict[str, Any]], tokenizer: Any, base_tokenizer: Any, client: ServedClient
-) -> list[dict[str, Any]]:
-    """Return every difference between the three ways to make tokens, the first differing token named.
+    conversations: list[Conversation],
+    *,
+    model: Path,
+    base: Path,
+    tokenizer: Any,
+    base_tokenizer: Any,
+    client: ServedClient,
+) -> dict[str, Any]:
+    """Check the built-in set and these conversations; return `parity` of results.json.
 
     Args:
-        conversations: chat rows, each ending with an assistant message.
+        conversations: rows of the validation split.
+        model: folder of the hop; where training left parity.jsonl in it, what was trained is compared as well.
+        base: folder of the base model.
         tokenizer: of the model folder.
-        base_tokenizer: of the base model folder.
+        base_tokenizer: of the base model folder, as training uses it.
         client: the server that serves the model folder.
+
+    Returns:
+        rows: conversations checked. shapes: how many of each shape. unsupported: shape -> why this base model's
+        template cannot render it. refused: rows that training leaves out, with the reason. completions: how many
+        decode to the letter, how many as the template rewrites them. trained: rows of parity.jsonl compared.
+        digests: row id -> digest of its ids. stop: see `check_stop`. notes: what a reader must know.
+        mismatches: every difference, shape, row and first differing token named.
     """
-    forms = [
-        (row["row_id"], form, *_form(row["messages"], form))
-        for row in conversations
-        for form in ("conversation", "prompt")
+    rows, unsupported, refused = _encode([*built_in(), *conversations], base_tokenizer)
+    recorded = [] if writes_clock(base_tokenizer) else list(_recorded(model / PARITY_FILE))
+    forms = [form for conversation, row in rows for form in _forms(conversation, row, base_tokenizer)]
+    served = client.ask([_query(form) for form in [*forms, *recorded]], "token parity")
+    mismatches = [
+        *check_special_tokens(model, base, tokenizer, base_tokenizer),
+        *(found for conversation, row in rows for found in _taught_faults(conversation, row, base_tokenizer)),
+        *_differences(forms, served[: len(forms)], tokenizer),
+        *_recorded_differences(recorded, served[len(forms) :], tokenizer),
     ]
-    served = client.ask([_query(messages, generate) for _, _, messages, generate in forms], "token parity")
-    mismatches = []
-    for (row_id, form, messages, generate), served_ids in zip(forms, served, strict=True):
-        own = render(tokenizer, messages, generate)
-        for other, ids in (("base", render(base_tokenizer, messages, generate)), ("served", served_ids)):
-            if found := first_difference(own, ids, tokenizer):
-                mismatches.append({"row_id": row_id, "form": form, "between": ["model", other], **found})
-    return mismatches
-
-
-def check_special_tokens(model: Path, base: Path, tokenizer: Any, base_tokenizer: Any) -> list[dict[str, Any]]:
-    """Return what is wrong with a model folder's special tokens, stop tokens and chat template."""
-    found = [*_against_base(tokenizer, base_tokenizer), *_against_generation_config(model, base, tokenizer)]
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id == tokenizer.eos_token_id:
-        found.append(
-            _fault("pad = eos", f"pad and eos are one token, {tokenizer.eos_token!r}: ends of turns get no loss")
-        )
-    if template_sha256(tokenizer) != template_sha256(base_tokenizer):
-        found.append(_fault("chat_template", "the chat template differs from the base model's"))
-    return found
-
-
-def render(tokenizer: Any, messages: Messages, generate: bool) -> list[int]:
-    """Return the token ids of a conversation as training and serving make them."""
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return ids
-
-
-def template_sha256(tokenizer: Any) -> str:
-    """Return the digest of the chat template a tokenizer carries ("" where there is none)."""
-    template = tokenizer.chat_template or ""
-    text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return {
+        "rows": len(rows),
+        "shapes": {shape: count for shape in SHAPES if (count := _count(rows, shape))},
+        "unsupported": unsupported,
+        "refused": refused,
+        "completions": _completions(rows, base_tokenizer),
+        "trained": len(recorded),
+        "digests": {form.row_id: sha256_json(form.expected) for form in forms if not form.generate},
+        "stop": check_stop(client, tokenizer, conversations),
+        "notes": _notes(base_tokenizer),
+        "mismatches": mismatches,
+    }
 
 
 def first_difference(own: Sequence[int], other: Sequence[int], tokenizer: Any) -> dict[str, Any] | None:
@@ -95,23 +118,129 @@ def first_difference(own: Sequence[int], other: Sequence[int], tokenizer: Any) -
         if ours != theirs:
             ids = {"expected": ours, "found": theirs}
             texts = {name: None if token is None else tokenizer.decode([token]) for name, token in ids.items()}
-            return {
-                "position": position,
-                **ids,
-                "words": f"token {position}: {texts['expected']!r} became {texts['found']!r}",
-            }
+            words = f"token {position}: {texts['expected']!r} became {texts['found']!r}"
+            return {"position": position, **ids, "words": words}
     return None
 
 
-def _form(messages: Messages, form: str) -> tuple[Messages, bool]:
-    """Return the messages and whether the assistant is to speak next."""
-    return (messages, False) if form == "conversation" else (messages[:-1], True)
+def unsupported_shape(shape: str, tokenizer: Any) -> str | None:
+    """Return why a chat template cannot render a shape, or None."""
+    if shape in ("thinking_on", "thinking_off") and not switches_thinking(tokenizer):
+        return "the chat template has no enable_thinking switch"
+    if shape == "tools" and not offers_tools(tokenizer):
+        return "the chat template does not tell the model about tools"
+    if shape == "tools" and not writes_calls(tokenizer):
+        return "the chat template does not write tool_calls"
+    return None
 
 
-def _query(messages: Messages, generate: bool) -> Query:
-    """Return the request for the server's own tokens of a conversation."""
-    body = {"messages": messages, "add_generation_prompt": generate}
-    return Query(TOKENIZE, body, _read_tokens, f"conversation {messages[0]['content'][:40]!r}")
+def _encode(
+    conversations: list[Conversation], tokenizer: Any
+) -> tuple[list[tuple[Conversation, TokenRow]], dict[str, str], list[dict[str, str]]]:
+    """Return each conversation as training encodes it, the shapes that cannot be rendered, and the rows left out."""
+    shapes = {conversation.shape for conversation in conversations}
+    unsupported = {shape: reason for shape in sorted(shapes) if (reason := unsupported_shape(shape, tokenizer))}
+    rows, refused = [], []
+    for conversation in conversations:
+        if conversation.shape in unsupported:
+            continue
+        try:
+            row = encode_row(conversation.row_id, conversation.messages, tokenizer, conversation.tools)
+        except RowRefused as refusal:
+            refused.append({"row_id": conversation.row_id, "shape": conversation.shape, "reason": str(refusal)})
+        else:
+            rows.append((conversation, row))
+    for shape in shapes - set(unsupported) - {conversation.shape for conversation, _ in rows}:
+        reasons = {entry["reason"] for entry in refused if entry["shape"] == shape}
+        unsupported[shape] = f"every row is left out: {', '.join(sorted(reasons))}"
+    return rows, unsupported, refused
+
+
+def _forms(conversation: Conversation, row: TokenRow, tokenizer: Any) -> Iterator[Form]:
+    """Yield the whole conversation and the prompt of each answer."""
+    settings = conversation.template_settings
+    rendered = render(tokenizer, row.messages, False, row.tools, **settings)
+    # Where the trained text is not the rendered one (a thought given back, a switch), history is what is rendered.
+    as_trained = not settings and not row.thought_restored
+    named = (conversation.shape, row.row_id)
+    expected = row.input_ids if as_trained else rendered
+    yield Form(*named, "conversation", row.messages, row.tools, settings, False, expected)
+    answers = [turn for turn, message in enumerate(row.messages) if message["role"] == "assistant"]
+    for number, turn in enumerate(answers, start=1):
+        before = row.messages[:turn]
+        asked = render(tokenizer, before, True, row.tools, **settings)
+        yield Form(*named, f"prompt {number}", before, row.tools, settings, True, asked)
+
+
+def _taught_faults(conversation: Conversation, row: TokenRow, tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """Yield what is wrong with the labels of a row, and answers that do not begin where the server hands over."""
+    form = Form(conversation.shape, row.row_id, "labels", row.messages, row.tools, {}, False, row.input_ids)
+    for words in label_faults(row.messages, row.input_ids, row.labels, row.trained_turns, tokenizer):
+        yield form.mismatch(("labels", "completion"), words)
+    runs = taught(row.input_ids, row.labels, tokenizer)
+    for turn, run in zip(row.trained_turns, runs, strict=False):
+        asked = render(tokenizer, row.messages[:turn], True, row.tools, **conversation.template_settings)
+        # With a thought closed by the switch, the server hands over inside what is taught.
+        begun = run.first if not conversation.template_settings else max(run.first, len(asked))
+        if found := first_difference(asked, row.input_ids[:begun], tokenizer):
+            yield form.mismatch(("prompt", "training"), found.pop("words"), **found)
+
+
+def _differences(forms: list[Form], served: list[list[int]], tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """Yield where evaluation or the server make other ids than training."""
+    for form, served_ids in zip(forms, served, strict=True):
+        own = render(tokenizer, form.messages, form.generate, form.tools, **form.settings)
+        for other, ids in (("evaluation", own), ("served", served_ids)):
+            if found := first_difference(form.expected, ids, tokenizer):
+                yield form.mismatch(("training", other), found.pop("words"), **found)
+
+
+def _recorded(path: Path) -> Iterator[Form]:
+    """Yield the rows training left in parity.jsonl, as they were trained; none where the folder has no such file."""
+    for row in read_jsonl(path) if path.is_file() else ():
+        if not row.get("thought_restored") and not row.get("enable_thinking"):
+            shape = row.get("shape", "single")
+            yield Form(shape, row["row_id"], "trained row", row["messages"], row.get("tools"), {}, False,
+                       row["input_ids"])  # fmt: skip
+
+
+def _recorded_differences(forms: list[Form], served: list[list[int]], tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """Yield trained rows whose ids are not what is served now."""
+    for form, ids in zip(forms, served, strict=True):
+        if found := first_difference(form.expected, ids, tokenizer):
+            yield form.mismatch(("trained", "served"), found.pop("words"), **found)
+
+
+def _completions(rows: list[tuple[Conversation, TokenRow]], tokenizer: Any) -> dict[str, int]:
+    """Count the answers that labels teach to the letter, and those taught as the template rewrites them."""
+    exact = total = 0
+    for _, row in rows:
+        runs = taught(row.input_ids, row.labels, tokenizer)
+        total += len(runs)
+        answers = [row.messages[turn] for turn in row.trained_turns]
+        exact += sum(is_exact(run.text, answer) for run, answer in zip(runs, answers, strict=False))
+    return {"exact": exact, "as_rendered": total - exact}
+
+
+def _notes(tokenizer: Any) -> list[str]:
+    """Return what a reader must know about this template."""
+    clock = "the chat template writes today's date: trained rows are other tokens on another day and were not compared"
+    return [clock] if writes_clock(tokenizer) else []
+
+
+def _count(rows: list[tuple[Conversation, TokenRow]], shape: str) -> int:
+    """Count the rows of a shape."""
+    return sum(conversation.shape == shape for conversation, _ in rows)
+
+
+def _query(form: Form) -> Query:
+    """Return the request for the server's own tokens of a conversation, as a caller would send it."""
+    body: dict[str, Any] = {"messages": as_request(form.messages), "add_generation_prompt": form.generate}
+    if form.tools:
+        body["tools"] = form.tools
+    if form.settings:
+        body["chat_template_kwargs"] = form.settings
+    return Query(TOKENIZE, body, _read_tokens, f"{form.shape}, row {form.row_id}, {form.name}")
 
 
 def _read_tokens(answer: dict[str, Any]) -> list[int]:
@@ -120,47 +249,3 @@ def _read_tokens(answer: dict[str, Any]) -> list[int]:
     if not isinstance(tokens, list):
         raise DataContractError("the server's /tokenize returned no tokens", "serve with vLLM")
     return [int(token) for token in tokens]
-
-
-def _against_base(tokenizer: Any, base_tokenizer: Any) -> Iterator[dict[str, Any]]:
-    """Yield special tokens that are others than the base model's."""
-    for kind in SPECIAL:
-        own, base = getattr(tokenizer, f"{kind}_token"), getattr(base_tokenizer, f"{kind}_token")
-        if own != base:
-            yield _fault(kind, f"{kind} is {own!r}, the base model's is {base!r}")
-
-
-def _against_generation_config(model: Path, base: Path, tokenizer: Any) -> Iterator[dict[str, Any]]:
-    """Yield stop and pad ids of generation_config.json that fit neither the tokenizer nor the base model."""
-    own, theirs = _generation_ids(model), _generation_ids(base)
-    stops = own["eos"] or set()
-    if stops and tokenizer.eos_token_id not in stops:
-        yield _fault(
-            "stop", f"generation stops at {sorted(stops)}, not at the tokenizer's eos {tokenizer.eos_token_id}"
-        )
-    for kind in ("eos", "pad"):
-        if own[kind] != theirs[kind]:
-            yield _fault(
-                f"generation_config {kind}", f"{_listed(own[kind])}, the base model's is {_listed(theirs[kind])}"
-            )
-
-
-def _generation_ids(folder: Path) -> dict[str, set[int] | None]:
-    """Return the eos and pad ids of generation_config.json (None where it names none)."""
-    path = folder / "generation_config.json"
-    config = read_json(path) if path.is_file() else {}
-    values = {kind: config.get(f"{kind}_token_id") for kind in ("eos", "pad")}
-    return {
-        kind: None if value is None else set(value) if isinstance(value, list) else {value}
-        for kind, value in values.items()
-    }
-
-
-def _listed(ids: set[int] | None) -> str:
-    """Return ids as a reader sees them."""
-    return "none" if ids is None else ", ".join(map(str, sorted(ids)))
-
-
-def _fault(what: str, words: str) -> dict[str, Any]:
-    """Return one mismatch that is no row's."""
-    return {"row_id": None, "form": "special tokens", "between": ["model", "base"], "what": what, "words": words}

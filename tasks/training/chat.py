@@ -91,6 +91,25 @@ def writes_clock(tokenizer: Any) -> bool:
     return "strftime_now" in str(tokenizer.chat_template)
 
 
+def render(
+    tokenizer: Any, messages: list[Message], generate: bool, tools: list[Any] | None = None, **settings: Any
+) -> list[int]:
+    """Return the token ids of a conversation as the chat template writes it.
+
+    Args:
+        tokenizer: its template is used.
+        messages: as served.
+        generate: whether the assistant is to speak next.
+        tools: as served.
+        settings: further names for the template (`enable_thinking`).
+    """
+    text = tokenizer.apply_chat_template(
+        messages, tools=tools, tokenize=False, add_generation_prompt=generate, **settings
+    )
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
+
+
 def split_thought(content: str) -> tuple[str, str]:
     """Return (reasoning, answer) of an assistant's text; the reasoning may be empty."""
     if CLOSE not in content:

@@ -25,6 +25,10 @@ class TokenRow:
     input_ids: list[int]
     labels: list[int]
     tools: list[Any] | None = None
+    #: The template drops the last turn's thought; it was given back, so the text is not the rendered conversation.
+    thought_restored: bool = False
+    #: Which messages carry loss.
+    trained_turns: tuple[int, ...] = ()
 
     @property
     def completion_ids(self) -> list[int]:
@@ -93,9 +97,9 @@ def encode_row(row_id: str, messages: list[Message], tokenizer: Any, tools: list
     if any(token in message["content"] for message in messages for token in tokenizer.all_special_tokens):
         raise RowRefused("special_token_in_text")
     messages, tools = _as_served(messages, tools, tokenizer)
-    text = _trained_text(messages, tools, tokenizer)
+    text, restored = _trained_text(messages, tools, tokenizer)
     ids = _tokenize(tokenizer, text)
-    labels = [IGNORED] * len(ids)
+    labels, trained = [IGNORED] * len(ids), []
     for turn, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
@@ -104,7 +108,8 @@ def encode_row(row_id: str, messages: list[Message], tokenizer: Any, tools: list
             continue
         first, last = _span(ids, text[:start], tokenizer, row_id)
         labels[first : last + 1] = ids[first : last + 1]
-    return TokenRow(row_id, messages, ids, labels, tools)
+        trained.append(turn)
+    return TokenRow(row_id, messages, ids, labels, tools, restored, tuple(trained))
 
 
 def _as_served(
@@ -117,8 +122,8 @@ def _as_served(
         raise RowRefused("tool_without_name") from error
 
 
-def _trained_text(messages: list[Message], tools: list[Any] | None, tokenizer: Any) -> str:
-    """Return the rendered conversation.
+def _trained_text(messages: list[Message], tools: list[Any] | None, tokenizer: Any) -> tuple[str, bool]:
+    """Return the rendered conversation, and whether a thought was given back to it.
 
     Where the template opens a thought for the model to go on with but drops thoughts from finished turns (DeepSeek's
     distills), the last turn gets its thought back: that is what the model has to write when it is served.
@@ -126,9 +131,9 @@ def _trained_text(messages: list[Message], tools: list[Any] | None, tokenizer: A
     text = _render(tokenizer, messages, tools)
     asked, start = _handed_over(messages[:-1], text, tokenizer, tools)
     if asked == text[:start] or not _thought_opened(asked):
-        return text
+        return text, False
     thought, _ = split_thought(messages[-1]["content"])
-    return f"{asked}{thought}\n{CLOSE}\n\n{text[start:].lstrip(chr(10))}"
+    return f"{asked}{thought}\n{CLOSE}\n\n{text[start:].lstrip(chr(10))}", True
 
 
 def _handed_over(before: list[Message], text: str, tokenizer: Any, tools: list[Any] | None) -> tuple[str, int]:

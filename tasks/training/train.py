@@ -9,15 +9,17 @@ from tasks.core.digest import sha256_file
 from tasks.core.files import read_json, write_json, write_jsonl, write_text
 from tasks.core.project import Project
 from tasks.core.settings import TrainParams
+from tasks.evaluation.parity_labels import taught
+from tasks.evaluation.parity_set import built_in, shape_of, spread
 from tasks.training.batches import training_order
 from tasks.training.checkpoints import last_complete, step_of
-from tasks.training.rows import EncodedRows, TokenRow, encode_rows
+from tasks.training.rows import EncodedRows, RowRefused, TokenRow, encode_row, encode_rows
 from tasks.training.tokenizer import copy_tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
 
 TRAIN_ROWS = "train.jsonl"
-#: Rows whose ids the evaluation compares with what the server tokenizes.
+#: Trained rows whose ids the evaluation compares with what the server tokenizes.
 PARITY_ROWS = 32
 #: The final loss is the mean of this many last steps: one step is one batch and says little.
 FINAL_STEPS = 10
@@ -66,7 +68,7 @@ def train(
         curve = [entry for entry in trainer.state.log_history if "loss" in entry]
         _save_weights(trainer, params.mode, base_digest, output)
         write_text(output / "loss.csv", _loss_csv(curve))
-        write_jsonl(output / "parity.jsonl", _parity(encoded.rows))
+        write_jsonl(output / "parity.jsonl", _parity(encoded.rows, tokenizer))
         facts = _facts(params, encoded, curve)
         digests = {"base_digest": base_digest, "tokenizer_sha256": copy_tokenizer(base, output)}
         write_json(output / "training.json", facts | digests)
@@ -125,14 +127,35 @@ def _save_weights(trainer: Any, mode: str, base_digest: str, output: Path) -> No
     write_json(output / "adapter_config.json", config)
 
 
-def _parity(rows: list[TokenRow]) -> list[dict[str, Any]]:
-    """Return the first rows by id, as they were trained; rows with tools are asked in another way."""
-    first = sorted((row for row in rows if not row.tools), key=lambda row: row.row_id)[:PARITY_ROWS]
-    return [
-        {"row_id": row.row_id, "messages": row.messages, "input_ids": row.input_ids,
-         "completion_ids": row.completion_ids}
-        for row in first
-    ]  # fmt: skip
+def _parity(rows: list[TokenRow], tokenizer: Any) -> list[dict[str, Any]]:
+    """Return the evidence of what was trained: the fixed set as training encodes it, and rows of each trained shape."""
+    by_id = sorted(rows, key=lambda row: row.row_id)
+    trained = spread(((shape_of(row.messages, row.tools), row) for row in by_id), PARITY_ROWS)
+    evidence = [_evidence("trained", shape_of(row.messages, row.tools), row, tokenizer) for row in trained]
+    for conversation in built_in():
+        try:
+            row = encode_row(conversation.row_id, conversation.messages, tokenizer, conversation.tools)
+        except RowRefused:
+            continue  # the evaluation names what this template cannot render
+        evidence.append(_evidence("built_in", conversation.shape, row, tokenizer))
+    return evidence
+
+
+def _evidence(origin: str, shape: str, row: TokenRow, tokenizer: Any) -> dict[str, Any]:
+    """Return one row as it was trained; `completions` is what its labels decode to, stop tokens aside."""
+    return {
+        "row_id": row.row_id,
+        "origin": origin,
+        "shape": shape,
+        "messages": row.messages,
+        "tools": row.tools,
+        "input_ids": row.input_ids,
+        "labels": row.labels,
+        "completion_ids": row.completion_ids,
+        "completions": [run.text for run in taught(row.input_ids, row.labels, tokenizer)],
+        "trained_turns": list(row.trained_turns),
+        "thought_restored": row.thought_restored,
+    }
 
 
 def _loss_csv(curve: list[dict[str, float]]) -> str:

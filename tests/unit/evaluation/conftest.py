@@ -89,8 +89,15 @@ class FakeVllm:
 
     async def tokenize(self, request):
         body = await request.json()
+        messages = body["messages"]
+        for call in (call["function"] for message in messages for call in message.get("tool_calls", [])):
+            call["arguments"] = json.loads(call["arguments"])  # as vLLM hands them to the template
         text = self.tokenizer.apply_chat_template(
-            body["messages"], tokenize=False, add_generation_prompt=body["add_generation_prompt"]
+            messages,
+            tools=body.get("tools"),
+            tokenize=False,
+            add_generation_prompt=body["add_generation_prompt"],
+            **body.get("chat_template_kwargs", {}),
         )
         return web.json_response({"tokens": self.tokenizer.encode(text, add_special_tokens=False)})
 
@@ -106,7 +113,9 @@ class FakeVllm:
             return web.json_response({"error": {"message": "maximum context length is 8 tokens"}}, status=400)
         if self.fault == "NaN in JSON encoder":
             return web.json_response({"error": {"message": "Out of range float values"}}, status=500)
-        choice = {"index": 0, "text": "好的", "logprobs": None, "token_ids": [5, 6]}
+        choice = {"index": 0, "text": "好的", "logprobs": None, "token_ids": [5, 6], "finish_reason": "stop"}
+        if self.fault == "never stops":
+            choice["finish_reason"] = "length"
         if "prompt_logprobs" in body and self.fault != "no prompt logprobs":
             choice["prompt_logprobs"] = [None] + [self._position(token) for token in body["prompt"][1:]]
         if "logprob_token_ids" in body and self.fault != "no choice logprobs":
