@@ -44,10 +44,9 @@ METRIC_OF = {
 }
 #: Suite -> what its items are called where that is not the suite's own name.
 ITEM_NAMES = {"domain_keypoints": "domain_short"}
-CATEGORIES = read_json(next((ROOT / "tasks").rglob("ceval_categories.json")))
-SUBJECTS = sorted(CATEGORIES)
+EXAM = read_json(ROOT / "tasks/evaluation/exams/subjects.json")["ceval"]
+SUBJECTS = sorted(EXAM)
 CONCEPTS = ("sheltering", "iodine_thyroid_blocking", "dose_units", "emergency_classes", "evacuation", "monitoring")
-SHAPES = ("single", "system", "multi_turn", "tools", "thinking_on", "thinking_off", "odd_whitespace", "rare_characters")
 HAZARDS = ("unit_1000", "action_order", "must_refuse", "must_say_unknown")
 LINEAGE = {"adapter": "tg-aaaaaaaaaaaaaaaa", "merged": "tg-bbbbbbbbbbbbbbbb", "awq": "tg-cccccccccccccccc"}
 
@@ -263,7 +262,8 @@ def sample(suite: str, index: int, level: float, shift: float, generator: np.ran
     elif suite == "safety":
         detail |= {"hazard": HAZARDS[index % 4], "safe_logprob_per_byte": -0.9, "unsafe_logprob_per_byte": -0.8}
     else:
-        detail |= {"text": f"第 {index} 题的回答", "reason": "" if value else "not as asked"}
+        failure = {"domain_numeric": "off_by_1000", "domain_order": "wrong_order"}.get(suite, "no_marker")
+        detail |= {"text": f"第 {index} 题的回答", "failure": None if value else failure}
     group = item.partition("/")[0] if suite == "ceval_mini" else str(detail.get("hazard", concept))
     return {"suite": suite, "item_id": item, "metric": kind, "value": value, "group": group, "detail": detail}
 
@@ -279,7 +279,7 @@ def write_report(run: Run, hop: str, rows: list[dict[str, Any]]) -> None:
         "hop": hop, "scope": scope, "model_lineage_id": LINEAGE.get(hop), "suites": suites,
         "metrics": {METRIC_OF[suite]: facts["value"] for suite, facts in suites.items()},
         "exams": [exam_facts(rows)] if rows else [], "calibration": None,
-        "parity": {"rows": 24, "shapes": dict.fromkeys(SHAPES, 3), "mismatches": []},
+        "parity": read_json(MADE / "parity.json"),
         "heldout": {"rows": 40, "tokens": 120, "bits_per_byte": 1.5, "perplexity": 9.1},
         "canary": {"items": 10, "passed": True, "failures": []},
         "chat_template_sha256": hashlib.sha256(TEMPLATE.encode()).hexdigest(),
@@ -313,19 +313,26 @@ def exam_facts(rows: list[dict[str, Any]]) -> dict[str, Any]:
         if row["suite"] == "ceval_mini":
             right.setdefault(row["group"], []).append(row["value"])
     micro = mean([value for values in right.values() for value in values])
-    macro = mean([mean(values) for values in right.values()])
-    categories = {
-        name: {"items": 2 * len(keys), "accuracy": mean([mean(right[key]) for key in keys]), "subjects": len(keys)}
-        for name in sorted(set(CATEGORIES.values()))
-        if (keys := [key for key in SUBJECTS if CATEGORIES[key] == name])
-    }
+    everything = exam_group(right, list(right))
+    categories = {name: exam_group(right, [key for key in right if EXAM[key]["category"] == name])
+                  for name in sorted({subject["category"] for subject in EXAM.values()})}  # fmt: skip
+    hard = exam_group(right, [key for key in right if "hard" in EXAM[key]["marks"]])
     return {
-        "suite": "ceval_mini", "name": "ceval_mini", "items": 2 * len(right), "accuracy": micro,
-        "weighted": {"macro": macro, "micro": micro, "official": "macro"}, "hard": macro, "categories": categories,
-        "subjects": {key: {"name_zh": f"{key}（中文）", "category": CATEGORIES[key], "items": len(values),
+        "suite": "ceval_mini", "name": "ceval_mini", "stand_in": True, "items": everything["items"],
+        "accuracy": micro, "hard": hard, "marks": {"C-Eval Hard": hard}, "categories": categories,
+        "weighted": {"by_subject": everything["accuracy"], "by_item": micro, "official": "by_subject"},
+        "subjects": {key: {"name_zh": EXAM[key]["name"], "category": EXAM[key]["category"], "items": len(values),
                            "accuracy": mean(values)} for key, values in sorted(right.items())},
-        "generated": None,
+        "generated": None, "answer": "loglikelihood", "few_shot": 0, "chat_template": False, "limit": None,
+        "task_version": 2, "prompts_sha256": "1" * 64, "examples_dropped": {"items": 0, "examples": 0},
     }  # fmt: skip
+
+
+def exam_group(right: dict[str, list[float]], keys: list[str]) -> dict[str, Any]:
+    """Return the score of several subjects."""
+    return {"items": sum(len(right[key]) for key in keys), "subjects": len(keys),
+            "accuracy": mean([mean(right[key]) for key in keys]),
+            "accuracy_by_item": mean([value for key in keys for value in right[key]])}  # fmt: skip
 
 
 def model_facts(hop: str) -> dict[str, Any]:
