@@ -6,20 +6,25 @@ give none: an answer is never guessed. Forms follow the patterns of the official
 (`code/evaluator_series/evaluators`) and CMMLU (`src/mp_utils.py`), which guess at random where nothing matches.
 """
 
+import bisect
 import re
 import unicodedata
 
+#: How far before a statement its word of conclusion may stand, in characters.
+LONGEST_CLAUSE = 200
 #: End of a thinking model's reasoning; what stands before it is no answer.
 THINKING = ("<think>", "</think>")
 #: Marks that models put around a letter: Markdown, LaTeX, quotation.
 _DECORATION = re.compile(r"\\(?:boxed|text|mathrm|textbf)\b|[*_`$#{}\"'“”‘’「」『』<>]")
+#: Runs of white space become one: patterns stay linear in the length of the answer.
+_BLANKS = re.compile(r"\s+")
 _BRACKETED = re.compile(r"[(\[【]\s*([A-D])\s*[)\]】]")
 
 #: One letter, or several joined: several are read as no answer.
 _SEVERAL = r"\s*(?:[、/和与或及&+]|and|or|,(?=\s*[A-D]\s*(?:$|[。.、,;])))?\s*"
 #: "A patient": the English article, no letter; "A is", "A because" are letters.
 _NO_ARTICLE = r"(?!(?<=A)\s+(?!(?:is|was|would|or|and|because|since|as)\b)[a-z])"
-_LETTER = rf"(?<![A-Za-z])(?P<letter>[A-D](?:{_SEVERAL}[A-D](?![A-Za-z]))*)(?![A-Za-z0-9]){_NO_ARTICLE}"
+_LETTER = rf"(?<![A-Za-z])(?P<letter>[A-D](?:{_SEVERAL}[A-D](?![A-Za-z])){{0,3}})(?![A-Za-z0-9]){_NO_ARTICLE}"
 _NOUN = r"(?:选项|答案|一项|项|说法|选择)"
 _STATEMENTS = (
     # 答案是 B · 答案：B · 正确答案应该选 B · 答案选项为 B
@@ -61,7 +66,8 @@ def extract_letter(text: str) -> str | None:
     if len(bare := re.sub(r"[\W_]", "", plain)) == 1 and bare.upper() in "ABCD":
         return bare.upper()
     if stated := _statements(plain):
-        concluded = [letters for position, letters in stated if _concludes(plain, position)]
+        sentences = [0, *(match.end() for match in _NEXT_SENTENCE.finditer(plain))]
+        concluded = [letters for position, letters in stated if _concludes(plain, sentences, position)]
         return _only(concluded[-1:]) if concluded else _only([letters for _, letters in stated])
     return _beginning(plain) or _only_mention(plain)
 
@@ -75,7 +81,7 @@ def _plain(text: str) -> str | None:
         return None
     # NFKC makes Ａ A, （ (, ： :, and circled Ⓐ A.
     plain = _DECORATION.sub(" ", unicodedata.normalize("NFKC", text))
-    return _BRACKETED.sub(r" \1 ", plain)
+    return _BLANKS.sub(lambda match: "\n" if "\n" in match[0] else " ", _BRACKETED.sub(r" \1 ", plain))
 
 
 def _statements(plain: str) -> list[tuple[int, str]]:
@@ -84,10 +90,16 @@ def _statements(plain: str) -> list[tuple[int, str]]:
     return sorted(found.items())
 
 
-def _concludes(plain: str, position: int) -> bool:
-    """Return whether a word of conclusion opens the sentence in which a statement stands."""
-    starts = [match.end() for match in _NEXT_SENTENCE.finditer(plain, 0, position)]
-    return _CONCLUSION.search(plain, starts[-1] if starts else 0, position) is not None
+def _concludes(plain: str, sentences: list[int], position: int) -> bool:
+    """Return whether a word of conclusion stands before a statement in its sentence.
+
+    Args:
+        plain: the answer.
+        sentences: where each sentence begins.
+        position: of the statement.
+    """
+    start = sentences[bisect.bisect_right(sentences, position) - 1]
+    return _CONCLUSION.search(plain, max(start, position - LONGEST_CLAUSE), position) is not None
 
 
 def _only(letters: list[str]) -> str | None:
