@@ -85,6 +85,7 @@ class ServedClient:
         concurrency: requests in flight.
         cache: where answers are kept.
         alive: says whether the server's process still runs.
+        api_key: sent as a bearer token; None for a server of our own.
     """
 
     def __init__(
@@ -96,9 +97,11 @@ class ServedClient:
         concurrency: int,
         cache: AnswerCache,
         alive: Callable[[], bool] = lambda: True,
+        api_key: str | None = None,
     ) -> None:
         self.url, self.model, self.model_digest = url, model, model_digest
         self.concurrency, self.cache, self.alive = concurrency, cache, alive
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def ask(self, queries: list[Query], what: str) -> list[Any]:
         """Return the value of each query, in order; known ones are not asked again.
@@ -138,7 +141,7 @@ class ServedClient:
         """Send every query; the first error ends the rest, what was received stays in the cache."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         waiting = iter(queries.items())
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
             workers = [self._work(session, waiting, progress) for _ in range(min(self.concurrency, len(queries)))]
             tasks = [asyncio.ensure_future(worker) for worker in workers]
             try:
@@ -211,6 +214,10 @@ def _refused(status: int, text: str, query: Query) -> Exception:
         return ConfigError(
             f"{query.what}: the server refuses the request: {text[:300]}",
             "if it is too long, raise serve.vllm.max_model_length_tokens",
+        )
+    if status in (401, 403):
+        return ConfigError(
+            f"{query.what}: the server refuses the API key (HTTP {status})", "give a key that may ask it"
         )
     return TransientError(f"{query.what}: HTTP {status}: {text[:300]}", "read vLLM's log, then run again")
 

@@ -42,13 +42,15 @@ def generation_items(pack: Pack, *, thinking: bool = True, limit: int | None = N
         thinking: whether the model's template can switch thinking: without, suite domain_thinking is left out.
         limit: first items of each kind, None for all.
     """
+    # A template that can switch thinking may think by default; where it does not, the room costs nothing.
+    room = prompts.MAX_TOKENS_THINKING if thinking else 0
     suites = [suite for suite in SUITES if suite.answer == "generation" and (thinking or suite.kind != "thinking")]
     return [
         one
         for suite in suites
         for item in pack.items[suite.kind][:limit]
         if _is_asked(item)
-        for one in _ways(suite, item)
+        for one in _ways(suite, item, room)
     ]
 
 
@@ -76,12 +78,12 @@ def _is_asked(item: Item) -> bool:
     return item["kind"] != "short" or "key_points" in item
 
 
-def _ways(suite: Suite, item: Item) -> list[GenerationItem]:
-    """Return an item in each way it is asked."""
-    ways: list[tuple[str, bool | None, int]] = [(item["id"], None, prompts.MAX_TOKENS[suite.kind])]
+def _ways(suite: Suite, item: Item, room: int) -> list[GenerationItem]:
+    """Return an item in each way it is asked, with so many tokens to think in where nothing says not to."""
+    ways: list[tuple[str, bool | None, int]] = [(item["id"], None, prompts.MAX_TOKENS[suite.kind] + room)]
     if suite.kind == "thinking":
         ways = [
-            (f"{item['id']}{WAY}thinking", True, prompts.MAX_TOKENS_THINKING),
+            (f"{item['id']}{WAY}thinking", True, prompts.MAX_TOKENS["thinking"] + room),
             (f"{item['id']}{WAY}direct", False, prompts.MAX_TOKENS["thinking"]),
         ]
     messages = [{"role": "user", "content": prompts.prompt_of(item)}]
