@@ -1,7 +1,6 @@
 """Ask the gateway questions, as a caller would: with a key, over HTTP."""
 
 import json
-import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -22,13 +21,8 @@ def ask(project: Project, questions: Iterable[str], *, timeout_s: float) -> list
     Raises:
         TransientError: the gateway did not answer, or answered with an error.
     """
-    keys = KeyStore(keys_path(project))
-    name = f"run-{secrets.token_hex(4)}"
-    token = keys.create(name, "caller")
-    try:
+    with KeyStore(keys_path(project)).temporary("run") as token:
         return [{"question": text, "answer": _answer(project, token, text, timeout_s)} for text in questions]
-    finally:
-        keys.revoke(name)
 
 
 def _answer(project: Project, token: str, question: str, timeout_s: float) -> str:

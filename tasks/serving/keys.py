@@ -101,6 +101,23 @@ class KeyStore:
                     return keys[number]
         raise ConfigError(f"no live key is called {name}", "tunegate keys list")
 
+    @contextmanager
+    def temporary(self, prefix: str) -> Iterator[str]:
+        """Give the secret of a caller's key for as long as the block runs.
+
+        A killed process cannot revoke its key: the next one of the same prefix does, by the process id in the name.
+        """
+        for key in self.all():
+            owner = key.name.removeprefix(f"{prefix}-").partition("-")[0]
+            if key.name.startswith(f"{prefix}-") and key.revoked_at is None and not _runs(owner):
+                self.revoke(key.name)
+        name = f"{prefix}-{os.getpid()}-{secrets.token_hex(4)}"
+        secret = self.create(name, "caller")
+        try:
+            yield secret
+        finally:
+            self.revoke(name)
+
     def _refresh(self) -> None:
         """Read the file again where it is another than the one read last."""
         try:
@@ -126,6 +143,11 @@ class KeyStore:
             _write(self.path, keys)
         finally:
             os.close(lock)
+
+
+def _runs(pid: str) -> bool:
+    """Return whether a process runs; what is no process id is left alone."""
+    return not pid.isdigit() or Path(f"/proc/{pid}").exists()
 
 
 def _digest(token: str) -> str:

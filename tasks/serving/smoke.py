@@ -8,15 +8,12 @@ import aiohttp
 
 from tasks.core.errors import DataContractError, TransientError
 from tasks.core.settings import PromoteParams
-from tasks.evaluation.fingerprint import SERVED_HOP, Fingerprint, agreement, likest
+from tasks.evaluation.fingerprint import MIN_AGREEMENT, SERVED_HOP, Fingerprint, agreement, likest
 from tasks.serving.slots import Deployment
 
 log = logging.getLogger(__name__)
 
 SMOKE_TOKENS = 64
-#: The share of the fingerprint's tokens (up to each answer's first difference) a slot must repeat. Measured on the
-#: laptop model: the same weights in another batch 1.00, merged under the name of awq 0.63, the base 0.28.
-MIN_AGREEMENT = 0.75
 #: How a good answer ends: by the model's own stop token, or by our length limit.
 GOOD_ENDINGS = frozenset({"stop", "length"})
 
