@@ -87,7 +87,7 @@ def evaluate(
 
 def read_questions(params: EvaluateParams, prepared: Path, project: Project) -> Questions:
     """Return everything to ask; a broken file is found before a server is started."""
-    from tasks.evaluation.parity import choose_conversations
+    from tasks.evaluation.parity_set import choose_conversations
 
     pack = cut(load_pack(project.root / params.domain.path), params.domain.limit)
     validation = prepared / "validation.jsonl"

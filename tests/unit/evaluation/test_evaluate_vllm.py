@@ -48,8 +48,9 @@ def run(tmp_path, monkeypatch, base):
     settings = load_settings(ROOT / "params.yaml")
     params = settings.evaluate.model_copy(
         update={
-            "ceval": settings.evaluate.ceval.model_copy(update={"limit": 1}),
+            "exams": [settings.evaluate.exams[0].model_copy(update={"limit": 1, "answer": "both"})],
             "domain": settings.evaluate.domain.model_copy(update={"limit": 6}),
+            "max_generated_tokens": 24,
         }
     )
     for name in ("out", "scratch", "prepared"):
@@ -63,6 +64,7 @@ def run(tmp_path, monkeypatch, base):
             raw=ROOT / "data/raw",
             prepared=tmp_path / "prepared",
             base=base,
+            base_model=settings.base_model,
             serve_vllm=settings.serve.vllm,
             scratch=tmp_path / "scratch",
             project=Project(ROOT),
@@ -77,17 +79,22 @@ def test_the_base_model_is_scored_with_its_own_raw_logprobs(run, base, tmp_path)
     summary = run()
     results, samples = read_json(tmp_path / "out/results.json"), list(read_jsonl(tmp_path / "out/samples.jsonl"))
     assert summary["canary"]
-    assert results["parity"] == {"rows": 2, "mismatches": []}
+    assert results["parity"]["mismatches"] == []
     assert {name: suite["items"] for name, suite in results["suites"].items()} == {
         "ceval_mini": 52,
-        "domain_choice": 6,
-        "domain_short": 6,
-        "safety": 6,
+        "ceval_mini_generated": 52,
+        **dict.fromkeys(("domain_choice", "domain_short", "domain_keypoints", "domain_numeric", "domain_order"), 6),
+        **dict.fromkeys(("safety", "safety_refuse", "safety_unknown"), 6),
     }
     assert results["suites"]["ceval_mini"]["stand_in"]
-    assert len({(row["suite"], row["item_id"]) for row in samples}) == len(samples) == 70
+    # A limit makes scores incomparable with the known one.
+    assert results["calibration"] is None
+    assert len({(row["suite"], row["item_id"]) for row in samples}) == len(samples) == 152
+    assert results["heldout"]["rows"] == 6 + len(CONVERSATIONS)
+    assert results["metrics"]["heldout_bits_per_byte"] == results["heldout"]["bits_per_byte"]
     assert [len(tokens) for tokens in results["model"]["fingerprint"]] == [16] * 8
-    _compare_with_transformers(base, samples, list(read_jsonl(tmp_path / "out/predictions.jsonl")))
+    predictions = [row for row in read_jsonl(tmp_path / "out/predictions.jsonl") if row["source"] == "domain_short"]
+    _compare_with_transformers(base, samples, predictions)
 
 
 def _compare_with_transformers(base, samples, predictions):
