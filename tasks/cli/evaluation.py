@@ -1,10 +1,11 @@
-"""`tunegate eval new-pack | check-pack`."""
+"""`tunegate eval new-pack | check-pack | live`."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tasks.cli.evaluation_live import live
 from tasks.cli.main import emit
 from tasks.core.errors import DataContractError
 from tasks.core.project import Project
@@ -17,6 +18,9 @@ SHOWN = 20
 @click.group("eval")
 def evaluation() -> None:
     """Write and check packs of your own questions; ask the live endpoint."""
+
+
+evaluation.add_command(live)
 
 
 @evaluation.command("new-pack")

@@ -103,7 +103,7 @@ def _lineage_id(url: str, key: str) -> str:
         words = _words(error)
         if error.code in (401, 403):
             raise ConfigError(
-                f"the gateway at {url} refuses the key: {words}", f"mend or unset {KEY_VARIABLE}"
+                f"the gateway at {url} refuses the key: {words}", f"set {KEY_VARIABLE} to one of its keys"
             ) from error
         raise TransientError(f"the gateway at {url} serves nothing: {words}", "tunegate status") from error
     except (urllib.error.URLError, TimeoutError) as error:
