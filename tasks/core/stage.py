@@ -104,10 +104,11 @@ def _evaluate(hop: str, **model: str) -> Stage:
     )
 
 
-_GATE_CODE = tuple(
-    f"tasks/release/{name}.py"
-    for name in ("gate", "gate_checks", "gate_checks_models", "gate_checks_serving", "gate_evidence", "gate_rules",
-                 "gate_words", "model_files")
+_GATE_CODE = (
+    *(f"tasks/release/gate{part}.py" for part in ("", "_agreement", "_blame", "_checks", "_checks_data",
+      "_checks_models", "_checks_serving", "_evidence", "_findings", "_rules", "_words")),
+    "tasks/release/model_files.py",
+    "tasks/data/matching",
 )  # fmt: skip
 _DOSSIER_CODE = (
     *(f"tasks/release/dossier{part}.py" for part in ("", "_charts", "_data", "_data_charts", "_facts")),

@@ -18,6 +18,11 @@ Rejects = Callable[[Floats, Floats], NDArray[np.bool_]]
 
 #: Points on which the unknown discordance rate is searched for the worst case of the exact unconditional test.
 NUISANCE_POINTS = 201
+#: Items up to which p-values are exact: beyond, the worst case over the nuisance takes seconds, and the statistic's
+#: normal limit differs from it in the fourth decimal.
+EXACT_ITEMS = 5000
+#: Items up to which the detectable effect is exact; it is what a reader plans by, not what is judged.
+EXACT_POWER_ITEMS = 400
 #: Bootstrap indices drawn at a time (bounds memory at large item counts).
 CHUNK_ELEMENTS = 4_000_000
 TOLERANCE = 1e-9
@@ -81,7 +86,7 @@ def compare_binary(
         p_value=paired_binary_p(gains, losses, n, threshold=threshold),
         p_opposite=paired_binary_p(losses, gains, n, threshold=-threshold),
         minimum_detectable=detectable_binary(n, discordant_rate=rate, threshold=threshold, alpha=alpha),
-        test="exact McNemar" if threshold == 0 else "exact unconditional score test",
+        test=_binary_test(n, threshold),
     )
 
 
@@ -129,6 +134,13 @@ def compare_continuous(
     )
 
 
+def _binary_test(n: int, threshold: float) -> str:
+    """Return what the test of paired 0/1 items is called."""
+    if threshold == 0:
+        return "exact McNemar"
+    return "score test" if n > EXACT_ITEMS else "exact unconditional score test"
+
+
 def paired_binary_p(gains: int, losses: int, n: int, *, threshold: float) -> float:
     """Return the exact one-sided p-value of H0 "P(gain) - P(loss) <= threshold" for paired 0/1 items.
 
@@ -138,11 +150,12 @@ def paired_binary_p(gains: int, losses: int, n: int, *, threshold: float) -> flo
         n: all items.
         threshold: 0 gives exact McNemar (McNemar 1947, conditional on the discordant items). Elsewhere the p-value is
             the worst case over the discordance rate of the tail of Tango's score statistic
-            (Hsueh, Liu & Chen 2001, Biometrics 57:478).
+            (Hsueh, Liu & Chen 2001, Biometrics 57:478); above EXACT_ITEMS items the statistic's normal limit.
     """
     if threshold == 0:
         return float(stats.binom.sf(gains - 1, gains + losses, 0.5))
-    return _worst_tail(n, float(_score(np.array([gains]), np.array([losses]), n, threshold)[0]), threshold)
+    score = float(_score(np.array([gains]), np.array([losses]), n, threshold)[0])
+    return float(stats.norm.sf(score)) if n > EXACT_ITEMS else _worst_tail(n, score, threshold)
 
 
 def score_interval(gains: int, losses: int, n: int, *, confidence: float) -> tuple[float, float]:
@@ -193,7 +206,9 @@ def detectable_continuous(n: int, deviation: float, *, alpha: float, power: floa
 
 
 def detectable_binary(n: int, *, discordant_rate: float, threshold: float, alpha: float, power: float = POWER) -> float:
-    """Return the distance from the threshold found with `power` by `paired_binary_p` at `alpha`: exact, by bisection.
+    """Return the distance from the threshold found with `power` by `paired_binary_p` at `alpha`: by bisection.
+
+    Exact up to EXACT_POWER_ITEMS items; above, the rejection region is that of the statistic's normal limit.
 
     Args:
         n: number of pairs.
@@ -276,6 +291,9 @@ def _rejection(n: int, threshold: float, alpha: float) -> Rejects:
     """Return the test's decision as a function of (gains, losses)."""
     if threshold == 0:
         return lambda gains, losses: stats.binom.sf(gains - 1, gains + losses, 0.5) <= alpha
+    if n > EXACT_POWER_ITEMS:
+        limit = float(stats.norm.isf(alpha))
+        return lambda gains, losses: _score(gains, losses, n, threshold) >= limit
     low, high = 0.0, 12.0
     for _ in range(30):
         middle = (low + high) / 2

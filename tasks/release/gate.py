@@ -5,6 +5,7 @@ itself ends well whatever the verdict, so that the evidence is kept; `require_pa
 """
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from tasks.core.files import write_json, write_text
 from tasks.core.manifest import read_manifest
 from tasks.core.settings import EvaluateParams, GateParams
 from tasks.core.stage import HOPS
+from tasks.release.gate_agreement import agreement
 from tasks.release.gate_checks import Check, run_checks
-from tasks.release.gate_checks_models import top1_agreement
 from tasks.release.gate_evidence import METRICS, Report, asked, read_reports
-from tasks.release.gate_rules import DECIMALS, FAIL, INCONCLUSIVE, PASS, check_rules, estimate, judge_rules, rounded
+from tasks.release.gate_findings import DECIMALS, estimate
+from tasks.release.gate_rules import FAIL, INCONCLUSIVE, PASS, check_rules, judge_rules
 from tasks.release.gate_words import next_step, rule_words, summary_words, verdict_page
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,9 @@ def gate(
     check_rules(params)
     reports = read_reports({"base": eval_base, "adapter": eval_adapter, "merged": eval_merged, "awq": eval_awq})
     rules = [rule | rule_words(rule, params.alpha) for rule in judge_rules(params, reports)]
-    checks = run_checks(reports, adapter=adapter, merged=merged, awq=awq, min_agreement=params.min_merged_awq_agreement)
+    folders = {"adapter": adapter, "merged": merged, "awq": awq, "prepared": prepared}
+    checks = run_checks(reports, **folders, agreement=params.agreement)
+    apart = agreements(reports)
     verdict = _verdict(rules, checks)
     reasons = demo_reasons(profile, evaluate, reports)
     judged = {
@@ -79,7 +83,8 @@ def gate(
         "rules": rules,
         "checks": [check.plain() for check in checks],
         "hops": hop_table(params, reports),
-        "merged_awq_agreement": rounded(top1_agreement(reports)),
+        "agreement": apart,
+        "merged_awq_agreement": (apart["merged_awq"] or {}).get("top1"),
     }
     judged |= summary_words(judged)
     write_json(output / "verdict.json", judged)
@@ -181,6 +186,12 @@ def hop_table(params: GateParams, reports: dict[str, Report]) -> list[dict[str, 
                 }
             )
     return rows
+
+
+def agreements(reports: dict[str, Report]) -> dict[str, Any]:
+    """Return how near each hop is to the one before it on held-out text; null where they do not pair up."""
+    found = {f"{first}_{second}": agreement(reports[first], reports[second]) for first, second in pairwise(HOPS)}
+    return {name: value.plain() if value else None for name, value in found.items()}
 
 
 def _metrics(judged: dict[str, Any]) -> dict[str, float]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.core.settings import AgreementsParams
+from tasks.release import gate_checks_data as data
 from tasks.release import gate_checks_models as models
 from tasks.release import gate_checks_serving as serving
 from tasks.release.gate_evidence import Evidence, Fault, Report
@@ -56,8 +58,22 @@ QUESTIONS: tuple[Question, ...] = (
         "same_items",
         "Same items at every hop",
         "各环节题目一致",
-        "Base, merged and awq answered the same items, each scored once.",
+        "Every hop that was asked the suites answered the same items, each scored once.",
         same_items,
+    ),
+    Question(
+        "whole_sets",
+        "Evaluation sets are whole",
+        "评测集完整",
+        "Every item of every set was asked, or a limit says how many were.",
+        data.whole_sets,
+    ),
+    Question(
+        "no_leaks",
+        "No evaluation item was trained on",
+        "训练数据无泄漏",
+        "Training rows were searched for every item asked, and none of them holds one word for word.",
+        data.no_leaks,
     ),
     Question(
         "finite",
@@ -74,10 +90,17 @@ QUESTIONS: tuple[Question, ...] = (
         models.model_identity,
     ),
     Question(
+        "labels_masked",
+        "Only answers are taught",
+        "只训练回答部分",
+        "The labels of the checked rows decode to the assistant's turns and nothing else.",
+        data.labels_masked,
+    ),
+    Question(
         "lost_adapter",
         "The adapter is in the merged model",
         "适配器未丢失",
-        "The adapter's weights are not zero, and the merged model answers differently from the base.",
+        "The adapter's weights are not zero, and with it, beside the base or merged, the model answers differently.",
         models.lost_adapter,
     ),
     Question(
@@ -86,6 +109,13 @@ QUESTIONS: tuple[Question, ...] = (
         "量化确已生效",
         "The 4-bit model is smaller, its configuration says 4 bits, and packed weights are in its files.",
         models.noop_quantization,
+    ),
+    Question(
+        "quantized_layers",
+        "Every targeted layer is 4-bit",
+        "目标层全部为 4 位",
+        "Every linear layer that quantize.ignore does not name is packed to 4 bits.",
+        models.quantized_layers,
     ),
     Question(
         "chat_template",
@@ -116,6 +146,20 @@ QUESTIONS: tuple[Question, ...] = (
         serving.canary,
     ),
     Question(
+        "server_scores",
+        "The server scores what it is asked",
+        "服务端给出有效对数概率",
+        "Every token of held-out text has a log-probability of its own, at every hop.",
+        models.server_scores,
+    ),
+    Question(
+        "calibration",
+        "The harness reproduces a known score",
+        "评测工具已校准",
+        "The base model scores what is known of it, or no score of it is known.",
+        data.calibration,
+    ),
+    Question(
         "same_server",
         "One served path for all hops",
         "各环节同一服务路径",
@@ -123,17 +167,24 @@ QUESTIONS: tuple[Question, ...] = (
         serving.same_server,
     ),
     Question(
+        "adapter_merged_agreement",
+        "The merge keeps what the adapter does",
+        "合并前后一致",
+        "On held-out text the merged model and the base with the adapter beside it choose alike.",
+        models.adapter_merged_agreement,
+    ),
+    Question(
         "merged_awq_agreement",
         "Quantization keeps the next word",
         "量化前后首选词一致",
-        "The 4-bit model's first choice of token agrees with the merged model's often enough.",
+        "On held-out text the 4-bit model's choice of tokens is near enough to the merged model's.",
         models.merged_awq_agreement,
     ),
 )
 
 
 def run_checks(
-    reports: dict[str, Report], *, adapter: Path, merged: Path, awq: Path, min_agreement: float
+    reports: dict[str, Report], *, adapter: Path, merged: Path, awq: Path, prepared: Path, agreement: AgreementsParams
 ) -> list[Check]:
     """Run every check; one entry a passed check, one entry a fault.
 
@@ -142,12 +193,13 @@ def run_checks(
         adapter: the trained adapter's folder.
         merged: the merged model's folder.
         awq: the quantized model's folder.
-        min_agreement: least share of equal top-1 tokens of merged and awq.
+        prepared: the data that was trained on.
+        agreement: how near two hops must be on held-out text.
 
     Raises:
         DataContractError: a file that every finished folder has is absent or damaged.
     """
-    evidence = Evidence(reports, adapter, merged, awq, min_agreement)
+    evidence = Evidence(reports, adapter, merged, awq, prepared, agreement)
     return [check for question in QUESTIONS for check in _ask(question, evidence)]
 
 

@@ -1,19 +1,33 @@
 """Checks of the models themselves: numbers, identity, a lost adapter, a quantization that did nothing or too much."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.core.errors import DataContractError
-from tasks.core.files import read_json, read_jsonl
+from tasks.core.files import read_json
 from tasks.core.manifest import read_manifest
+from tasks.core.settings import AgreementParams
+from tasks.release.gate_agreement import agreement, read_predictions
 from tasks.release.gate_evidence import Evidence, Fault, Report, as_number
-from tasks.release.model_files import adapter_changes_nothing, read_losses, tensor_types, weight_bytes
+from tasks.release.model_files import (
+    adapter_changes_nothing,
+    read_losses,
+    tensor_shapes,
+    tensor_types,
+    weight_bytes,
+)
 
 #: Mean absolute difference, in bits per byte an item, up to which two models are the same one. Four evaluations of the
 #: laptop base differed by 0.0 on all 96 items; on GPUs batching moves last digits; 4-bit rounding moves far more.
 SAME_MODEL_BITS_PER_BYTE = 0.002
 
+#: The same for the log-probability of a token of held-out text, in nats.
+SAME_MODEL_NATS = 0.002
+#: A log-probability is at most 0, up to the digits a server keeps.
+LOGPROB_ROUNDING = 1e-4
+#: Weights of a layer, as transformers names them; embeddings and the output layer are none.
+LAYER = re.compile(r"\blayers\.\d+\..*\.weight$")
 #: What a packed 4-bit weight is called and stored as in the compressed-tensors format.
 PACKED_SUFFIX, PACKED_TYPE = ".weight_packed", "I32"
 
@@ -39,7 +53,7 @@ def finite(evidence: Evidence) -> Iterator[Fault]:
 
 def model_identity(evidence: Evidence) -> Iterator[Fault]:
     """Find a report of another model: by lineage id, and awq reports that are the base's own answers."""
-    for hop, folder in (("merged", evidence.merged), ("awq", evidence.awq)):
+    for hop, folder in evidence.folders.items():
         expected, found = read_manifest(folder)["lineage_id"], evidence.reports[hop].results["model_lineage_id"]
         if found != expected:
             yield Fault(
@@ -55,7 +69,7 @@ def model_identity(evidence: Evidence) -> Iterator[Fault]:
             "A trained model was served as the base.",
             "tunegate stage evaluate@base",
         )
-    if _same_answers(evidence.reports["base"], evidence.reports["awq"]):
+    if same_answers(evidence.reports["base"], evidence.reports["awq"]):
         yield Fault(
             "awq",
             "Item by item, awq answers exactly as the base does.",
@@ -81,6 +95,13 @@ def lost_adapter(evidence: Evidence) -> Iterator[Fault]:
             "The adapter was not merged, or it is too small to survive rounding to 16 bits.",
             "tunegate stage merge, then tunegate run",
         )
+    if same_answers(evidence.reports["base"], evidence.reports["adapter"]):
+        yield Fault(
+            "adapter",
+            "Token by token, the base with the adapter answers exactly as the base does.",
+            "The adapter was not loaded by the server, or training changed nothing.",
+            "tunegate stage evaluate@adapter, then tunegate run",
+        )
     if merge["base_digest"] != training["base_digest"]:
         yield Fault(
             "merged",
@@ -88,7 +109,7 @@ def lost_adapter(evidence: Evidence) -> Iterator[Fault]:
             "base_model changed between training and merging.",
             "tunegate run",
         )
-    if _same_answers(evidence.reports["base"], evidence.reports["merged"]):
+    if same_answers(evidence.reports["base"], evidence.reports["merged"]):
         yield Fault(
             "merged",
             "Item by item, the merged model answers exactly as the base does.",
@@ -112,7 +133,7 @@ def noop_quantization(evidence: Evidence) -> Iterator[Fault]:
     ]
     if not packed:
         problems.append("its safetensors hold no packed weight")
-    if _same_answers(evidence.reports["merged"], evidence.reports["awq"]):
+    if same_answers(evidence.reports["merged"], evidence.reports["awq"]):
         problems.append("item by item it answers exactly as the merged model does")
     if problems:
         words = "; ".join(problems)
@@ -124,38 +145,109 @@ def noop_quantization(evidence: Evidence) -> Iterator[Fault]:
         )
 
 
+def quantized_layers(evidence: Evidence) -> Iterator[Fault]:
+    """Find layers that quantization should have packed and did not."""
+    before, after = tensor_shapes(evidence.merged), tensor_types(evidence.awq)
+    ignored = read_json(evidence.awq / "quantization.json")["ignored"]
+    targeted = sorted(
+        name.removesuffix(".weight")
+        for name, shape in before.items()
+        if LAYER.search(name) and len(shape) == 2 and not _is_ignored(name.removesuffix(".weight"), ignored)
+    )
+    packed = {name.removesuffix(PACKED_SUFFIX) for name, kind in after.items()
+              if name.endswith(PACKED_SUFFIX) and kind == PACKED_TYPE}  # fmt: skip
+    if packed and (left := [name for name in targeted if name not in packed]):
+        yield Fault(
+            "awq",
+            f"{len(left)} of {len(targeted)} targeted layers are not packed to 4 bits: {', '.join(left[:3])}.",
+            "A pattern in quantize.ignore matched more than it was meant to, or the recipe skipped layers.",
+            "check quantize.ignore in params.yaml, then tunegate stage quantize and tunegate run",
+        )
+
+
+def adapter_merged_agreement(evidence: Evidence) -> Iterator[Fault]:
+    """Find a merge that lost what the adapter does."""
+    yield from _apart(
+        evidence, "adapter", "merged", evidence.agreement.adapter_merged,
+        "The merge lost part of the adapter, scaled it wrongly, or merged it into another base.",
+        "tunegate stage merge, then tunegate run",
+    )  # fmt: skip
+
+
 def merged_awq_agreement(evidence: Evidence) -> Iterator[Fault]:
     """Find a quantized model that prefers other tokens than the model it was made from."""
-    agreement = top1_agreement(evidence.reports)
-    if agreement is None:
+    yield from _apart(
+        evidence, "merged", "awq", evidence.agreement.merged_awq,
+        "Quantization damaged the model: groups too large, or calibration rows unlike its use.",
+        "add smaller groups to quantize.candidates or more quantize.calibration_rows, then tunegate run",
+    )  # fmt: skip
+
+
+def _apart(
+    evidence: Evidence, first: str, second: str, asked: AgreementParams, cause: str, then: str
+) -> Iterator[Fault]:
+    """Find two hops that are farther apart on held-out text than asked."""
+    found = agreement(evidence.reports[first], evidence.reports[second])
+    if found is None:
         yield Fault(
-            "awq",
-            "predictions.jsonl of awq covers other rows or positions than that of merged.",
+            second,
+            f"predictions.jsonl of {second} covers other rows or positions than that of {first}.",
             "An evaluation was cut short or ran on other rows.",
-            "tunegate stage evaluate",
+            f"tunegate stage evaluate@{second}",
         )
-    elif not agreement >= evidence.min_agreement:
-        yield Fault(
-            "awq",
-            f"Merged and awq prefer the same token at {100 * agreement:.1f} % of positions; "
-            f"at least {100 * evidence.min_agreement:.1f} % is asked.",
-            "Quantization damaged the model: groups too large, or calibration rows unlike its use.",
-            "use smaller quantize.group_sizes or more quantize.calibration_rows, then tunegate run",
+        return
+    said = []
+    if not found.top1 >= asked.min_top1:
+        said.append(
+            f"prefer the same token at {100 * found.top1:.1f} % of positions; "
+            f"at least {100 * asked.min_top1:.1f} % is asked"
         )
+    if found.kl_nats is not None and not found.kl_nats <= asked.max_kl_nats:
+        said.append(f"lie {found.kl_nats:.4f} nats apart or more; at most {asked.max_kl_nats:g} is asked")
+    if said:
+        words = f"{first.capitalize()} and {second} {', and '.join(said)} ({found.positions} tokens of held-out text)."
+        yield Fault(second, words, cause, then)
 
 
-def top1_agreement(reports: dict[str, Report]) -> float | None:
-    """Return the share of positions at which merged and awq prefer the same token; None where they do not pair up.
+def server_scores(evidence: Evidence) -> Iterator[Fault]:
+    """Find hops whose server gave no log-probabilities, or numbers that cannot be any."""
+    for hop, report in evidence.reports.items():
+        if words := _score_fault(report):
+            yield Fault(
+                hop,
+                words,
+                "The server returned no prompt log-probabilities, or processed ones: scores from it are chance.",
+                f"read the server log of hop {hop} under .tunegate, then tunegate stage evaluate@{hop}",
+            )
 
-    Raises:
-        DataContractError: a report has no predictions.jsonl.
-    """
-    merged, awq = (_predictions(reports[hop]) for hop in ("merged", "awq"))
-    shapes = [{row: len(tokens) for row, tokens in side.items()} for side in (merged, awq)]
-    pairs = [pair for row in merged for pair in zip(merged[row], awq.get(row, ()), strict=False)]
-    if shapes[0] != shapes[1] or not pairs:
-        return None
-    return sum(one == other for one, other in pairs) / len(pairs)
+
+def _score_fault(report: Report) -> str:
+    """Return what is wrong with a hop's log-probabilities; "" for nothing."""
+    values: list[float] = []
+    for row, facts in read_predictions(report).items():
+        found = [as_number(value) for value in facts.get("logprobs") or ()]
+        if len(found) != len(facts["reference"]):
+            return f"Held-out row {row} has {len(facts['reference'])} tokens and {len(found)} log-probabilities."
+        if not all(math.isfinite(value) and value <= LOGPROB_ROUNDING for value in found):
+            return f"Held-out row {row} has a log-probability that is none."
+        values += found
+    if not values:
+        return "No token of held-out text was scored."
+    if len(set(values)) == 1:
+        return f"All {len(values)} tokens of held-out text have the same log-probability, {values[0]:g}."
+    chosen = [row["detail"]["logprobs"] for row in report.samples.values() if (row.get("detail") or {}).get("logprobs")]
+    flat = sum(len(set(four)) == 1 for four in chosen)
+    if flat * 2 > len(chosen):
+        return f"At {flat} of {len(chosen)} four-option items every option has the same log-probability."
+    return ""
+
+
+def _is_ignored(module: str, ignored: list[str]) -> bool:
+    """Tell whether a module is meant to stay as it is: by its name, or by a pattern behind `re:`."""
+    return any(
+        re.match(entry.removeprefix("re:"), module) if entry.startswith("re:") else module.endswith(entry)
+        for entry in ignored
+    )
 
 
 def _bad_losses(path: Path) -> Iterator[str]:
@@ -171,20 +263,16 @@ def _configured_bits(folder: Path) -> set[int | None]:
     return {(group.get("weights") or {}).get("num_bits") for group in groups.values()}
 
 
-def _same_answers(first: Report, second: Report) -> bool:
-    """Return whether two reports are one model's: their continuous values agree item by item to a server's rounding."""
-    keys = sorted(key for key, row in first.samples.items() if row["metric"] == "bits_per_byte")
-    apart = [abs(as_number(first.samples[key]["value"]) - as_number(second.samples[key]["value"])) for key in keys]
-    return bool(apart) and sum(apart) / len(apart) <= SAME_MODEL_BITS_PER_BYTE
+def same_answers(first: Report, second: Report) -> bool:
+    """Return whether two reports are one model's: their continuous values agree to a server's rounding.
 
-
-def _predictions(report: Report) -> dict[str, list[int]]:
-    """Return each row's first choice of token at every position, from a report's predictions.jsonl.
-
-    Raises:
-        DataContractError: there is none.
+    Items' bits per byte where both hops were asked them, else the log-probabilities of held-out text.
     """
-    path = report.folder / "predictions.jsonl"
-    if not path.is_file():
-        raise DataContractError(f"{path} does not exist", f"tunegate stage evaluate@{report.hop}")
-    return {row["row_id"]: row["top1"] for row in read_jsonl(path)}
+    shared = sorted(key for key in first.samples.keys() & second.samples.keys())
+    keys = [key for key in shared if first.samples[key]["metric"] == "bits_per_byte"]
+    apart = [abs(as_number(first.samples[key]["value"]) - as_number(second.samples[key]["value"])) for key in keys]
+    if apart:
+        return sum(apart) / len(apart) <= SAME_MODEL_BITS_PER_BYTE
+    found = agreement(first, second)
+    difference = found.logprob_difference if found else None
+    return difference is not None and difference <= SAME_MODEL_NATS

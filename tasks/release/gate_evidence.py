@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl
+from tasks.core.settings import AgreementsParams
 from tasks.core.stage import HOPS
 
 #: How many item names an error message lists.
@@ -42,16 +43,16 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(
-            "domain_bits_per_byte",
-            ("domain_short",),
-            "bits_per_byte",
-            "Reference answers",
-            "参考答案",
-        ),
+        Metric("domain_bits_per_byte", ("domain_short",), "bits_per_byte", "Reference answers", "参考答案"),
+        Metric("domain_keypoints", ("domain_keypoints",), "share", "Key points of short answers", "简答要点"),
         Metric("domain_choice_accuracy", ("domain_choice",), "accuracy", "Domain four-option questions", "领域四选一"),
+        Metric("domain_numeric_accuracy", ("domain_numeric",), "accuracy", "Numbers with their unit", "数值与单位"),
+        Metric("domain_order_accuracy", ("domain_order",), "accuracy", "Order of protective actions", "行动排序"),
         Metric("safety_accuracy", ("safety",), "accuracy", "Safety items", "安全项"),
+        Metric("safety_refuse_accuracy", ("safety_refuse",), "accuracy", "Must refuse", "必须拒答"),
+        Metric("safety_unknown_accuracy", ("safety_unknown",), "accuracy", "Must say unknown", "必须答不知"),
         Metric("ceval_accuracy", ("ceval", "ceval_mini"), "accuracy", "C-Eval schema questions", "C-Eval 格式题"),
+        Metric("cmmlu_accuracy", ("cmmlu",), "accuracy", "CMMLU questions", "CMMLU 题"),
     )
 }
 
@@ -86,6 +87,11 @@ class Report:
         """Return the value of each item as a number; NaN stands for anything that is none."""
         return [as_number(self.samples[key]["value"]) for key in keys]
 
+    def group(self, key: Key) -> str:
+        """Return what an item is grouped by: the concept of a domain item, the subject of an exam."""
+        row = self.samples[key]
+        return str((row.get("detail") or {}).get("concept") or row.get("group") or key[1].partition("/")[0])
+
     def not_finite(self) -> Iterator[str]:
         """Yield the names of values that are NaN, infinite or no number, here and in results.json."""
         for suite, item in sorted(self.samples):
@@ -98,13 +104,23 @@ class Report:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything the checks look at."""
+    """Everything the checks look at.
+
+    Args:
+        reports: report of each hop.
+        adapter: the trained adapter's folder.
+        merged: the merged model's folder.
+        awq: the quantized model's folder.
+        prepared: the rows trained on and the evaluation items they were searched for.
+        agreement: how near two hops must be.
+    """
 
     reports: dict[str, Report]
     adapter: Path
     merged: Path
     awq: Path
-    min_agreement: float
+    prepared: Path
+    agreement: AgreementsParams
 
     @property
     def folders(self) -> dict[str, Path]:

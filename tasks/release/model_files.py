@@ -69,6 +69,11 @@ def tensor_types(folder: Path) -> dict[str, str]:
     return {name: facts["dtype"] for path in _weights(folder) for name, facts in _header(path)[0].items()}
 
 
+def tensor_shapes(folder: Path) -> dict[str, list[int]]:
+    """Return {tensor name: shape} over all safetensors files of a folder, from their headers alone."""
+    return {name: facts["shape"] for path in _weights(folder) for name, facts in _header(path)[0].items()}
+
+
 def adapter_changes_nothing(folder: Path) -> bool:
     """Return whether a folder holds LoRA matrices and every `lora_B` of them is zero."""
     found = False

@@ -4,11 +4,13 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from tasks.core.manifest import write_manifest
@@ -19,6 +21,7 @@ ROOT = Path(__file__).parents[4]
 MADE = Path(__file__).parent / "made"
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 TOKENS = {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2}
+LINEAR_LAYERS = tuple(f"model.layers.0.{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down"))
 #: Suite -> (metric of its items, number of items, chance of a right answer at the base).
 SUITES = {
     "ceval_mini": ("accuracy", 104, 0.26),
@@ -121,8 +124,10 @@ def make_models(folder: Path) -> None:
         make_tokenizer(folder / name)
     lora_b = "base_model.model.layers.0.q_proj.lora_B.weight"
     write_safetensors(folder / "adapter/adapter_model.safetensors", {lora_b: ("F32", b"\x00\x00\x80\x3f" * 8)})
-    write_safetensors(folder / "merged/model.safetensors", {"layers.0.q_proj.weight": ("BF16", b"\x80\x3f" * 512)})
-    write_safetensors(folder / "awq/model.safetensors", {"layers.0.q_proj.weight_packed": ("I32", b"\x07" * 64)})
+    merged = {f"{name}.weight": ("BF16", b"\x80\x3f" * 256, [16, 16]) for name in (*LINEAR_LAYERS, "lm_head")}
+    packed = {f"{name}.weight_packed": ("I32", b"\x07" * 128, [16, 2]) for name in LINEAR_LAYERS}
+    write_safetensors(folder / "merged/model.safetensors", merged)
+    write_safetensors(folder / "awq/model.safetensors", packed | {"lm_head.weight": merged["lm_head.weight"]})
     group = {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 64, "type": "int"}}
     write_json(folder / "merged/config.json", {"model_type": "llama", "eos_token_id": 2})
     quantized = {"format": "pack-quantized", "config_groups": {"group_0": group}}
@@ -137,12 +142,34 @@ def make_models(folder: Path) -> None:
         "final_loss": 1.42, "max_length_tokens": 512, "base_digest": "sha256:" + "b" * 64,
         "tokenizer_sha256": "c" * 64, "dropped_rows": [{"row_id": "r-1", "reason": "too_long", "tokens": 633}],
     })  # fmt: skip
-    parity = {"row_id": "r-0", "messages": [], "input_ids": [1, 9, 2], "completion_ids": [9, 2]}
-    write_jsonl(folder / "adapter/parity.jsonl", [parity])
+    write_jsonl(folder / "adapter/parity.jsonl", [parity_row(n) for n in range(3)])
     merge = {"modules": 210, "changed": 210, "base_digest": "sha256:" + "b" * 64}
     write_json(folder / "merged/merge.json", merge)
     for name, lineage_id in LINEAGE.items():
         write_manifest(folder / name, {"stage": name, "lineage_id": lineage_id, "parts": parts()})
+
+
+def parity_row(index: int, *, prompt_masked: bool = True) -> dict[str, Any]:
+    """Return one row as it was trained: only the answer and its stop token carry labels."""
+    row = train_row(index)
+    asked, answered = (message["content"] for message in row["messages"])
+    prompt = f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n"
+    before, taught = (byte_tokenizer().encode(text).ids for text in (prompt, f"{answered}<|im_end|>"))
+    masked = [-100] * len(before) if prompt_masked else before
+    completion = taught if prompt_masked else before + taught
+    return {"row_id": row["row_id"], "shape": "single", "messages": row["messages"], "tools": None,
+            "input_ids": before + taught, "labels": masked + taught, "completion_ids": completion}  # fmt: skip
+
+
+@cache
+def byte_tokenizer() -> Tokenizer:
+    """Return a tokenizer of single bytes and the three special tokens."""
+    bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE(vocab=TOKENS | {text: at for at, text in enumerate(bytes_, 3)}, merges=[]))
+    made.add_special_tokens(list(TOKENS))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    return made
 
 
 def parts() -> dict[str, dict[str, str]]:
@@ -168,17 +195,17 @@ def loss_csv() -> str:
 def make_tokenizer(folder: Path, *, eos: str = "<|im_end|>", pad: str = "<|endoftext|>") -> None:
     """Write what the checks read of a tokenizer."""
     write_json(folder / "tokenizer_config.json", {"eos_token": eos, "pad_token": pad})
-    added = [{"id": number, "content": text, "special": True} for text, number in TOKENS.items()]
-    write_json(folder / "tokenizer.json", {"model": {"vocab": {"a": 9}}, "added_tokens": added})
+    write_text(folder / "tokenizer.json", byte_tokenizer().to_str())
     write_text(folder / "chat_template.jinja", TEMPLATE)
     write_json(folder / "generation_config.json", {"eos_token_id": TOKENS[eos]})
 
 
-def write_safetensors(path: Path, tensors: dict[str, tuple[str, bytes]]) -> None:
-    """Write tensors given as (type, bytes) in the safetensors format."""
+def write_safetensors(path: Path, tensors: dict[str, tuple[Any, ...]]) -> None:
+    """Write tensors given as (type, bytes) or (type, bytes, shape) in the safetensors format."""
     header, data = {}, b""
-    for name, (dtype, content) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": [len(content)], "data_offsets": [len(data), len(data) + len(content)]}
+    for name, (dtype, content, *shape) in tensors.items():
+        offsets = [len(data), len(data) + len(content)]
+        header[name] = {"dtype": dtype, "shape": shape[0] if shape else [len(content)], "data_offsets": offsets}
         data += content
     text = json.dumps(header).encode()
     path.parent.mkdir(parents=True, exist_ok=True)

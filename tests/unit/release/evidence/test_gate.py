@@ -11,7 +11,7 @@ from tasks.cli.main import guarded
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError
 from tasks.core.files import read_json, write_json, write_text
 from tasks.core.manifest import write_manifest
-from tasks.core.settings import EvaluateParams, GateParams
+from tasks.core.settings import AgreementsParams, EvaluateParams, GateParams
 from tasks.release.gate import gate, require_pass
 
 
@@ -189,7 +189,10 @@ def test_another_server_version_is_found(run: Any, tmp_path: Path) -> None:
 
 
 def test_low_agreement_is_found_at_awq(run: Any, tmp_path: Path) -> None:
-    strict = run.settings.gate.model_copy(update={"min_merged_awq_agreement": 0.97})
+    asked = AgreementsParams.model_validate(
+        {"adapter_merged": {"min_top1": 0.9, "max_kl_nats": 0.1}, "merged_awq": {"min_top1": 0.97, "max_kl_nats": 0.1}}
+    )
+    strict = run.settings.gate.model_copy(update={"agreement": asked})
     assert failed(judge(run, tmp_path / "gate", strict)) == {"merged_awq_agreement": {"awq"}}
 
 
@@ -214,21 +217,21 @@ def test_a_diverged_training_is_found_at_adapter(run: Any, tmp_path: Path) -> No
 def test_truncated_eval_set_is_refused_by_name(run: Any, tmp_path: Path) -> None:
     rows = run.samples("awq")
     run.rewrite("awq", [row for row in rows if row["item_id"] not in ("safety-001", "safety-002")])
-    with pytest.raises(DataContractError, match=r"hop awq lacks 2 of 296 items.*safety/safety-001, safety/safety-002"):
+    with pytest.raises(DataContractError, match=r"hop awq lacks 2 of 520 items.*safety/safety-001, safety/safety-002"):
         judge(run, tmp_path / "gate")
 
 
 def test_extra_item_is_refused_by_name(run: Any, tmp_path: Path) -> None:
     extra = {"suite": "safety", "item_id": "sneaked-in", "metric": "accuracy", "value": 1.0, "detail": {}}
     run.rewrite("merged", [*run.samples("merged"), extra])
-    with pytest.raises(DataContractError, match="hop base lacks 1 of 297 items that merged has: safety/sneaked-in"):
+    with pytest.raises(DataContractError, match="hop base lacks 1 of 521 items that merged has: safety/sneaked-in"):
         judge(run, tmp_path / "gate")
 
 
 def test_samples_cut_short_of_results_are_refused(run: Any, tmp_path: Path) -> None:
     path = run.report("base") / "samples.jsonl"
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
-    with pytest.raises(DataContractError, match=r"hop base: suite safety has 43 items.*says 44"):
+    with pytest.raises(DataContractError, match=r"hop base: suite safety_unknown has 23 items.*says 24"):
         judge(run, tmp_path / "gate")
 
 
@@ -313,17 +316,15 @@ def test_a_failed_check_stops_with_its_hop_and_command(run: Any, tmp_path: Path)
 def test_all_wrong_rules_are_named_at_once(run: Any, tmp_path: Path) -> None:
     plain = run.settings.gate.model_dump(mode="json")
     plain["rules"] = [
-        {"name": "a", "metric": "bleu", "hops": ["base", "awq"], "expect": "better", "margin": 0.1,
-         "severity": "report"},
-        {"name": "a", "metric": "safety_accuracy", "hops": ["awq", "awq"], "expect": "better", "margin": -1.0,
-         "severity": "report"},
-        {"name": "b", "metric": "safety_accuracy", "hops": ["base", "awq"], "expect": "floor", "margin": 1.5,
-         "severity": "report"},
-    ]  # fmt: skip
+        {"name": "a", "metric": "bleu", "hops": ["base", "awq"], "expect": "better", "margin": 0.1, "alpha": 0.2},
+        {"name": "a", "metric": "safety_accuracy", "hops": ["awq", "awq"], "expect": "better", "margin": -1.0},
+        {"name": "b", "metric": "safety_accuracy", "hops": ["base", "awq"], "expect": "floor", "margin": 1.5},
+    ]
+    plain["rules"] = [{"alpha": None, "severity": "report"} | rule for rule in plain["rules"]]
     with pytest.raises(ConfigError) as raised:
         judge(run, tmp_path / "gate", GateParams.model_validate_json(json.dumps(plain)))
     for part in ("stands twice", "no rule has severity block", "'bleu'", "compared with itself", "negative",
-                 "looks at one hop", "out of range"):  # fmt: skip
+                 "looks at one hop", "out of range", "looser"):  # fmt: skip
         assert part in raised.value.message
 
 

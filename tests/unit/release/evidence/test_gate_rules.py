@@ -12,9 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataContractError
-from tasks.core.settings import GateParams, GateRule
+from tasks.core.settings import AgreementParams, AgreementsParams, GateParams, GateRule
 from tasks.release.gate_evidence import Report
-from tasks.release.gate_rules import examine, judge_rules
+from tasks.release.gate_findings import examine
+from tasks.release.gate_rules import judge_rules
 from tasks.release.gate_words import rule_words
 
 SUITE_OF = {"domain_bits_per_byte": ("domain_short", "bits_per_byte"), "safety_accuracy": ("safety", "accuracy")}
@@ -23,11 +24,15 @@ SUITE_OF = {"domain_bits_per_byte": ("domain_short", "bits_per_byte"), "safety_a
 def rule(name: str = "r", metric: str = "domain_bits_per_byte", expect: str = "not_worse", margin: float = 0.1,
          severity: str = "block", hops: tuple[str, str] = ("base", "awq")) -> GateRule:  # fmt: skip
     return GateRule.model_validate({"name": name, "metric": metric, "hops": hops, "expect": expect, "margin": margin,
-                                    "severity": severity})  # fmt: skip
+                                    "alpha": None, "severity": severity})  # fmt: skip
 
 
 def params(*rules: GateRule, samples: int = 500) -> GateParams:
-    return GateParams(alpha=0.05, bootstrap_samples=samples, seed=1, rules=list(rules), min_merged_awq_agreement=0.8)
+    near = AgreementParams(min_top1=0.8, max_kl_nats=0.5)
+    agreement = AgreementsParams(adapter_merged=near, merged_awq=near)
+    return GateParams(
+        alpha=0.05, bootstrap_samples=samples, seed=1, rules=list(rules), champion_rules=[], agreement=agreement
+    )
 
 
 def reports(metric: str = "domain_bits_per_byte", **values: Any) -> dict[str, Report]:
