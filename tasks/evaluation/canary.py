@@ -38,7 +38,7 @@ def run_canary(client: ServedClient, tokenizer: Any, *, through_gateway: bool = 
     Args:
         client: the server.
         tokenizer: of the served model.
-        through_gateway: leave out what a gateway does not pass on (answers as token ids, past the end of turn).
+        through_gateway: leave out what a gateway does not pass on: token ids, answers past the end of turn.
 
     Returns:
         {"items", "passed", "failures": [words, ...]}.
@@ -49,7 +49,7 @@ def run_canary(client: ServedClient, tokenizer: Any, *, through_gateway: bool = 
     fresh = copy.copy(client)
     fresh.cache = AnswerCache(None)
     items = [_encoded(tokenizer, *repeat) for repeat in REPEATS]
-    checks = [_repeats, _same_scale, _raw, _named] + ([] if through_gateway else [_whole_answers])
+    checks = [_repeats, _raw, _named] + ([] if through_gateway else [_same_scale, _whole_answers])
     found = [check(fresh, items) for check in checks]
     return {
         "items": sum(count for count, _ in found),

@@ -1,5 +1,6 @@
 """The live endpoint asked what its version was released on: through the gateway, with a key, as callers ask it."""
 
+import copy
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -180,8 +181,10 @@ def _fingerprint(client: Any) -> list[str]:
     """Return the beginning of the greedy answer to each fixed prompt, asked anew at every start."""
     from tasks.evaluation.served_model import answer_query
 
+    fresh = copy.copy(client)
+    fresh.cache = AnswerCache(None)
     prompts = [client.register([{"role": "user", "content": text}]) for text in FINGERPRINT_PROMPTS]
-    answers = client.ask([answer_query(prompt, FINGERPRINT_TOKENS, "fingerprint") for prompt in prompts], "fingerprint")
+    answers = fresh.ask([answer_query(prompt, FINGERPRINT_TOKENS, "fingerprint") for prompt in prompts], "fingerprint")
     return [str(answer["text"]) for answer in answers]
 
 
