@@ -12,7 +12,7 @@ from tasks.evaluation.pack.schema import key_point_forms
 LONG_WORD = 4
 
 _HYPHEN = re.compile(r"(?<=[^\W_])-(?=[^\W_])")
-_UNITED_RANGE = re.compile(r"(\d)([^\d\s~]+)~(\d+(?:\.\d+)?)\2(?![a-z])")
+_UNIT_TWICE = re.compile(r"(\d) ?([^\d\s~]+) ?(?:~|-|至|到|to) ?(\d+(?:\.\d+)?) ?\2(?![A-Za-z])")
 _CHINESE = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af，。、；：？！（）《》“”"
 #: Spaces that mean nothing: beside Chinese, and between a number and a word.
 _MEANINGLESS = re.compile(
@@ -22,9 +22,9 @@ _MEANINGLESS = re.compile(
 
 def folded(text: str) -> str:
     """Return a text as key points are looked for in it: one spelling, small letters, no spaces that mean nothing."""
-    text = with_one_range_sign(with_one_spelling(cleaned(text))).casefold()
-    text = re.sub(r"\s+", " ", _HYPHEN.sub(" ", text))
-    return _UNITED_RANGE.sub(r"\1~\3\2", _MEANINGLESS.sub("", text)).strip()
+    text = _UNIT_TWICE.sub(r"\1~\3\2", with_one_spelling(cleaned(text)))
+    text = _HYPHEN.sub(" ", with_one_range_sign(text).casefold())
+    return _MEANINGLESS.sub("", re.sub(r"\s+", " ", text)).strip()
 
 
 def stands_in(form: str, answer: str) -> bool:
@@ -64,4 +64,7 @@ def _pattern(form: str) -> re.Pattern[str]:
         after = r"(?!\d|\.\d|e[+-]?\d)"
     elif last_word and len(last_word[0]) < LONG_WORD:
         after = "(?![a-z])"
+    if re.search(r"\d\S*[a-zμ]$", text):
+        # A dose is no dose rate.
+        after += "(?!/[a-zμ])"
     return re.compile(before + re.escape(text) + after)

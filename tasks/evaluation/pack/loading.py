@@ -1,12 +1,13 @@
 """Read a pack: every problem of every file is found before anything is asked."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, DataContractError
-from tasks.core.files import read_json, read_jsonl
+from tasks.core.files import read_json
 from tasks.evaluation.pack.schema import FIRST_FIELDS, KINDS, SCHEMA, Item, item_problems
 
 PACK_FILE = "pack.json"
@@ -104,10 +105,16 @@ def _read_items(path: Path, kind: str, schema: int, seen: dict[str, str], proble
 
 
 def _numbered(path: Path, problems: list[str]) -> Iterator[tuple[int, Any]]:
-    """Yield line numbers and values; the rest of a file behind a line that is not JSON cannot be read."""
+    """Yield line numbers and values; a line that is not JSON is a problem like any other."""
     try:
-        yield from enumerate(read_jsonl(path), start=1)
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         problems.append(f"{path} is not UTF-8: {error}")
-    except DataContractError as error:
-        problems.append(error.message)
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except ValueError as error:
+            problems.append(f"{path}:{number} is not valid JSON: {error}")

@@ -21,7 +21,7 @@ _LATEX = (
     (re.compile(r"\*\*|__|`"), ""),
 )
 #: One space and one to three digits at a time: 1,000,000 and 1 000 000.
-_THOUSANDS = re.compile(r"(?<![\d.A-Za-z])\d{1,3}(?:(?:,\d{3})+|(?:[ \u00a0\u2009\u202f]\d{3})+)(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\d.A-Za-z])(?<![A-Z] )\d{1,3}(?:(?:,\d{3})+|(?:[ \u00a0\u2009\u202f]\d{3})+)(?![\d,])")
 _BLANK = re.compile(r"[^\S\n]+")
 _POWER = re.compile(r"(\d)\s*[×xX*]\s*10\s*\^\s*([+-]?\d+)")
 _RANGE = re.compile(r"(?<=[\d%])\s*(?:~|-+|至|到|\bto\b)\s*(?=\d)")

@@ -36,22 +36,20 @@ def read_order(answer: str, steps: int) -> str | None:
     """
     text = cleaned(answer)
     letters = STEP_LETTERS[:steps]
-    one = f"[{letters}{letters.lower()}]"
+    one = f"[{STEP_LETTERS}{STEP_LETTERS.lower()}]"
     # One behind the other, joined by nothing but signs; not inside a word.
     run = re.compile(rf"(?<![A-Za-z]){one}(?:{_BETWEEN}{one})+(?![A-Za-z])")
-    complete = [
-        found for found in (_letters(run[0], letters) for run in run.finditer(text)) if _is_order(found, letters)
-    ]
+    complete = [found for found in (_letters(run[0]) for run in run.finditer(text)) if _is_order(found, letters)]
     if complete:
         return complete[-1]
-    first = "".join(found[1].upper() for found in _LINE_START.finditer(text) if found[1].upper() in letters)
+    first = "".join(found[1].upper() for found in _LINE_START.finditer(text))
     return first if _is_order(first, letters) else None
 
 
-def _letters(text: str, letters: str) -> str:
+def _letters(text: str) -> str:
     """Return the letters of a run, without those of the words between."""
     plain = re.sub("then|and|to", " ", text)
-    return "".join(character for character in plain.upper() if character in letters)
+    return "".join(character for character in plain.upper() if character in STEP_LETTERS)
 
 
 def _is_order(found: str, letters: str) -> bool:

@@ -1,6 +1,7 @@
 """What is said to the model: a question as a caller asks it, and how long its answer may be."""
 
 import hashlib
+import itertools
 
 from tasks.evaluation.pack.schema import LETTERS, Item
 
@@ -51,9 +52,12 @@ def prompt_of(item: Item) -> str:
 
 def shuffled(item: Item) -> list[int]:
     """Return which step stands under each letter: the same at every run, and never the right order itself."""
-    steps = range(len(item["steps"]))
-    order = sorted(steps, key=lambda step: hashlib.sha256(f"{item['id']} {step}".encode()).digest())
-    return order if order != list(steps) else order[1:] + order[:1]
+    steps = list(range(len(item["steps"])))
+    for salt in itertools.count():
+        order = sorted(steps, key=lambda step: hashlib.sha256(f"{item['id']} {step} {salt}".encode()).digest())
+        if order != steps:
+            break
+    return order
 
 
 def right_order(item: Item) -> str:
