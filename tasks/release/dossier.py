@@ -10,15 +10,15 @@ import yaml
 from tasks.core.files import write_text
 from tasks.core.settings import BaseModelParams, DossierParams, Hardware, PromoteParams
 from tasks.core.stage import HOPS
-from tasks.release.dossier_charts import interval_chart, loss_chart
+from tasks.release.dossier_charts import interval_chart, loss_chart, rate_chart
 from tasks.release.dossier_data_charts import bar, length_charts
 from tasks.release.dossier_facts import Folders, collect
+from tasks.release.dossier_format import FILTERS
 from tasks.release.gate_words import HOP_TITLES, OUTCOME_ZH, claim
 
 log = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).with_name("templates")
-MEGABYTE = 1e6
 
 
 def dossier(
@@ -67,8 +67,10 @@ def dossier(
         DataContractError: a file that every finished run has is absent or damaged.
     """
     reports = {"base": eval_base, "adapter": eval_adapter, "merged": eval_merged, "awq": eval_awq}
-    folders = Folders(reports, gate, prepared, validation, adapter, awq)
-    facts = collect(folders, title=params.title, profile=profile, hardware=hardware, base_model=base_model)
+    facts = collect(
+        Folders(reports, gate, prepared, validation, adapter, awq, runs),
+        title=params.title, profile=profile, hardware=hardware, base_model=base_model, promote=promote,
+    )  # fmt: skip
     write_text(output / "index.html", render_page(facts))
     write_text(output / "model_card.md", render_card(facts))
     log.info("dossier: %s, open %s in a browser", facts["verdict"]["verdict"], "data/reports/dossier/index.html")
@@ -82,7 +84,8 @@ def render_page(facts: dict[str, Any]) -> str:
     summary = facts["data"]["summary"]
     lengths = length_charts(summary["lengths"], summary["tokens"]["max_length_tokens"])
     return _environment(escape=True).get_template("dossier.html.j2").render(
-        **facts, style=style, charts=charts, loss_chart=loss_chart(facts["losses"]), lengths=lengths
+        **facts, style=style, charts=charts, loss_chart=loss_chart(facts["losses"]),
+        rate_chart=rate_chart(facts["rates"]), lengths=lengths,
     )  # fmt: skip
 
 
@@ -106,20 +109,22 @@ def _front_matter(facts: dict[str, Any]) -> dict[str, Any]:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["tunegate", "awq", "compressed-tensors", "nuclear-emergency-response"],
-        "model-index": [
-            {"name": facts["lineage"]["id"], "results": [_result(row) for row in facts["verdict"]["hops"]]}
-        ],
+        "model-index": [{"name": facts["lineage"]["id"], "results": _results(facts["verdict"]["hops"])}],
     }
     return front
 
 
-def _result(row: dict[str, Any]) -> dict[str, Any]:
-    """Return one metric of the quantized model as the Hub's model index takes it."""
-    return {
-        "task": {"type": "text-generation"},
-        "dataset": {"name": row["suite"], "type": row["suite"]},
-        "metrics": [{"type": row["kind"], "value": row["hops"]["awq"]["value"], "name": row["title"]}],
-    }
+def _results(hops: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the metrics of the quantized model as the Hub's model index takes them; what has no number is left out."""
+    return [
+        {
+            "task": {"type": "text-generation"},
+            "dataset": {"name": row["suite"], "type": row["suite"]},
+            "metrics": [{"type": row["kind"], "value": row["hops"]["awq"]["value"], "name": row["title"]}],
+        }
+        for row in hops
+        if row["hops"]["awq"]["value"] is not None
+    ]
 
 
 def _environment(*, escape: bool) -> jinja2.Environment:
@@ -129,50 +134,5 @@ def _environment(*, escape: bool) -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     engine.globals |= {"HOPS": HOPS, "HOP_TITLES": HOP_TITLES, "OUTCOME_ZH": OUTCOME_ZH, "claim": claim, "bar": bar}
-    engine.filters |= {
-        "value": _value,
-        "interval": _interval,
-        "megabytes": _megabytes,
-        "count": _count,
-        "line": _line,
-        "nobreak": _nobreak,
-    }
+    engine.filters |= FILTERS
     return engine
-
-
-def _value(value: float | None, kind: str) -> str:
-    """Return a metric's value: 61.5 % or 1.824; a dash for no number."""
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if kind == "bits_per_byte" else f"{100 * value:.1f} %"
-
-
-def _interval(ends: list[float | None], kind: str) -> str:
-    """Return an interval: 55.0 to 68.2, or 1.81 to 1.84."""
-    if None in ends:
-        return ""
-    low, high = (end for end in ends if end is not None)
-    return f"{low:.3f}–{high:.3f}" if kind == "bits_per_byte" else f"{100 * low:.1f}–{100 * high:.1f}"
-
-
-def _megabytes(size: int) -> str:
-    """Return bytes as megabytes."""
-    return f"{size / MEGABYTE:,.1f} MB"
-
-
-def _count(number: int) -> str:
-    """Return a whole number with separators."""
-    return f"{number:,}"
-
-
-def _nobreak(text: str) -> str:
-    """Return text in which a number and its per cent sign stay on one line."""
-    return text.replace(" %", "\u00a0%")
-
-
-def _line(text: str) -> str:
-    """Return text as one line that Markdown takes for text: no line breaks, no table bars, no raw HTML."""
-    flat = " ".join(str(text).split())
-    for character in "\\`*_{}[]<>|":
-        flat = flat.replace(character, f"\\{character}")
-    return flat

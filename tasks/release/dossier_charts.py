@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 420, 210
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 34
 STRIP_WIDTH, STRIP_HEIGHT, STRIP_EDGE = 420, 30, 14
 
 
@@ -16,30 +16,51 @@ def loss_chart(losses: list[tuple[int, float]]) -> Markup:
     Args:
         losses: (step, loss); losses that are not finite are left out.
     """
-    curve = [(step, loss) for step, loss in losses if math.isfinite(loss)]
+    return _curve(losses, "Training loss by step", smooth=True)
+
+
+def rate_chart(rates: list[tuple[int, float]]) -> Markup:
+    """Return the learning rate over steps.
+
+    Args:
+        rates: (step, learning rate); rates that are not finite are left out.
+    """
+    return _curve(rates, "Learning rate by step", smooth=False)
+
+
+def _curve(points: list[tuple[int, float]], label: str, *, smooth: bool) -> Markup:
+    """Return values over steps; "" where there is none. `label` is our own words."""
+    curve = [(step, value) for step, value in points if math.isfinite(value)]
     if not curve:
         return Markup("")
-    low, high, ticks = _scale([loss for _, loss in curve])
+    low, high, ticks = _scale([value for _, value in curve])
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     first, last = curve[0][0], max(curve[-1][0], curve[0][0] + 1)
 
-    def place(step: float, loss: float) -> str:
+    def place(step: float, value: float) -> str:
         x = LEFT + (WIDTH - LEFT - RIGHT) * (step - first) / (last - first)
-        y = TOP + (HEIGHT - TOP - BOTTOM) * (high - loss) / (high - low)
+        y = TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
         return f"{x:.1f},{y:.1f}"
 
     grid = "".join(_grid_line(tick, low, high, decimals) for tick in ticks)
-    raw = " ".join(place(step, loss) for step, loss in curve)
-    smooth = " ".join(place(step, mean) for step, mean in _trailing_means(curve))
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    steps = (f'<text x="{LEFT}" y="{HEIGHT - 14}">{first}</text>'
-             f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 14}" text-anchor="end">{last}</text>'
-             f'<text x="{middle:.0f}" y="{HEIGHT - 4}" text-anchor="middle">step 步</text>')  # fmt: skip
+    raw = " ".join(place(step, value) for step, value in curve)
+    lines = f'<polyline class="{"raw" if smooth else "smooth"}" points="{raw}"/>'
+    if smooth:
+        means = " ".join(place(step, mean) for step, mean in _trailing_means(curve))
+        lines += f'<polyline class="smooth" points="{means}"/>'
     # Only numbers are put in; there is nothing to escape.
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Training loss by step">'
-        f'{grid}{steps}<polyline class="raw" points="{raw}"/><polyline class="smooth" points="{smooth}"/></svg>'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+        f"{grid}{_step_axis(first, last)}{lines}</svg>"
     )
+
+
+def _step_axis(first: int, last: int) -> str:
+    """Return the first and the last step, and the axis's name."""
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    return (f'<text x="{LEFT}" y="{HEIGHT - 14}">{first}</text>'
+            f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 14}" text-anchor="end">{last}</text>'
+            f'<text x="{middle:.0f}" y="{HEIGHT - 4}" text-anchor="middle">step 步</text>')  # fmt: skip
 
 
 def _trailing_means(curve: list[tuple[int, float]], window: int = 10) -> list[tuple[int, float]]:

@@ -22,7 +22,6 @@ from tasks.core.settings import BaseModelParams, DossierParams
 from tasks.core.stage import STAGES
 from tasks.release.dossier import dossier
 from tasks.release.dossier_charts import interval_chart, loss_chart
-from tasks.release.dossier_facts import CATEGORIES_FILE
 from tasks.release.gate import gate
 
 ROOT = Path(__file__).parents[4]
@@ -50,11 +49,20 @@ class Page(HTMLParser):
         self.text += data
 
 
-def judged(run: Any) -> Any:
-    """Run the gate on the evidence as it lies."""
+#: The gate's files on untouched evidence: it is the same in every test, and judging takes longer than writing a page.
+UNTOUCHED: dict[str, bytes] = {}
+
+
+def judged(run: Any, *, touched: bool = False) -> Any:
+    """Run the gate on the evidence as it lies, or take what it said before about the same."""
     output = run.root / "data/reports/gate"
     output.mkdir(parents=True, exist_ok=True)
-    gate(run.settings.gate, output=output, **run.gate_inputs)
+    if touched or not UNTOUCHED:
+        gate(run.settings.gate, output=output, **run.gate_inputs)
+        UNTOUCHED.update({} if touched else {path.name: path.read_bytes() for path in output.iterdir()})
+    else:
+        for name, content in UNTOUCHED.items():
+            (output / name).write_bytes(content)
     return run
 
 
@@ -69,12 +77,13 @@ def write(run: Any, output: Path, **changes: Any) -> tuple[Page, str]:
 def test_the_page_says_what_a_reviewer_asks(run: Any, tmp_path: Path) -> None:
     page, _ = write(judged(run), tmp_path / "out")
     for words in (
-        "PASS", "通过", "demonstration", "the profile is laptop", "tg-cccccccccccccccc", "2.093",
+        "PASS", "通过", "demonstration", "the profile is laptop", "tg-cccccccccccccccc", "2.070",
         "bits per byte better",
         "This is not C-Eval: 104 own questions", "Social Science", "Failed by the quantized model", "mojibake",
         "instructions/planted_bad.jsonl lines 1, 2, 3", "resident id 身份证号", "few rows are dropped", "groups of 64",
         "96.7 % of positions", "sha256:" + "b" * 64, "No GPU was used", "dequantized", "Apache-2.0", "Signature",
-        "tunegate approve VERSION --by NAME --reason TEXT", "16 conversations, 0 differences", "searched 95 of 96",
+        "tunegate approve VERSION --by NAME --reason TEXT", "24 conversations were turned into tokens", "No token differs",
+        "not supported: the chat template does not tell", "Before you sign", "Must refuse", "searched 95 of 96",
     ):  # fmt: skip
         assert words in " ".join(page.text.split()), words
     assert page.text.index("PASS") < page.text.index("Rules")
@@ -83,7 +92,9 @@ def test_the_page_says_what_a_reviewer_asks(run: Any, tmp_path: Path) -> None:
 def test_the_page_fetches_and_runs_nothing(run: Any, tmp_path: Path) -> None:
     page, _ = write(judged(run), tmp_path / "out")
     assert not {"script", "link", "img", "iframe", "object", "form", "base"} & set(page.tags)
-    assert not [name for name, _ in page.attributes if name in ("src", "href", "srcset") or name.startswith("on")]
+    assert not [name for name, _ in page.attributes if name in ("src", "srcset") or name.startswith("on")]
+    ids = {f"#{value}" for name, value in page.attributes if name == "id"}
+    assert {value for name, value in page.attributes if name == "href"} <= ids
     text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "default-src 'none'" in text
     assert not re.search(r"url\(|@import|https?://", text)
@@ -133,7 +144,7 @@ def test_no_trace_of_this_machine_or_of_python(run: Any, tmp_path: Path) -> None
 
 def test_a_failed_check_stands_out_with_hop_cause_and_command(run: Any, tmp_path: Path) -> None:
     run.edit_results("merged", canary={"items": 10, "passed": False, "failures": ["x"]})
-    page, card = write(judged(run), tmp_path / "out")
+    page, card = write(judged(run, touched=True), tmp_path / "out")
     for words in ("FAIL", "不通过", "failed at merged", "Likely cause:", "tunegate stage evaluate@merged"):
         assert words in page.text
     assert "**FAILED** The scoring path works (hop merged)" in card
@@ -145,7 +156,7 @@ def test_nothing_measured_is_said_and_still_printed(run: Any, tmp_path: Path) ->
         if row["suite"] == "domain_short":
             row["value"] = float("nan")
     run.rewrite("awq", rows)
-    page, _ = write(judged(run), tmp_path / "out")
+    page, _ = write(judged(run, touched=True), tmp_path / "out")
     assert "Nothing was measured: a value is not a number." in page.text
     assert "–" in page.text
 
@@ -156,8 +167,8 @@ def test_an_item_lost_by_training_comes_first(run: Any, tmp_path: Path) -> None:
     lost = max(item for item, value in base.items() if value == 1)
     next(row for row in rows if row["item_id"] == lost)["value"] = 0.0
     run.rewrite("awq", rows)
-    page, _ = write(judged(run), tmp_path / "out")
-    listed = re.findall(r"safety-\d{3}", page.text)
+    page, _ = write(judged(run, touched=True), tmp_path / "out")
+    listed = re.findall(r"safety-\d{3}", page.text.partition("Failed by the quantized model")[2])
     assert listed[0] == lost
     assert "the base had it right" in page.text
 
@@ -167,9 +178,9 @@ def test_no_refused_rows_and_no_failed_items(run: Any, tmp_path: Path) -> None:
     for hop in ("base", "merged", "awq"):
         rows = run.samples(hop)
         for row in rows:
-            row["value"] = 1.0 if row["suite"] == "safety" else row["value"]
+            row["value"] = 1.0 if row["suite"].startswith("safety") else row["value"]
         run.rewrite(hop, rows)
-    page, _ = write(judged(run), tmp_path / "out")
+    page, _ = write(judged(run, touched=True), tmp_path / "out")
     assert "No item failed." in page.text
     assert "Refused rows 未采用的行 No row was refused." in " ".join(page.text.split())
 
@@ -181,7 +192,7 @@ def test_the_card_has_the_hubs_front_matter(run: Any, tmp_path: Path) -> None:
     assert front["language"] == ["zh", "en"]
     assert front["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
     names = {result["dataset"]["name"] for result in front["model-index"][0]["results"]}
-    assert names == {"domain_short", "domain_choice", "safety", "ceval_mini"}
+    assert names == {row["suite"] for row in run.samples("awq")}
     for words in ("The base is a dequantized one", "## Intended use", "## Limitations", "`ceval_mini`, a stand-in"):
         assert words in card
 
@@ -200,12 +211,14 @@ def test_c_eval_proper_is_not_called_a_stand_in(run: Any, tmp_path: Path) -> Non
         rows = run.samples(hop)
         for row in rows:
             row["suite"] = row["suite"].replace("ceval_mini", "ceval")
-        suites = read_json(run.report(hop) / "results.json")["suites"]
+        results = read_json(run.report(hop) / "results.json")
+        suites, exams = results["suites"], results["exams"]
         suites["ceval"] = {**suites.pop("ceval_mini"), "name": "ceval", "stand_in": False}
-        run.edit_results(hop, suites=suites)
+        exams[0] |= {"name": "ceval", "suite": "ceval", "stand_in": False}
+        run.edit_results(hop, suites=suites, exams=exams)
         run.rewrite(hop, rows)
-    page, card = write(judged(run), tmp_path / "out")
-    assert "ceval by category" in page.text
+    page, card = write(judged(run, touched=True), tmp_path / "out")
+    assert "ceval by category and subject" in page.text
     assert "stand-in" not in page.text + card
 
 
@@ -214,13 +227,6 @@ def test_a_missing_file_is_named(run: Any, tmp_path: Path, missing: str) -> None
     (judged(run).root / "data/reports" / missing).unlink()
     with pytest.raises(DataContractError, match=Path(missing).name):
         write(run, tmp_path / "out")
-
-
-def test_categories_are_c_evals_subjects() -> None:
-    categories = read_json(CATEGORIES_FILE)
-    assert set(categories) == set(read_json(ROOT / "tasks/evaluation/ceval_subjects.json"))
-    mapping = read_json(ROOT / "data/raw/eval/ceval_mini/mapping.json")
-    assert categories == {subject: names[2] for subject, names in mapping.items()}
 
 
 def test_the_stage_table_names_every_file_of_gate_and_dossier() -> None:
@@ -254,7 +260,7 @@ def test_a_folder_moved_elsewhere_opens_the_same(run: Any, tmp_path: Path) -> No
     write(judged(run), tmp_path / "out")
     shutil.move(tmp_path / "out", tmp_path / "elsewhere")
     page = Page((tmp_path / "elsewhere/index.html").read_text(encoding="utf-8"))
-    assert not [value for name, value in page.attributes if name == "href"]
+    assert not [value for name, value in page.attributes if name == "href" and not str(value).startswith("#")]
 
 
 def test_a_verdict_from_other_words_still_renders(run: Any, tmp_path: Path) -> None:
