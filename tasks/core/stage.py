@@ -114,10 +114,9 @@ _DOSSIER_CODE = (
     *(f"tasks/release/dossier{part}.py" for part in ("", "_charts", "_data", "_data_charts", "_facts")),
     "tasks/release/gate_words.py",
     "tasks/release/model_files.py",
-    "tasks/release/ceval_categories.json",
 )
 #: The leak search reads evaluation sets as the evaluation does.
-_DATA_CODE = ("tasks/data", "tasks/evaluation/ceval.py", PIPELINE_LOCK)
+_DATA_CODE = ("tasks/data", "tasks/evaluation/exams/hub.py", "tasks/evaluation/exams/schema.py", PIPELINE_LOCK)
 _REPORTS = {f"eval_{hop}": report_of(hop) for hop in HOPS}
 
 STAGES: tuple[Stage, ...] = (
