@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "stage": ("tasks.cli.stage", "stage", "Run one stage (what dvc.yaml calls)."),
     "data": ("tasks.cli.data", "data", "Ask what became of the data, row by row; export it."),
     "eval": ("tasks.cli.evaluation", "evaluation", "Write and check packs of questions; ask the live endpoint."),
+    "gate": ("tasks.cli.gate", "gate", "Explain a verdict; simulate how often the rules are wrong."),
     "status": ("tasks.cli.release", "status", "Show champion, serving and whether they agree."),
     "approve": ("tasks.cli.release", "approve", "Approve a registered version by name."),
     "promote": ("tasks.cli.release", "promote", "Make a version champion and serve it."),

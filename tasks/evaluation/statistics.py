@@ -7,6 +7,7 @@ threshold -margin. Pure numpy and scipy; the bootstrap is seeded.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,66 @@ def binomial_floor(values: Sequence[float], *, floor: float, confidence: float =
     result = stats.binomtest(int(sum(values)), len(values), floor, alternative="greater")
     two_sided = stats.binomtest(int(sum(values)), len(values), floor).proportion_ci(confidence, method="exact")
     return float(result.pvalue), float(two_sided.low), float(two_sided.high)
+
+
+def bootstrap_p_values(differences: Floats, thresholds: Sequence[float], samples: int, seed: int) -> list[float]:
+    """Return the p-value of H0 "improvement <= threshold" for each threshold, as `compare_continuous` has it.
+
+    Args:
+        differences: new minus old per item, higher is better, length n >= 2.
+        thresholds: improvements of the null hypothesis.
+        samples: number of bootstrap samples, drawn once for all thresholds.
+        seed: of the generator.
+    """
+    mean, error = float(differences.mean()), _standard_error(differences)
+    pivots = _bootstrap_pivots(differences, samples, seed)
+    return [
+        _share_beyond(pivots, (mean - at) / error if error > 0 else mean - at, error) for at in thresholds
+    ]  # fmt: skip
+
+
+def paired_binary_levels(gains: Floats, losses: Floats, n: int, *, threshold: float, levels: Sequence[float]) -> Floats:
+    """Return `paired_binary_p` of many outcomes at once, rounded up to the next of `levels` (1 above the largest).
+
+    Decisions at these levels are the exact test's: its p-value falls with the score, so a level's edge is found by
+    bisection over the scores that occur.
+
+    Args:
+        gains: items wrong before and right now, one entry an outcome.
+        losses: items right before and wrong now.
+        n: all items.
+        threshold: improvement of the null hypothesis.
+        levels: levels somebody decides at, each within (0, 1).
+    """
+    if threshold == 0:
+        exact = stats.binom.sf(gains - 1, gains + losses, 0.5)
+    elif n > EXACT_ITEMS:
+        exact = stats.norm.sf(_score(gains, losses, n, threshold))
+    else:
+        return _score_levels(_score(gains, losses, n, threshold), n, threshold, levels)
+    return _rounded_up(np.asarray(exact, dtype=np.float64), levels)
+
+
+def _score_levels(scores: Floats, n: int, threshold: float, levels: Sequence[float]) -> Floats:
+    """Return, for each score, the smallest level its exact p-value is within; 1 for none."""
+    occurring = np.unique(scores)
+    tail = cache(lambda index: _worst_tail(n, float(occurring[index]), threshold))
+    found = np.ones(len(scores))
+    for level in sorted(levels, reverse=True):
+        low, high = 0, len(occurring)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if tail(middle) <= level else (middle + 1, high)
+        if low < len(occurring):
+            found[scores >= occurring[low]] = level
+    return found
+
+
+def _rounded_up(p_values: Floats, levels: Sequence[float]) -> Floats:
+    """Return each p-value as the smallest level it is within; 1 for none."""
+    ordered = np.append(np.sort(np.asarray(levels, dtype=np.float64)), 1.0)
+    rounded: Floats = ordered[np.minimum(np.searchsorted(ordered, p_values), len(ordered) - 1)]
+    return rounded
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,0 +1,66 @@
+"""`tunegate gate explain | simulate`: what the gate found, and how often its rules would be wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tasks.cli.main import emit
+from tasks.core.project import Project
+from tasks.core.settings import Settings, load_settings
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+
+
+@click.group()
+def gate() -> None:
+    """Explain a verdict; simulate how often the rules would be wrong."""
+
+
+@gate.command()
+@click.argument("version", required=False)
+@json_option
+def explain(version: str | None, as_json: bool) -> None:
+    """Say which rule, which hop and which items decided about VERSION, and what to do next.
+
+    Without VERSION: the verdict of the last run, in data/reports/gate. The verdict of a registered version comes from
+    MLflow, with its comparison with the champion.
+    """
+    from tasks.release.gate_explain import explain_version, explanation
+
+    project, settings = _load()
+    verdict = explain_version(project, settings, version)
+    emit(verdict, as_json=as_json, text=explanation(verdict))
+
+
+@gate.command()
+@click.option("--runs", default=2000, show_default=True, type=click.IntRange(min=100), help="Simulated runs.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same rates.")
+@click.option("--assumed", is_flag=True, help="Take the assumed spreads even where evaluations are at hand.")
+@json_option
+def simulate(runs: int, seed: int, assumed: bool, as_json: bool) -> None:
+    """Simulate runs of equal models and of models that lost twice a margin: how often would the gate be wrong?
+
+    Items and spreads come from data/reports/eval where all hops were evaluated, else from what the settings would
+    evaluate and from stated assumptions.
+    """
+    from tasks.release.gate_simulation import simulate_families, simulation_words
+
+    project, settings = _load()
+    folder = None if assumed else _evaluated(project.root)
+    found = simulate_families(settings, project.root, reports=folder, runs=runs, seed=seed)
+    emit(found, as_json=as_json, text=simulation_words(found))
+
+
+def _load() -> tuple[Project, Settings]:
+    """Return the project around the current directory and its settings."""
+    project = Project.here()
+    return project, load_settings(project.root / "params.yaml")
+
+
+def _evaluated(root: Path) -> dict[str, Any] | None:
+    """Return the reports' folders by hop, None where a hop was not evaluated."""
+    from tasks.core.stage import HOPS, report_of
+
+    folders = {hop: root / report_of(hop) for hop in HOPS}
+    return folders if all((folder / "results.json").is_file() for folder in folders.values()) else None
