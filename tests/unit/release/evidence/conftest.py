@@ -132,10 +132,7 @@ def make_models(folder: Path) -> None:
     write_json(folder / "merged/config.json", {"model_type": "llama", "eos_token_id": 2})
     quantized = {"format": "pack-quantized", "config_groups": {"group_0": group}}
     write_json(folder / "awq/config.json", {"model_type": "llama", "quantization_config": quantized})
-    write_json(folder / "awq/quantization.json", {
-        "scheme": "W4A16", "group_size": 64, "layers": 210, "ignored": ["lm_head"], "calibration_rows": 32,
-        "calibration_tokens": 6144, "bytes_before": 269060552, "bytes_after": 114401928,
-    })  # fmt: skip
+    write_json(folder / "awq/quantization.json", read_json(MADE / "quantization.json"))
     write_text(folder / "adapter/loss.csv", loss_csv())
     write_json(folder / "adapter/training.json", {
         "mode": "qlora", "steps": 60, "rows": 574, "tokens": 101234, "completion_tokens": 60321, "first_loss": 2.31,
