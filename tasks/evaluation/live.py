@@ -22,6 +22,8 @@ from tasks.evaluation.samples import Sample
 log = logging.getLogger(__name__)
 
 HOP = "served"
+#: What the last token stands for where it is a piece of a character.
+PIECE = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _fingerprint(client: Any) -> list[str]:
     fresh.cache = AnswerCache(None)
     prompts = [client.register([{"role": "user", "content": text}]) for text in FINGERPRINT_PROMPTS]
     answers = fresh.ask([answer_query(prompt, FINGERPRINT_TOKENS, "fingerprint") for prompt in prompts], "fingerprint")
-    return [str(answer["text"]) for answer in answers]
+    return [str(answer["text"]).rstrip(PIECE) for answer in answers]
 
 
 def _results(params: EvaluateParams, asked: report.Asked, version: LiveVersion, tokenizer: Any) -> dict[str, Any]:
@@ -201,4 +203,4 @@ def _results(params: EvaluateParams, asked: report.Asked, version: LiveVersion, 
 def _text(tokenizer: Any, ids: list[int]) -> str:
     """Return what a caller sees of a greedy answer: the text up to the end of the turn."""
     stop = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)
-    return str(tokenizer.decode(ids[:stop], skip_special_tokens=True))
+    return str(tokenizer.decode(ids[:stop], skip_special_tokens=True)).rstrip(PIECE)

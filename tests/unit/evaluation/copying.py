@@ -9,6 +9,8 @@ from aiohttp import web
 from tasks.serving.admission import Caps, Refusal, admit
 from tests.unit.evaluation.conftest import FakeVllm
 
+#: Tokens (bytes here) compared at most.
+LONGEST_MATCH = 24
 LIKELY, UNLIKELY = math.log(0.9), math.log(1e-4)
 
 
@@ -17,14 +19,12 @@ class CopyingVllm(FakeVllm):
 
     def following(self, ids):
         """Return the token after the longest earlier match of the end of `ids`; the first token where none matches."""
-        best, length = ids[0], 0
-        for place in range(1, len(ids)):
-            same = 0
-            while same < place and ids[place - 1 - same] == ids[-1 - same]:
-                same += 1
-            if same > length:
-                best, length = ids[place], same
-        return best
+        text = "".join(map(chr, ids))
+        for length in range(min(LONGEST_MATCH, len(ids) - 1), 0, -1):
+            place = text.rfind(text[-length:], 0, len(text) - 1)
+            if place >= 0:
+                return ids[place + length]
+        return ids[0]
 
     def token_logprob(self, before, token, body):
         """Return a token's log-probability given those before it, as the planted fault has it."""
@@ -132,14 +132,18 @@ class CopyingGateway(CopyingVllm):
         """Return the choice of a chat, in the template of the server."""
         text = self.tokenizer.apply_chat_template(body["messages"], tokenize=False, add_generation_prompt=True)
         ids = self.tokenizer.encode(text, add_special_tokens=False)
-        answer = self.tokenizer.decode(self.generated(ids, body["max_tokens"]))
+        answer = self.tokenizer.decode(self.generated(ids, body["max_tokens"]), skip_special_tokens=True)
         return {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": answer}}
 
     def completed(self, body):
         """Return the choice of a completion, with log-probabilities as the OpenAI API has them."""
         ids = self.tokenizer.encode(body["prompt"]) + ([5] if self.fault == "other tokenizer" else [])
         answer = self.generated(ids, body["max_tokens"])
-        choice = {"index": 0, "finish_reason": "length", "text": self.tokenizer.decode(answer)}
+        choice = {
+            "index": 0,
+            "finish_reason": "length",
+            "text": self.tokenizer.decode(answer, skip_special_tokens=True),
+        }
         if "logprobs" in body and self.fault != "no logprobs":
             shown = [*(ids if body.get("echo") else []), *answer]
             start = 0 if body.get("echo") else len(ids)

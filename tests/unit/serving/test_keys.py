@@ -1,5 +1,6 @@
 import json
 import stat
+import subprocess
 
 import pytest
 
@@ -18,6 +19,24 @@ def test_a_key_is_found_by_its_secret_alone(store):
     assert store.find(secret).name == "值班员"
     assert store.find(secret[:-1]) is None
     assert store.find("") is None
+
+
+def test_a_temporary_key_ends_with_its_block_and_those_of_dead_processes_with_the_next(store):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for name in (f"eval-live-{gone.pid}-ab", "eval-live-mine", f"run-{gone.pid}-cd"):
+        store.create(name, "caller")
+    with pytest.raises(ZeroDivisionError):
+        _use_and_fail(store)
+    live = [key.name for key in store.all() if key.revoked_at is None]
+    assert live == ["eval-live-mine", f"run-{gone.pid}-cd"]
+
+
+def _use_and_fail(store):
+    with store.temporary("eval-live") as secret:
+        made = store.find(secret)
+        assert (made.role, made.revoked_at) == ("caller", None)
+        _ = 1 / 0
 
 
 def test_the_secret_is_not_in_the_file(store):
