@@ -7,7 +7,7 @@ from tasks.data.matching.folding import simplified
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _SUPERSCRIPT = re.compile(r"[⁺⁻⁰¹²³⁴-⁹]+")
-_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣－", "-") | dict.fromkeys("～〜∼˜", "~"))
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣－", "-") | dict.fromkeys("～〜∼˜", "~") | dict.fromkeys("⋅•∙", "·"))
 _APOSTROPHES = str.maketrans("‘’ʼ", "'''")
 #: LaTeX and Markdown as models write them around numbers.
 _LATEX = (
@@ -23,6 +23,7 @@ _LATEX = (
 #: One space and one to three digits at a time: 1,000,000 and 1 000 000.
 _THOUSANDS = re.compile(r"(?<![\d.A-Za-z])(?<![A-Z] )\d{1,3}(?:(?:,\d{3})+|(?:[ \u00a0\u2009\u202f]\d{3})+)(?![\d,])")
 _BLANK = re.compile(r"[^\S\n]+")
+_INVERSE = re.compile(r"(?<=[A-Za-z\u4e00-\u9fff])[ ·*](kg|g|L|cm|km|m|min|h|s|d|a) ?\^?-([123])(?!\d)")
 _POWER = re.compile(r"(\d)\s*[×xX*]\s*10\s*\^\s*([+-]?\d+)")
 _RANGE = re.compile(r"(?<=[\d%])\s*(?:~|-+|至|到|\bto\b)\s*(?=\d)")
 
@@ -37,7 +38,8 @@ def cleaned(text: str) -> str:
     for pattern, plain in _LATEX:
         text = pattern.sub(plain, text)
     text = _THOUSANDS.sub(lambda found: re.sub(r"\D", "", found[0]), text.translate(simplified()))
-    return _POWER.sub(r"\1e\2", _BLANK.sub(" ", text)).strip()
+    text = _INVERSE.sub(lambda unit: f"/{unit[1]}" + (f"^{unit[2]}" if unit[2] != "1" else ""), _BLANK.sub(" ", text))
+    return _POWER.sub(r"\1e\2", text).strip()
 
 
 def with_one_range_sign(text: str) -> str:

@@ -18,6 +18,11 @@ _HAN_NUMBER = r"[零〇一二两三四五六七八九十百千万亿]+(?:点[零
 _NUMBER = r"(?:(?<!\d)10\^[+-]?\d+|(?:\d+(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][+-]?\d+)?)"
 
 
+_PER = r"(?: ?/ ?| ?每 ?| per )"
+#: Between the parts of one time: 3 天 8 小时, 1 hour and 20 minutes.
+_AND = re.compile(r" ?(?:又|零|and )?")
+
+
 @dataclass(frozen=True)
 class Unit:
     """A unit: what it measures and how much of that.
@@ -58,11 +63,37 @@ def unit_named(text: str) -> Unit | None:
     return _unit(found["unit"]) if found else None
 
 
-def quantities(text: str) -> Iterator[Quantity]:
-    """Yield every number of a text cleaned by `normalization.cleaned`, in order.
+def quantities(text: str) -> list[Quantity]:
+    """Return every number of a text cleaned by `normalization.cleaned`, in order.
 
-    A number in Chinese characters counts only where a unit follows it.
+    A number in Chinese characters counts only where a unit follows it. A time in parts (3 天 8 小时) is one quantity.
     """
+    whole: list[Quantity] = []
+    for found in _each(text):
+        if whole and _continues(whole[-1], found, text):
+            last = whole.pop()
+            found = _sum(last, found)
+        whole.append(found)
+    return whole
+
+
+def _continues(one: Quantity, other: Quantity, text: str) -> bool:
+    """Tell whether two quantities are parts of one time: the second in a smaller unit, nothing between."""
+    if not (one.unit and other.unit and one.unit.dimension == other.unit.dimension == "s"):
+        return False
+    return one.unit.factor > other.unit.factor and _AND.fullmatch(text[one.end : other.start]) is not None
+
+
+def _sum(one: Quantity, other: Quantity) -> Quantity:
+    """Return two parts of a time as one quantity, in the second's unit."""
+    assert one.unit is not None
+    assert other.unit is not None
+    ratio = one.unit.factor / other.unit.factor
+    return Quantity(one.low * ratio + other.low, one.high * ratio + other.high, other.unit, one.start, other.end)
+
+
+def _each(text: str) -> Iterator[Quantity]:
+    """Yield every number of a cleaned text, the parts of a time one by one."""
     for found in _patterns().quantity.finditer(text):
         low, high = _number(found["low"]), _number(found["high"] or found["low"])
         unit = _unit(found["unit"]) if found["unit"] else None
@@ -93,8 +124,7 @@ class _Patterns:
 def _patterns() -> _Patterns:
     """Return the patterns, made from units.json."""
     atoms, below = _alternatives(_atoms()), _alternatives(_atoms() | _after_slash())
-    per = rf"(?: ?/ ?| ?每 ?| per |[·*. ](?=(?:{below})\^-1))"
-    unit = rf"(?:{atoms})(?:{per}(?:{below})(?:\^-1)?)?"
+    unit = rf"(?:{atoms})(?:{_PER}(?:{below}))?"
     multiple = "|".join(_MULTIPLES)
     named = rf"(?P<unit>{unit})"
     low = rf"(?P<low>{_NUMBER}|(?:{_HAN_NUMBER})(?= ?(?:{multiple})? ?(?:{unit})))"
@@ -102,7 +132,9 @@ def _patterns() -> _Patterns:
     # The first end of a range may have its own unit: 30 km～50 km.
     second = rf"(?: ?(?P<first>{unit})? ?(?:~|-+|至|到|\bto\b) ?(?P<high>{_NUMBER}))?"
     error = rf"(?: ?± ?{_NUMBER})?"
-    quantity = rf"(?<![\d.])(?<!\d[eE]){each}{low}{second}{error}(?: ?(?P<multiple>{multiple}))?(?: ?{named})?"
+    before_unit = r"(?:[ \n]?\(?|[,;] ?(?:单位|unit)[为是:]? ?)"
+    end = rf"{error}(?: ?(?P<multiple>{multiple}))?(?:{before_unit}{named})?"
+    quantity = rf"(?<![\d.])(?<!\d[eE]){each}{low}{second}{end}"
     return _Patterns(
         re.compile(named),
         re.compile(quantity),
@@ -120,8 +152,8 @@ def _unit(text: str) -> Unit:
     """Return the unit of a matched name."""
     if text in _atoms():
         return _atoms()[text]
-    above, below = re.split(r" ?/ ?| ?每 ?| per |[·*. ](?=\S+\^-1$)", text, maxsplit=1)
-    return _per(_atoms()[above], (_atoms() | _after_slash())[below.removesuffix("^-1")])
+    above, below = re.split(_PER, text, maxsplit=1)
+    return _per(_atoms()[above], (_atoms() | _after_slash())[below])
 
 
 def _per(above: Unit, below: Unit) -> Unit:
@@ -171,7 +203,7 @@ def _prefixed(base: dict[str, Any]) -> dict[str, Unit]:
             # In lower case mBq and MBq are one: neither is known. Nobody means a megasievert.
             if len(base["symbol"]) > 1 and letter != "M" and (letter, base["symbol"]) not in _UNCLEAR:
                 names[(letter + base["symbol"]).lower()] = unit
-        names |= {han + name: unit for name in base["zh"]}
+        names |= {han + name: unit for name in (*base["zh"], base["symbol"])}
         names |= {word + name + end: unit for name in base["en"] for end in ("", "s")}
     return names
 

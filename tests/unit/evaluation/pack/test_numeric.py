@@ -104,6 +104,17 @@ def test_a_quantity_of_the_question_in_another_unit_is_no_conversion(make_item):
         (20, "%", "20%", True),
         (12000, "人", "1.2 万人", True),
         (60, "Bq/L", "每升 60 Bq", True),
+        (80, "h", "3 天 8 小时", True),
+        (80, "min", "1 hour and 20 minutes", True),
+        (1.85, "μSv/h", "1.85 (μSv/h)", True),
+        (1.85, "μSv/h", "数值：1.85，单位：μSv/h", True),
+        (1.85, "μSv/h", "1.85\nμSv/h", True),
+        (1.85, "μSv/h", "1.85 µSv⋅h⁻¹", True),
+        (1.85, "μSv/h", "1.85 μSv per hour", True),
+        (1.85, "μSv/h", "1.85 微希沃特每小时", True),
+        (1.85, "μSv/h", "1.85 微Sv/时", True),
+        (4, "Bq/m³", "4 Bq m^-3", True),
+        (4, "Bq/m³", "4 贝可/立方米", True),
     ],
 )
 def test_units_are_converted(make_item, value, unit, answer, right):
