@@ -25,8 +25,10 @@ def exam_facts(exam: Exam, samples: Iterable[Any]) -> dict[str, Any]:
     Returns:
         `suite` (where `accuracy` comes from: log-likelihood where it was asked for, else generation), `items`,
         `accuracy` (by item), `weighted` {by_subject, by_item, official: the name of the authors' weighting}, `hard`
-        (C-Eval Hard; null for other exams), `marks`, `categories`, `subjects`, `generated` (null where not asked),
-        and how it was asked. Accuracies are shares, 0 to 1; those of categories and marks are means of their subjects.
+        (C-Eval Hard; null for other exams), `marks`, `categories`, `subjects`, `ties` (items whose two likeliest
+        letters are equally likely, as coarse bf16 logits make them: the first letter wins; null where not asked by
+        log-likelihood), `generated` (null where not asked), and how it was asked. Accuracies are shares, 0 to 1;
+        those of categories and marks are means of their subjects.
 
     Raises:
         DataContractError: an item is missing, scored twice, unknown, or its value is no 0 or 1.
@@ -49,6 +51,7 @@ def exam_facts(exam: Exam, samples: Iterable[Any]) -> dict[str, Any]:
         "marks": {words: marked[mark] for mark, words in exam.style.marks.items() if marked[mark]},
         "categories": _categories(exam, values),
         "subjects": {subject.key: _subject(subject, values) for subject in exam.subjects},
+        "ties": _ties(likelihood) if likelihood else None,
         "generated": _generated(exam, generated, likelihood) if generated else None,
         **_asked(exam),
     }
@@ -141,6 +144,12 @@ def _subject(subject: Subject, values: dict[str, float]) -> dict[str, Any]:
     """Return one subject's score."""
     own = [values[question.item_id] for question in subject.questions if question.item_id in values]
     return {"name_zh": subject.name, "category": subject.category, "items": len(own), "accuracy": _mean(own)}
+
+
+def _ties(likelihood: dict[str, Any]) -> int:
+    """Return how many items have two likeliest letters."""
+    leading = [sorted(sample.detail["logprobs"])[-2:] for sample in likelihood.values()]
+    return sum(first == second for first, second in leading)
 
 
 def _generated(exam: Exam, generated: dict[str, Any], likelihood: dict[str, Any] | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def answers(exam, chosen, suite=None):
     """Return scored items of an exam: item id -> letter."""
     right = {question.item_id: question.answer for subject in exam.subjects for question in subject.questions}
     return [
-        Item(suite or exam.name, item, float(letter == right[item]), {"chosen": letter})
+        Item(suite or exam.name, item, float(letter == right[item]), {"chosen": letter, "logprobs": [-1, -2, -3, -4]})
         for item, letter in chosen.items()
     ]
 
@@ -40,6 +40,14 @@ def test_scores_by_subject_category_and_weight(small_exam):
     assert facts["categories"]["Humanities"]["accuracy"] == 0.5
     assert facts["hard"] == {"items": 1, "subjects": 1, "accuracy": 1.0, "accuracy_by_item": 1.0}
     assert facts["generated"] is None
+
+
+def test_equally_likely_letters_are_counted(small_exam):
+    exam = small_exam()
+    items = answers(exam, CHOSEN)
+    items[1].detail["logprobs"] = [-1.5, -1.5, -3, -4]
+    items[2].detail["logprobs"] = [-1.5, -2.5, -2.5, -4]
+    assert exam_facts(exam, items)["ties"] == 1
 
 
 def test_a_category_is_the_mean_of_its_subjects(small_exam, question):
