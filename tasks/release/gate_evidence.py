@@ -152,7 +152,7 @@ def read_reports(folders: dict[str, Path]) -> dict[str, Report]:
     Raises:
         DataContractError: a file is absent or damaged, an item stands twice, or a hop has other items than the rest.
     """
-    reports = {hop: _read_report(hop, folders[hop]) for hop in HOPS}
+    reports = {hop: read_report(hop, folders[hop]) for hop in HOPS}
     _require_same_items(reports)
     return reports
 
@@ -162,8 +162,12 @@ def asked(reports: dict[str, Report]) -> list[str]:
     return [hop for hop in HOPS if hop in reports and reports[hop].full]
 
 
-def _read_report(hop: str, folder: Path) -> Report:
-    """Read one hop's report."""
+def read_report(hop: str, folder: Path) -> Report:
+    """Read one hop's report.
+
+    Raises:
+        DataContractError: a file is absent or damaged, or an item stands twice.
+    """
     results = read_json(folder / "results.json")
     missing = [
         name

@@ -294,7 +294,7 @@ def item_counts(evaluate: EvaluateParams, root: Path) -> dict[str, int]:
         DataContractError: the pack is absent or damaged.
     """
     published = read_json(ASSUMPTIONS)["items"]
-    counts = {exam.name: exam.limit or sum(published[exam.name]["groups"]) for exam in evaluate.exams}
+    counts: dict[str, int] = {exam.name: exam.limit or sum(published[exam.name]["groups"]) for exam in evaluate.exams}
     folder = root / evaluate.domain.path
     for kind, name in read_json(folder / PACK_FILE)["files"].items():
         items = sum(1 for _ in read_jsonl(folder / name))

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+#: Items a sentence names.
+ITEMS_NAMED = 3
 FLAT = {"PASS": "shown", "FAIL": "refuted", "INCONCLUSIVE": "left open"}
 OUTCOME_ZH = {"PASS": "通过", "FAIL": "不通过", "INCONCLUSIVE": "证据不足"}
 HOP_TITLES = {
+    "prepared": ("training data", "训练数据"),
     "base": ("base model", "基座"),
     "adapter": ("base with adapter", "基座加适配器"),
     "merged": ("fine-tuned, merged", "微调合并"),
@@ -39,14 +42,25 @@ def claim(rule: dict[str, Any]) -> tuple[str, str]:
         return f"{target} is better than {source} by more than {size}", f"{target} 比 {source} 好 {size_zh}以上"
     if rule["expect"] == "not_worse":
         return f"{target} loses less than {size} against {source}", f"{target} 相对 {source} 的损失小于 {size_zh}"
+    if rule["expect"] == "groups" and source != target:
+        said = f"in no group {target} loses {size} or more against {source}"
+        return said, f"没有任何一组 {target} 相对 {source} 损失达 {size_zh}"
     side, side_zh = ("at most", "不高于") if rule["lower_is_better"] else ("at least", "不低于")
-    return f"{target} is {side} {amount(margin, rule)}", f"{target} {side_zh} {_zh_amount(margin, rule)}"
+    each, each_zh = ("in every group ", "每一组 ") if rule["expect"] == "groups" else ("", "")
+    said_zh = f"{each_zh}{target} {side_zh} {_zh_amount(margin, rule)}"
+    return f"{each}{target} is {side} {amount(margin, rule)}", said_zh
 
 
 def rule_words(rule: dict[str, Any], alpha: float) -> dict[str, str]:
     """Return {"words", "words_zh", "next"} of one judged rule."""
     said, said_zh = claim(rule)
     asked = f"Asked: {said}."
+    if rule["value"] is None and rule["n"] < 2:
+        return {
+            "words": f"{asked} It was not asked: {rule['n']} item(s) of it.",
+            "words_zh": f"要求：{said_zh}。没有可用的题目，未评测。",
+            "next": "add items of this kind to the evaluation pack, then tunegate run",
+        }
     if rule["value"] is None:
         return {
             "words": f"{asked} Nothing was measured: a value is not a number.",
@@ -54,7 +68,7 @@ def rule_words(rule: dict[str, Any], alpha: float) -> dict[str, str]:
             "next": f"tunegate stage evaluate@{rule['hops'][1]}",
         }
     return {
-        "words": f"{asked} {_found(rule)} {_conclusion(rule, alpha)}",
+        "words": f"{asked} {_found(rule)} {_conclusion(rule, alpha)}{_lost(rule)}",
         "words_zh": f"要求：{said_zh}。{_found_zh(rule)}{_conclusion_zh(rule, alpha)}",
         "next": _rule_next(rule),
     }
@@ -63,6 +77,12 @@ def rule_words(rule: dict[str, Any], alpha: float) -> dict[str, str]:
 def _found(rule: dict[str, Any]) -> str:
     """Return what was measured."""
     source, target = rule["hops"]
+    if rule.get("groups"):
+        worst = rule["groups"][0]
+        return (
+            f"Of {rule['groups_asked']} groups with {rule['n']} items the one furthest from it is {worst['group']} "
+            f"({worst['n']} items): {amount(worst['base_value'], rule)} and {amount(worst['value'], rule)}."
+        )
     if rule["base_value"] is None:
         return f"On {rule['n']} items {target} has {amount(rule['value'], rule)} ({_floor_range(rule)})."
     trend = _trend(rule, ("better", "worse", "no difference"))
@@ -71,6 +91,15 @@ def _found(rule: dict[str, Any]) -> str:
         f"On the same {rule['n']} items {source} has {amount(rule['base_value'], rule)} and {target} "
         f"{amount(rule['value'], rule)}: {moved} ({_gain_range(rule)})."
     )
+
+
+def _lost(rule: dict[str, Any]) -> str:
+    """Return where and on which items a rule that is not passed lost; "" where nothing is known."""
+    if rule["outcome"] == "PASS":
+        return ""
+    at = f" Lost at hop {rule['hop']}." if rule.get("hop") else ""
+    items = [row["item"] for row in rule.get("items", ())][:ITEMS_NAMED]
+    return f"{at} Items that moved most: {', '.join(items)}." if items else at
 
 
 def _gain_range(rule: dict[str, Any]) -> str:
@@ -138,6 +167,11 @@ def _zh_distance(value: float, rule: dict[str, Any]) -> str:
 
 def _found_zh(rule: dict[str, Any]) -> str:
     """Return what was measured, in Chinese."""
+    if rule.get("groups"):
+        worst = rule["groups"][0]
+        said = f"{_zh_amount(worst['base_value'], rule)} 与 {_zh_amount(worst['value'], rule)}"
+        asked = f"{rule['groups_asked']} 组 {rule['n']} 题中"
+        return f"{asked}，离要求最远的是 {worst['group']}（{worst['n']} 题）：{said}。"
     value = f"{rule['title_zh']}：{rule['hops'][1]} 为 {_zh_amount(rule['value'], rule)}"
     if rule["base_value"] is None:
         return f"{value}（{rule['n']} 题）。"
@@ -163,9 +197,9 @@ def _rule_next(rule: dict[str, Any]) -> str:
         return ""
     if rule["outcome"] == "INCONCLUSIVE":
         return "add items to the evaluation pack or raise evaluate.*.limit in params.yaml, then tunegate run"
-    if tuple(rule["hops"]) == ("merged", "awq"):
-        return "use smaller quantize.group_sizes or more quantize.calibration_rows, then tunegate run"
-    if rule["metric"] == "safety_accuracy":
+    if tuple(rule["hops"]) == ("merged", "awq") or rule.get("hop") == "awq":
+        return "add smaller groups to quantize.candidates or more quantize.calibration_rows, then tunegate run"
+    if rule["metric"].startswith("safety"):
         return "read the failed safety items in the dossier, add rows that teach them to data/raw, then tunegate run"
     return "look at loss curve and data ledger in the dossier, change train.* or the data, then tunegate run"
 

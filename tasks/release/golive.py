@@ -6,6 +6,7 @@ from typing import Any
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
+from tasks.release.champion import champion_refusal
 from tasks.release.history import read_history
 from tasks.release.reconcile import next_command, promote
 from tasks.release.registry import Registry, requester
@@ -36,6 +37,8 @@ def go_live(
     if (not champion or champion.number != number) and number in {event.version for event in read_history(registry)}:
         # A scheduled run with nothing changed must not undo a rollback.
         return _not_asked(f"version {number} was champion before and was replaced\n  next: tunegate promote {number}")
+    if (why := champion_refusal(registry, settings, version)) is not None:
+        return _not_asked(f"version {number} waits: {why}\n  next: tunegate gate explain {number}")
     if champion and champion.number == number and not running and not keep_serving:
         return _not_asked(f"nothing changed: version {number} is champion already; tunegate serve brings it up")
     try:

@@ -10,6 +10,7 @@ from tasks.core.errors import ConfigError, GateFailedError, TransientError, Tune
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
+from tasks.release.champion import champion_refusal
 from tasks.release.history import Kind, append_event, champions_before, read_history
 from tasks.release.registry import Registry, Version, requester
 from tasks.release.version_evidence import evaluated_fingerprint
@@ -54,13 +55,17 @@ def promote(
     """Make a version champion and serve it; on any failure the alias and the serving stay as they were.
 
     Raises:
-        GateFailedError: the version may not go live (no PASS, approvals missing, a demo verdict in production).
+        GateFailedError: the version may not go live (no PASS, approvals missing, a demo verdict in production, or
+            it is worse than the champion).
         TransientError: it did not come up.
     """
     registry = Registry(project, settings.register_.model_name)
     version = registry.version(number)
     if (why := refusal(version, settings.promote)) is not None:
         raise GateFailedError(f"version {number} may not go live: {why}", next_command(version))
+    # A rollback goes back to what was good before; it is not held to what it replaces.
+    if kind == "promote" and (why := champion_refusal(registry, settings, version)) is not None:
+        raise GateFailedError(f"version {number} may not go live: {why}", f"tunegate gate explain {number}")
     before = registry.champion()
     with _exclusively(project):
         registry.set_champion(number)

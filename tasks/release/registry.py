@@ -143,6 +143,11 @@ def register(project: Project, settings: Settings) -> Version:
     source = f"{registry.client.get_run(run_id).info.artifact_uri}/{MODEL_ARTIFACT}"
     made = registry.client.create_model_version(registry.name, source=source, run_id=run_id, tags=tags)
     log.info("register: %s version %s, verdict %s", registry.name, made.version, tags[f"{PREFIX}verdict"])
+    # Imported here: the comparison reads versions through this module.
+    from tasks.release.champion import record
+
+    comparison = record(registry, settings.gate, registry.version(str(made.version)))
+    log.info("register: %s", comparison["words"])
     return registry.version(str(made.version))
 
 

@@ -1,0 +1,91 @@
+"""A verdict told to a person: which check, which rule, which hop, which items, and what to do next."""
+
+from typing import Any
+
+from tasks.core import tracking
+from tasks.core.errors import ConfigError, DataContractError
+from tasks.core.files import read_json
+from tasks.core.project import Project
+from tasks.core.settings import Settings
+from tasks.core.stage import GATE
+from tasks.release.gate_words import next_step
+
+ITEMS_SHOWN = 5
+
+
+def explain_version(project: Project, settings: Settings, version: str | None) -> dict[str, Any]:
+    """Return verdict.json of a registered version, or of the last run, with the comparison with the champion.
+
+    Args:
+        project: where the run and the registry are.
+        settings: name of the registered model.
+        version: number of a version, None for the last run.
+
+    Raises:
+        ConfigError: there is no such version, or no run yet.
+        DataContractError: the version has no evidence.
+        TransientError: the artifact store does not answer.
+    """
+    if version is None:
+        path = project.root / GATE / "verdict.json"
+        if not path.is_file():
+            raise ConfigError(f"{path} does not exist: the gate has not judged yet", "tunegate run")
+        return {"version": None, **read_json(path), "champion_comparison": None}
+    from tasks.release.registry import Registry
+
+    registry = Registry(project, settings.register_.model_name)
+    found = registry.version(version)
+    if found.run_id is None:
+        raise DataContractError(f"version {version} was not registered by Tunegate: no evidence", "tunegate run")
+    root = registry.client.get_run(found.run_id).info.artifact_uri
+    place = project.state / "serving" / "evidence" / version
+    folder = tracking.download(f"{root}/reports/gate", place)
+    kept = {item.path for item in registry.client.list_artifacts(found.run_id, "reports")}
+    comparison = None
+    if "reports/champion.json" in kept:
+        comparison = read_json(tracking.download(f"{root}/reports/champion.json", place))
+    return {"version": version, **read_json(folder / "verdict.json"), "champion_comparison": comparison}
+
+
+def explanation(verdict: dict[str, Any]) -> str:
+    """Return a verdict as lines for a terminal."""
+    of = f"version {verdict['version']}" if verdict.get("version") else "the last run"
+    lines = [f"{of}, lineage {verdict['lineage_id']}: {verdict['summary_words']}"]
+    lines += [f"  demo: {reason}" for reason in verdict.get("demo_reasons", ())]
+    failed = [check for check in verdict["checks"] if not check["passed"]]
+    for check in failed:
+        lines += ["", f"check {check['name']} FAILED at hop {check['hop']}", f"  {check['words']}",
+                  f"  likely cause: {check['cause']}", f"  next: {check['next']}"]  # fmt: skip
+    for rule in verdict["rules"]:
+        lines += ["", *_rule_lines(rule)]
+    if comparison := verdict.get("champion_comparison"):
+        lines += ["", comparison["words"]]
+        for rule in comparison["rules"]:
+            lines += ["", *_rule_lines(rule)]
+    lines += ["", f"{len(verdict['checks']) - len(failed)} of {len(verdict['checks'])} checks passed",
+              f"next: {next_step(verdict)}"]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _rule_lines(rule: dict[str, Any]) -> list[str]:
+    """Return one rule: what was found, where it was lost, on which items."""
+    only = "" if rule["severity"] == "block" else " (reported only)"
+    lines = [f"rule {rule['name']}: {rule['outcome']}{only}, {' -> '.join(dict.fromkeys(rule['hops']))}"]
+    lines.append(f"  {rule['words']}")
+    if rule.get("hop"):
+        steps = ", ".join(f"{hop} {gain:+.3f}" for hop, gain in rule["steps"].items())
+        lines.append(f"  lost at hop {rule['hop']} (gain of each step: {steps})")
+    if rule["outcome"] != "PASS" and rule.get("groups"):
+        named = (f"{row['group']} ({row['base_value']} -> {row['value']}, {row['n']} items)" for row in rule["groups"])
+        lines.append(f"  worst groups: {'; '.join(list(named)[:ITEMS_SHOWN])}")
+    if rule["outcome"] != "PASS" and rule.get("items"):
+        named = (f"{row['item']} ({_moved(row)})" for row in rule["items"])
+        lines.append(f"  items: {', '.join(list(named)[:ITEMS_SHOWN])}")
+    if rule["outcome"] != "PASS" and rule.get("next"):
+        lines.append(f"  next: {rule['next']}")
+    return lines
+
+
+def _moved(row: dict[str, Any]) -> str:
+    """Return an item's value before and after, or its value alone."""
+    return f"{row['value']}" if row["base_value"] is None else f"{row['base_value']} -> {row['value']}"
