@@ -101,7 +101,7 @@ def exam_item(record: dict[str, Any]) -> dict[str, Any]:
     detail: dict[str, Any] = {"lang": "zh", "answer": document["answer"]}
     if document["suite"].endswith(GENERATED):
         text = str(record["resps"][0][0])
-        detail |= {"chosen": extract_letter(text), "text": text}
+        detail |= {"chosen": _chosen(document, text), "text": text}
     else:
         logprobs = [float(answer[0]) for answer in record["filtered_resps"]]
         best = LETTERS[logprobs.index(max(logprobs))]
@@ -117,7 +117,15 @@ def exam_item(record: dict[str, Any]) -> dict[str, Any]:
 
 def _score_generated(document: dict[str, Any], results: list[str]) -> dict[str, float]:
     """Return lm-eval's metric of one generated answer."""
-    return {"acc": float(extract_letter(results[0]) == document["answer"])}
+    return {"acc": float(_chosen(document, results[0]) == document["answer"])}
+
+
+def _chosen(document: dict[str, Any], text: str) -> str | None:
+    """Return the letter of a generated answer.
+
+    A completion goes on after its answer with questions of its own: only its first line that says anything counts.
+    """
+    return extract_letter(text if document["in_chat"] else text.strip().partition("\n")[0])
 
 
 def _task(exam: Exam, subject: Subject, suite: str) -> dict[str, Any]:
@@ -135,6 +143,7 @@ def _task(exam: Exam, subject: Subject, suite: str) -> dict[str, Any]:
                 "item_id": question.item_id,
                 "prompt": exam.prompt(subject, question),
                 "answer": question.answer,
+                "in_chat": exam.params.chat_template,
             }
             for question in subject.questions[: exam.params.limit]
         ]

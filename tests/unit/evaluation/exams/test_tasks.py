@@ -123,3 +123,10 @@ def test_examples_are_dropped_from_the_front_until_the_prompt_fits(one_question)
 def test_a_question_that_does_not_fit_by_itself_is_an_error(one_question):
     with pytest.raises(ConfigError, match=r"1 question\(s\) do not fit the model's context: law/0 has \d+ tokens"):
         fit_examples(one_question(few_shot=2), len, 20)
+
+
+@pytest.mark.parametrize(("in_chat", "letter"), [(False, "A"), (True, "C")])
+def test_a_completion_is_read_to_the_end_of_its_first_line(in_chat, letter):
+    document = {"suite": "ceval_generated", "item_id": "law/0", "answer": "A", "in_chat": in_chat}
+    item = exam_item({"doc": document, "resps": [["\nA\n下一题____\nA. 甲\nB. 乙\n答案：C"]]})
+    assert item["detail"]["chosen"] == letter
