@@ -96,13 +96,7 @@ def quantization_facts(quantization: dict[str, Any], verdict: dict[str, Any]) ->
         quantization: quantization.json.
         verdict: verdict.json, for the hop table.
     """
-    tasks = [row for row in verdict["hops"] if {UNQUANTIZED, AFTER} <= set(row["hops"])]
-    return {
-        **quantization,
-        "candidates": quantization.get("candidates", []),
-        "bars": quantization.get("bars", []),
-        "tasks": tasks,
-    }
+    return {**quantization, "tasks": [row for row in verdict["hops"] if {UNQUANTIZED, AFTER} <= set(row["hops"])]}
 
 
 def before_signing(facts: dict[str, Any]) -> list[Pair]:
@@ -129,7 +123,20 @@ def before_signing(facts: dict[str, Any]) -> list[Pair]:
             "、".join(zh or en for (en, zh), _ in unsupported),
         )
         notes.append((f"The chat template has no form for: {named}.", f"对话模板不支持：{named_zh}。"))
+    bars = facts["quantization"]["bars"]
+    if not bars["held"]:
+        kept, same = bars["bits_per_byte_kept"], bars["top1_agreement"]
+        notes.append((
+            f"Quantization misses its bars: bits per byte kept {_share(kept)}, same first choice {_share(same)}; the "
+            f"reason is below.",
+            f"量化未达标：比特/字节保留 {_share(kept, '目标')}，首选词一致 {_share(same, '目标')}，原因见下文。",
+        ))  # fmt: skip
     return notes
+
+
+def _share(bar: dict[str, Any], wanted: str = "bar") -> str:
+    """Return what was measured beside its bar."""
+    return f"{100 * bar['measured']:.1f} % ({wanted} {100 * bar['bar']:.0f} %)"
 
 
 def _reported(rule: dict[str, Any]) -> Pair:

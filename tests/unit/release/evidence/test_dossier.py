@@ -80,10 +80,11 @@ def test_the_page_says_what_a_reviewer_asks(run: Any, tmp_path: Path) -> None:
         "PASS", "通过", "demonstration", "the profile is laptop", "tg-cccccccccccccccc", "2.070",
         "bits per byte better",
         "This is not C-Eval: 104 own questions", "Social Science", "Failed by the quantized model", "mojibake",
-        "instructions/planted_bad.jsonl lines 1, 2, 3", "resident id 身份证号", "few rows are dropped", "groups of 64",
-        "96.7 % of positions", "sha256:" + "b" * 64, "No GPU was used", "dequantized", "Apache-2.0", "Signature",
-        "tunegate approve VERSION --by NAME --reason TEXT", "24 conversations were turned into tokens", "No token differs",
-        "not supported: the chat template does not tell", "Before you sign", "Must refuse", "searched 95 of 96",
+        "instructions/planted_bad.jsonl lines 1, 2, 3", "resident id 身份证号", "few rows are dropped", "groups of 32",
+        "96.7 %", "not held 未达到", "135 million parameters", "sha256:" + "b" * 64, "No GPU was used", "dequantized",
+        "Apache-2.0", "Signature", "tunegate approve VERSION --by NAME --reason TEXT", "Before you sign",
+        "24 conversations were turned into tokens", "No token differs", "Must refuse", "searched 95 of 96",
+        "not supported: the chat template does not tell",
     ):  # fmt: skip
         assert words in " ".join(page.text.split()), words
     assert page.text.index("PASS") < page.text.index("Rules")
@@ -229,11 +230,10 @@ def test_a_missing_file_is_named(run: Any, tmp_path: Path, missing: str) -> None
         write(run, tmp_path / "out")
 
 
-def test_the_stage_table_names_every_file_of_gate_and_dossier() -> None:
-    for key in ("gate", "dossier"):
-        stage = next(stage for stage in STAGES if stage.key == key)
-        own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tasks/release").glob(f"{key}*.py")}
-        assert own <= set(stage.code)
+def test_the_stage_table_names_every_file_of_the_dossier() -> None:
+    stage = next(stage for stage in STAGES if stage.key == "dossier")
+    own = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tasks/release").glob("dossier*.py")}
+    assert own <= set(stage.code)
 
 
 @hypothesis_settings(max_examples=50, deadline=None)

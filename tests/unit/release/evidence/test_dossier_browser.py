@@ -1,4 +1,4 @@
-"""The dossier in a real browser: it fits phone and desk, its console is silent, nothing is fetched, no glyph is missing.
+"""The dossier in a real browser: it fits phone and desk, its console is silent, nothing is fetched, no glyph lacks.
 
 Runs where a Chromium or Chrome is on PATH (`TUNEGATE_SCREENSHOTS=FOLDER` keeps the pictures):
 `pytest -m slow tests/unit/release/evidence/test_dossier_browser.py`
@@ -164,8 +164,8 @@ def keep(name: str, picture: bytes) -> None:
 def test_nothing_is_cut_off_or_has_to_be_scrolled_sideways(tab: Tab, page: Path, width: int) -> None:
     tab.open(page, width)
     keep(f"dossier-{width}.png", tab.picture())
-    assert tab.ask("document.documentElement.scrollWidth") <= width
     assert tab.ask(OVERFLOWING % width) == []
+    assert tab.ask("document.documentElement.scrollWidth") <= width
     verdict = tab.ask("document.getElementById('verdict').getBoundingClientRect().top")
     assert 0 < verdict < 300
 
