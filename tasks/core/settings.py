@@ -207,6 +207,7 @@ class QuantizeParams(Section):
     calibration_rows: int = Field(ge=1)
     calibration_chinese_fraction: float = Fraction
     heldout_rows: int = Field(ge=1, description="validation rows by which candidates are compared")
+    heldout_length_tokens: int = Field(ge=16, description="longer validation rows are left out whole")
     max_length_tokens: int = Field(ge=16)
     grid_points: int = Field(ge=3, description="llm-compressor 0.14 divides by grid points - 2")
     ignore: list[str]

@@ -163,7 +163,8 @@ STAGES: tuple[Stage, ...] = (
         function="tasks.quantization.quantize:quantize",
         inputs=_inputs(merged=MERGED, prepared=PREPARED),
         output=AWQ,
-        code=("tasks/quantization", "tasks/models", PIPELINE_LOCK),
+        # Held-out answers are the tokens that training would take its loss on.
+        code=("tasks/quantization", "tasks/models", "tasks/training/rows.py", PIPELINE_LOCK),
         gpu=True,
     ),
     _evaluate("base"),

@@ -1,0 +1,71 @@
+"""AWQ (Lin et al. 2023, https://arxiv.org/abs/2306.00978) by llm-compressor."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tasks.core.progress import Progress
+from tasks.core.settings import QuantizeCandidate, QuantizeParams
+from tasks.quantization.candidates import name_of
+from tasks.quantization.pinned_memory import unpinned_without_accelerator
+from tasks.quantization.screening import weight_arguments
+
+log = logging.getLogger(__name__)
+
+
+def compress(
+    model: Any,
+    tokenizer: Any,
+    candidate: QuantizeCandidate,
+    params: QuantizeParams,
+    token_ids: list[list[int]],
+    output: Path,
+) -> None:
+    """Quantize a model in place by one-shot AWQ and write it in the compressed-tensors format (vLLM detects it).
+
+    Args:
+        model: the merged model in bf16.
+        tokenizer: its tokenizer, written beside it.
+        candidate: scheme and group size.
+        params: points of the grid search, layers left alone.
+        token_ids: calibration conversations.
+        output: gets the Hugging Face folder.
+    """
+    from compressed_tensors.quantization import QuantizationScheme
+    from datasets import Dataset
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+
+    scheme = QuantizationScheme(targets=["Linear"], weights=weight_arguments(candidate))
+    smoothing = _reporting_awq(model.config.num_hidden_layers, name_of(candidate))(n_grid=params.grid_points)
+    rows = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in token_ids]
+    with unpinned_without_accelerator():
+        oneshot(
+            model=model,
+            tokenizer=tokenizer,
+            dataset=Dataset.from_list(rows),
+            recipe=[smoothing, QuantizationModifier(config_groups={"group_0": scheme}, ignore=params.ignore)],
+            num_calibration_samples=len(rows),
+            max_seq_length=params.max_length_tokens,
+            shuffle_calibration_samples=False,
+        )
+    model.save_pretrained(output, save_compressed=True)
+    tokenizer.save_pretrained(output)
+
+
+def _reporting_awq(blocks: int, candidate: str) -> Any:
+    """Return llm-compressor's AWQ with a progress line: the library's own bars count calls, not work left."""
+    from llmcompressor.modifiers.transform.awq import AWQModifier
+
+    progress = Progress(log, f"quantize {candidate}", blocks, "blocks")
+
+    class ReportingAWQModifier(AWQModifier):
+        """AWQ that says how far it is."""
+
+        def on_sequential_epoch_end(self, state: Any, event: Any, *args: Any, **kwargs: Any) -> None:
+            """Smooth one block, then count it (the pipeline's last part, the head, is no block)."""
+            super().on_sequential_epoch_end(state, event, *args, **kwargs)
+            if progress.done < blocks:
+                progress.advance()
+
+    return ReportingAWQModifier

@@ -1,0 +1,152 @@
+"""The candidates of one model: screened by rounding to nearest, the best calibrated by AWQ, the best of those kept."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.core.settings import QuantizeCandidate, QuantizeParams
+from tasks.quantization.awq import compress
+from tasks.quantization.calibration import Calibration
+from tasks.quantization.candidates import name_of
+from tasks.quantization.heldout import REPORTED_DIGITS, HeldOut, Measured, logits_of, measure
+from tasks.quantization.screening import round_to_nearest
+from tasks.quantization.written import read_back, require_quantized, weight_bytes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What is known of one candidate.
+
+    Args:
+        candidate: scheme and group size.
+        screened: figures by rounding to nearest; null where there was nothing to screen.
+        measured: figures of the written AWQ model; null for a candidate that was no finalist.
+        folder: the written AWQ model; null like `measured`.
+    """
+
+    candidate: QuantizeCandidate
+    screened: Measured | None = None
+    measured: Measured | None = None
+    folder: Path | None = None
+
+    def row(self, chosen: bool) -> dict[str, Any]:
+        """Return the candidate as a row of quantization.json."""
+        figures = self.measured.as_dict() if self.measured else dict.fromkeys(Measured.__annotations__)
+        return {
+            "scheme": self.candidate.scheme,
+            "group_size": self.candidate.group_size,
+            "screened_loss_nats": _loss(self.screened) if self.screened else None,
+            "screened_top1_agreement": self.screened.as_dict()["top1_agreement"] if self.screened else None,
+            **figures,
+            "bytes": weight_bytes(self.folder) if self.folder else None,
+            "chosen": chosen,
+        }
+
+
+def load(folder: Path) -> Any:
+    """Return the merged model in bf16, on the machine's accelerators as far as they hold it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return _dispatched(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16))
+
+
+def target_layers(model: Any, ignore: list[str]) -> dict[str, Any]:
+    """Return the linear layers to be quantized by name."""
+    import torch
+
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name not in ignore and name.rpartition(".")[2] not in ignore
+    }
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search: the merged model, what it answers, and the texts it is judged by.
+
+    Args:
+        params: finalists, grid, layers left alone.
+        merged: bf16 folder.
+        tokenizer: its tokenizer.
+        calibration: what AWQ sees.
+        heldout: what decides.
+        reference: the merged model's logits on `heldout`.
+    """
+
+    params: QuantizeParams
+    merged: Path
+    tokenizer: Any
+    calibration: Calibration
+    heldout: HeldOut
+    reference: list[Any]
+
+    def screen(self, candidates: Sequence[QuantizeCandidate]) -> list[Tried]:
+        """Measure every candidate by rounding to nearest; nothing is measured where all of them are finalists."""
+        if len(candidates) <= self.params.finalists:
+            return [Tried(candidate) for candidate in candidates]
+        return [Tried(candidate, self._rounded(candidate)) for candidate in candidates]
+
+    def finals(self, screened: Sequence[Tried], work: Path) -> list[Tried]:
+        """Calibrate the best by AWQ, write each below `work`, and measure what was written; the order stays."""
+        best = sorted(screened, key=lambda tried: _loss(tried.screened))
+        finalists = [tried.candidate for tried in best[: self.params.finalists]]
+        return [self._calibrated(tried, work) if tried.candidate in finalists else tried for tried in screened]
+
+    def _rounded(self, candidate: QuantizeCandidate) -> Measured:
+        """Return the figures of a candidate without calibration."""
+        model = load(self.merged)
+        round_to_nearest(target_layers(model, self.params.ignore), candidate)
+        measured = measure(model, self.heldout, self.reference)
+        log.info("quantize: %s by rounding, %.3f nats a held-out token", name_of(candidate), measured.loss_nats)
+        return measured
+
+    def _calibrated(self, tried: Tried, work: Path) -> Tried:
+        """Return a finalist with its AWQ model written and measured."""
+        folder = work / name_of(tried.candidate).replace(" ", "-")
+        folder.mkdir(parents=True)
+        model = _loaded_plainly(self.merged)
+        layers = set(target_layers(model, self.params.ignore))
+        compress(model, self.tokenizer, tried.candidate, self.params, self.calibration.token_ids, folder)
+        del model
+        require_quantized(folder, layers)
+        measured = measure(_dispatched(read_back(folder)), self.heldout, self.reference)
+        log.info("quantize: %s by AWQ, %.3f nats a held-out token", name_of(tried.candidate), measured.loss_nats)
+        return replace(tried, measured=measured, folder=folder)
+
+
+def reference_logits(model: Any, heldout: HeldOut) -> list[Any]:
+    """Return the merged model's logits on the held-out answers, in bf16 as the model computes them."""
+    return list(logits_of(model, heldout))
+
+
+def choose(tried: Sequence[Tried]) -> Tried:
+    """Return the finalist with the least held-out loss; of equals the first in the order of params.yaml."""
+    finalists = [one for one in tried if one.measured is not None]
+    return min(finalists, key=lambda one: _loss(one.measured))
+
+
+def _loss(measured: Measured | None) -> float:
+    """Return the loss that decides, rounded as it is reported: the last digits differ from machine to machine."""
+    return round(measured.loss_nats, REPORTED_DIGITS) if measured else 0.0
+
+
+def _loaded_plainly(folder: Path) -> Any:
+    """Return the merged model in memory: llm-compressor moves its blocks to an accelerator itself."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+
+
+def _dispatched(model: Any) -> Any:
+    """Return the model spread over the accelerators, the rest in memory; as it is on a machine without one."""
+    import torch
+    from compressed_tensors.offload import dispatch_model
+
+    return dispatch_model(model) if torch.accelerator.is_available() else model

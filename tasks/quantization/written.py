@@ -1,0 +1,51 @@
+"""The written 4-bit model: is every layer packed, how large is it, and what do the files answer when read back."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import DataContractError
+from tasks.core.files import read_json
+
+PACKED_SUFFIX = ".weight_packed"
+
+
+def require_quantized(folder: Path, layers: set[str]) -> None:
+    """Check on the written files that every layer is packed to 4 bits (a quantize that did nothing is silent).
+
+    Args:
+        folder: the written model.
+        layers: module names that must be packed.
+
+    Raises:
+        DataContractError: the config does not say so, or a layer is not packed.
+    """
+    from safetensors import safe_open
+
+    names: set[str] = set()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as tensors:
+            names.update(tensors.keys())
+    packed = {name.removesuffix(PACKED_SUFFIX) for name in names if name.endswith(PACKED_SUFFIX)}
+    config = read_json(folder / "config.json").get("quantization_config")
+    if missing := sorted(layers - packed):
+        raise DataContractError(
+            f"quantization did nothing to {len(missing)} of {len(layers)} layers, first {missing[0]}",
+            "check quantize.ignore in params.yaml and the llmcompressor version in the lock",
+        )
+    if not config or config.get("format") != "pack-quantized":
+        raise DataContractError(f"{folder / 'config.json'} has no pack-quantized quantization_config", "tunegate run")
+
+
+def read_back(folder: Path) -> Any:
+    """Return the written model with its weights unpacked to bfloat16: what is measured is what was written."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.quantization_config import CompressedTensorsConfig
+
+    options = {"dtype": torch.bfloat16, "quantization_config": CompressedTensorsConfig(dequantize=True)}
+    return AutoModelForCausalLM.from_pretrained(folder, **options)
+
+
+def weight_bytes(folder: Path) -> int:
+    """Return the size of a model's weights on disk, in bytes."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
