@@ -156,6 +156,10 @@ def _read_pack_file(path: Path, eval_set: str) -> Iterator[EvalItem]:
         question = row.get("question") if isinstance(row, dict) else None
         if not isinstance(question, str) or not question.strip():
             raise DataContractError(f"{path}:{number} has no `question`", "mend or remove the line, then run again")
-        choices = row.get("choices") or {}
-        options = choices.values() if isinstance(choices, dict) else choices
-        yield EvalItem(eval_set, str(row.get("id", number)), question, tuple(str(option) for option in options))
+        yield EvalItem(eval_set, str(row.get("id", number)), question, offered(row))
+
+
+def offered(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return what an item of a domain pack shows beside its question: options, or steps to be put in order."""
+    shown = row.get("choices") or row.get("steps") or {}
+    return tuple(str(option) for option in (shown.values() if isinstance(shown, dict) else shown))

@@ -11,6 +11,7 @@ import numpy as np
 from tasks.core.settings import NearDuplicateParams
 from tasks.data.conversation import LANGUAGES
 from tasks.data.matching.deduplicate import Fingerprinter, content_digests, near_duplicates, row_grams
+from tasks.data.matching.eval_sets import offered
 from tasks.data.matching.normalization import han_count, normalized_rows
 from tasks.evaluation.pack.loading import Pack, read_pack
 from tasks.evaluation.pack.schema import DIFFICULTIES, KINDS, LETTERS, Item
@@ -68,8 +69,7 @@ def all_items(pack: Pack) -> list[Item]:
 
 def asked_text(item: Item) -> str:
     """Return what an item asks, with what it offers to choose from: one stem with other options is another question."""
-    offered = item.get("choices", {}).values() if "choices" in item else item.get("steps", ())
-    return "\n".join((item["question"], *offered))
+    return "\n".join((item["question"], *offered(item)))
 
 
 def facts(pack: Pack, found: list[Finding]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError
@@ -42,6 +43,23 @@ class Judged:
     item_id: str
     rule: list[bool]
     judge: list[bool] | None
+
+
+def second_opinion(
+    params: JudgeParams | None, pack: Pack, samples: Iterable[dict[str, Any]], scratch: Path
+) -> dict[str, Any] | None:
+    """Return how a judge and the key points agree, None where no judge is set.
+
+    Args:
+        params: section `evaluate.judge`.
+        pack: whose items were asked.
+        samples: lines of samples.jsonl.
+        scratch: folder that keeps verdicts, so that a restart continues.
+    """
+    if params is None:
+        return None
+    with AnswerCache(scratch / "verdicts.jsonl") as cache:
+        return judge_answers(pack, samples, params, judge_client(params, cache))
 
 
 def judge_client(params: JudgeParams, cache: AnswerCache) -> ServedClient:

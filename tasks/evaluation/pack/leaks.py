@@ -8,7 +8,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.files import read_jsonl
 from tasks.core.settings import PrepareParams
 from tasks.data.matching.decontaminate import LeakFinder
-from tasks.data.matching.eval_sets import EvalItem
+from tasks.data.matching.eval_sets import EvalItem, offered
 from tasks.data.matching.normalization import normalized_rows
 from tasks.data.problems import BadRowError
 from tasks.data.reading.formats import parse
@@ -81,7 +81,7 @@ def _finding(item_id: str, rule: str, row: str, trained_on: bool) -> Finding:
 
 def _eval_item(item: dict[str, Any]) -> EvalItem:
     """Return an item as prepare looks for it."""
-    return EvalItem(item["kind"], item["id"], item["question"], tuple(item.get("choices", {}).values()))
+    return EvalItem(item["kind"], item["id"], item["question"], offered(item))
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

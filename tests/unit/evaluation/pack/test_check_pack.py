@@ -124,6 +124,19 @@ def test_a_question_in_a_prepared_row_is_an_error(write_pack, make_item, prepare
     assert "stands in row r-1" in found["findings"][0].message
 
 
+def test_an_order_asked_in_other_words_leaks_by_its_steps(write_pack, make_item, prepare):
+    steps = ["在入口脱下外衣和鞋", "用温水和肥皂冲洗身体", "擦干后复测体表", "合格后穿上干净衣服"]
+    pack = load_pack(write_pack(only={"order": [make_item("order", steps=steps)]}))
+    stem = "请考生将下列步骤，依照先后次序，逐一写在答题卡上："
+    others = ["打开仪器电源", "读出环境本底", "靠近地面测量", "记下时间地点"]
+    rows = [
+        (name, [{"role": "user", "content": stem + "\n" + "\n".join(shown)}, {"role": "assistant", "content": "好。"}])
+        for name, shown in (("r-same", steps), ("r-other", others))
+    ]
+    found = find_leaks(pack, iter(rows), prepare, trained_on=True)["findings"]
+    assert [one.message.partition(":")[0] for one in found] == ["stands in row r-same"]
+
+
 def test_the_leaks_planted_in_the_raw_rows_are_found(prepare):
     pack = load_pack(ROOT / "data/raw/eval/domain")
     found = find_leaks(pack, raw_rows(ROOT / "data/raw", prepare), prepare, trained_on=False)

@@ -10,7 +10,15 @@ from tasks.core.errors import ConfigError
 from tasks.core.settings import JudgeParams
 from tasks.evaluation.client import AnswerCache
 from tasks.evaluation.pack import load_pack
-from tasks.evaluation.pack.judge import Judged, agreement, judge_answers, judge_client, kappa, read_verdict
+from tasks.evaluation.pack.judge import (
+    Judged,
+    agreement,
+    judge_answers,
+    judge_client,
+    kappa,
+    read_verdict,
+    second_opinion,
+)
 
 
 class Endpoint:
@@ -116,6 +124,14 @@ def test_verdicts_are_kept(pack, monkeypatch, tmp_path):
 def test_a_refused_key_is_told(pack, monkeypatch):
     with Endpoint(lambda asked: "", key="right") as endpoint, pytest.raises(ConfigError, match="refuses the API key"):
         judged(pack, endpoint, monkeypatch, key="wrong")
+
+
+def test_no_judge_is_asked_unless_one_is_set(pack, tmp_path, monkeypatch):
+    monkeypatch.delenv("TUNEGATE_JUDGE_URL", raising=False)
+    assert second_opinion(None, pack, samples(), tmp_path) is None
+    with Endpoint(lambda asked: '{"points": [true, true]}') as endpoint:
+        monkeypatch.setenv("TUNEGATE_JUDGE_URL", endpoint.url)
+        assert second_opinion(PARAMS, pack, samples(), tmp_path)["judged"] == 4
 
 
 def test_no_address_is_a_wrong_setting(monkeypatch):
