@@ -98,9 +98,10 @@ def _each(text: str) -> Iterator[Quantity]:
         low, high = _number(found["low"]), _number(found["high"] or found["low"])
         unit = _unit(found["unit"]) if found["unit"] else None
         first = _unit(found["first"]) if found["first"] else unit
+        unit = unit or first
         if unit and first and first.dimension == unit.dimension:
             low *= first.factor / unit.factor
-        if unit and found["each"] and (each := unit_named(found["each"])):
+        if unit and "/" not in unit.dimension and found["each"] and (each := unit_named(found["each"])):
             unit = _per(unit, each)
         multiple = _MULTIPLES.get((found["multiple"] or "").casefold(), 1.0)
         yield Quantity(low * multiple, high * multiple, unit, found.start(), found.end())

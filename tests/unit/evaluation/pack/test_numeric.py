@@ -104,6 +104,8 @@ def test_a_quantity_of_the_question_in_another_unit_is_no_conversion(make_item):
         (20, "%", "20%", True),
         (12000, "人", "1.2 万人", True),
         (60, "Bq/L", "每升 60 Bq", True),
+        (60, "Bq/L", "每升 60 Bq/L", True),
+        ([30, 50], "km", "30 km～50", True),
         (80, "h", "3 天 8 小时", True),
         (80, "min", "1 hour and 20 minutes", True),
         (1.85, "μSv/h", "1.85 (μSv/h)", True),
