@@ -49,7 +49,7 @@ class Respondent:
         client: the way to its server.
         tokenizer: of its folder.
         base_tokenizer: of the base model's folder.
-        folder: its folder.
+        served: folder of what the server was started with: an adapter is served beside the base.
         base: the base model's folder.
         context_tokens: longest prompt and answer together that the server takes.
     """
@@ -58,7 +58,7 @@ class Respondent:
     client: ServedClient
     tokenizer: Any
     base_tokenizer: Any
-    folder: Path
+    served: Path
     base: Path
     context_tokens: int
 
@@ -85,14 +85,17 @@ def ask_all(params: EvaluateParams, questions: Questions, hop: Respondent, *, su
     clock.lap("canary")
     parity = check_parity(
         questions.conversations,
-        model=hop.folder,
+        model=hop.served,
         base=hop.base,
         tokenizer=hop.tokenizer,
         base_tokenizer=hop.base_tokenizer,
         client=hop.client,
     )
     clock.lap("token parity")
-    predictions = heldout.score_heldout(questions.heldout, hop.client, hop.tokenizer)
+    # Without suites the pack's own references are left out too: vLLM's CPU build reads a prompt ten times slower with
+    # an adapter than from merged weights.
+    rows = questions.heldout if suites else [row for row in questions.heldout if row.source == heldout.VALIDATION]
+    predictions = heldout.score_heldout(rows, hop.client, hop.tokenizer)
     clock.lap("held-out text")
     exams: list[Exam] = []
     samples: list[Sample] = []
@@ -110,7 +113,7 @@ def ask_all(params: EvaluateParams, questions: Questions, hop: Respondent, *, su
         samples=sorted(samples, key=lambda sample: (sample.suite, sample.item_id)),
         exams=exams,
         predictions=predictions,
-        heldout=heldout.summary(questions.heldout, predictions),
+        heldout=heldout.summary(rows, predictions),
         canary=canary,
         parity=parity,
         fingerprint=answers,

@@ -1,6 +1,7 @@
 """Stage evaluate: one hop asked everything, through the same served path as every other hop and as production."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,33 @@ from tasks.evaluation.pack.loading import load_pack
 from tasks.serving.vllm_server import VllmServer
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Hop:
+    """Which folders a hop is.
+
+    Args:
+        name: base, adapter, merged or awq.
+        base: the base model.
+        model: a whole model of its own, if it is one.
+        adapter: the adapter, if the hop is base + adapter.
+    """
+
+    name: str
+    base: Path
+    model: Path | None
+    adapter: Path | None
+
+    @property
+    def served(self) -> Path:
+        """What the server loads; an adapter is loaded beside it."""
+        return self.model or self.base
+
+    @property
+    def folder(self) -> Path:
+        """What the hop added: its tokenizer is the one asked with."""
+        return self.adapter or self.served
 
 
 def evaluate(
@@ -56,12 +84,12 @@ def evaluate(
         TransientError: the server is lost or does not start.
     """
     questions = read_questions(params, prepared, project)
-    folder = adapter or model or base
+    asked_hop = Hop(hop, base, model, adapter)
     full = adapter is None or params.adapter == "full"
     with VllmServer(project.serve_python) as server:
         log_path = project.state / "logs" / f"evaluate-{hop}.log"
-        server.start(model or base, project.evaluation_port, serve_vllm, hop, log_path, adapter=adapter)
-        asked, tokenizer = _ask(params, questions, server, folder, base, scratch, hop, serve_vllm, full=full)
+        server.start(asked_hop.served, project.evaluation_port, serve_vllm, hop, log_path, adapter=adapter)
+        asked, tokenizer = _ask(params, questions, server, asked_hop, scratch, serve_vllm, full=full)
     made = model or adapter
     results = report.results(
         params,
@@ -69,7 +97,7 @@ def evaluate(
         hop=hop,
         lineage_id=read_manifest(made)["lineage_id"] if made else None,
         tokenizer=tokenizer,
-        folder=folder,
+        folder=asked_hop.folder,
         full=full,
         calibration=_calibration(params.exams, base_model, asked) if hop == "base" else None,
     )
@@ -103,10 +131,8 @@ def _ask(
     params: EvaluateParams,
     questions: Questions,
     server: VllmServer,
-    folder: Path,
-    base: Path,
+    hop: Hop,
     scratch: Path,
-    hop: str,
     serve_vllm: VllmParams,
     *,
     full: bool,
@@ -116,20 +142,22 @@ def _ask(
     from tasks.evaluation.client import AnswerCache, ServedClient
     from tasks.evaluation.served_model import load_tokenizer
 
-    tokenizer = load_tokenizer(folder)
-    base_tokenizer = tokenizer if folder == base else load_tokenizer(base)
+    tokenizer = load_tokenizer(hop.folder)
+    base_tokenizer = tokenizer if hop.folder == hop.base else load_tokenizer(hop.base)
     server.wait_ready()
     with AnswerCache(scratch / "answers.jsonl") as cache:
         client = ServedClient(
             server.url,
-            hop,
-            model_digest=model_digest(folder),
+            hop.name,
+            model_digest=model_digest(hop.folder),
             concurrency=params.concurrency,
             cache=cache,
             alive=lambda: server.alive,
         )
-        asked_of = Respondent(hop, client, tokenizer, base_tokenizer, folder, base, serve_vllm.max_model_length_tokens)
-        return ask_all(params, questions, asked_of, suites=full), tokenizer
+        respondent = Respondent(
+            hop.name, client, tokenizer, base_tokenizer, hop.served, hop.base, serve_vllm.max_model_length_tokens
+        )
+        return ask_all(params, questions, respondent, suites=full), tokenizer
 
 
 def _calibration(exams: list[ExamParams], base_model: BaseModelParams, asked: report.Asked) -> dict[str, Any] | None:

@@ -11,6 +11,8 @@ from tasks.release.gate_evidence import Report, as_number
 
 #: Probability below which a share is rounding: servers give log-probabilities in a few digits.
 FLOOR = 1e-9
+#: Source of the rows that every hop scores, as tasks/evaluation/heldout.py calls it (importing it would import lm-eval).
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ def agreement(first: Report, second: Report) -> Agreement | None:
         DataContractError: a report has no predictions.jsonl.
     """
     sides = [read_predictions(report) for report in (first, second)]
+    if not (first.full and second.full):
+        # A hop asked less than the others scored the validation rows alone.
+        sides = [{row: facts for row, facts in side.items() if facts["source"] == VALIDATION} for side in sides]
     shapes = [{row: facts["reference"] for row, facts in side.items()} for side in sides]
     positions = sum(len(tokens) for tokens in shapes[0].values())
     if shapes[0] != shapes[1] or not positions:
