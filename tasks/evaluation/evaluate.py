@@ -12,9 +12,11 @@ from tasks.core.project import Project
 from tasks.core.settings import BaseModelParams, EvaluateParams, ExamParams, VllmParams
 from tasks.evaluation import report
 from tasks.evaluation.asking import Questions, Respondent, ask_all, cut
+from tasks.evaluation.client import AnswerCache, ServedClient
 from tasks.evaluation.exams.calibration import check_calibration
 from tasks.evaluation.exams.reading import load_exam
 from tasks.evaluation.heldout import heldout_rows
+from tasks.evaluation.pack.judge import judge_client, second_opinion
 from tasks.evaluation.pack.loading import load_pack
 from tasks.serving.vllm_server import VllmServer
 
@@ -91,6 +93,7 @@ def evaluate(
         server.start(asked_hop.served, project.evaluation_port, serve_vllm, hop, log_path, adapter=adapter)
         asked, tokenizer = _ask(params, questions, server, asked_hop, scratch, serve_vllm, full=full)
     made = model or adapter
+    lines = [sample.row() for sample in asked.samples]
     results = report.results(
         params,
         asked,
@@ -100,9 +103,10 @@ def evaluate(
         folder=asked_hop.folder,
         full=full,
         calibration=_calibration(params.exams, base_model, asked) if hop == "base" else None,
+        judge=second_opinion(params.judge if full else None, questions.pack, lines, scratch),
     )
     write_json(output / "results.json", results)
-    write_jsonl(output / "samples.jsonl", [sample.row() for sample in asked.samples])
+    write_jsonl(output / "samples.jsonl", lines)
     write_jsonl(output / "predictions.jsonl", asked.predictions)
     write_json(output / "metrics.json", report.flat_metrics(results))
     return {
@@ -114,9 +118,11 @@ def evaluate(
 
 
 def read_questions(params: EvaluateParams, prepared: Path, project: Project) -> Questions:
-    """Return everything to ask; a broken file is found before a server is started."""
+    """Return everything to ask; a broken file, or a judge without an address, is found before a server is started."""
     from tasks.evaluation.parity_set import choose_conversations
 
+    if params.judge:
+        judge_client(params.judge, AnswerCache(None))
     pack = cut(load_pack(project.root / params.domain.path), params.domain.limit)
     validation = prepared / "validation.jsonl"
     return Questions(
@@ -139,7 +145,6 @@ def _ask(
 ) -> tuple[report.Asked, Any]:
     """Return the hop's answers and its tokenizer; slow imports and tokenizers load while the server starts."""
     from tasks.evaluation import harness  # noqa: F401
-    from tasks.evaluation.client import AnswerCache, ServedClient
     from tasks.evaluation.served_model import load_tokenizer
 
     tokenizer = load_tokenizer(hop.folder)

@@ -50,6 +50,7 @@ def results(
     folder: Path,
     full: bool,
     calibration: dict[str, Any] | None,
+    judge: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return results.json.
 
@@ -62,6 +63,7 @@ def results(
         folder: its folder.
         full: whether the suites were asked.
         calibration: how the base's known score compares; None where none is known.
+        judge: how a judge and the key points agree; None where there is no judge.
     """
     by_suite: dict[str, list[Sample]] = defaultdict(list)
     for sample in asked.samples:
@@ -76,6 +78,7 @@ def results(
         "metrics": metrics | {"heldout_bits_per_byte": asked.heldout["bits_per_byte"]},
         "exams": [exam_facts(exam, asked.samples) for exam in asked.exams],
         "calibration": calibration,
+        "judge": judge,
         "heldout": asked.heldout,
         "parity": asked.parity,
         "chat_template_sha256": template_sha256(tokenizer),
