@@ -22,6 +22,9 @@ TOP = 20
 #: A key's rate limit empties within a minute; more than this much waiting for one request is another trouble.
 MOST_WAIT_S = 300.0
 LINEAGE = "x-tunegate-lineage"
+HINT = "leave the suite out, or evaluate the hop: tunegate stage evaluate@awq"
+#: What the tokenizer writes for a piece of a character.
+PIECE = "\ufffd"
 KEPT_HINT = "run the command again: answers already received are kept"
 #: What the gateway passes on as it is.
 PASSED = ("max_tokens", "temperature", "stop", "logit_bias", "seed")
@@ -85,22 +88,28 @@ class GatewayClient(ServedClient):
         return [None, *(_position(token, value, top) for token, value, top in pairs)]
 
     async def _chosen(self, session: aiohttp.ClientSession, query: Query) -> dict[str, Any]:
-        """Return the log-probability of each chosen token: from the likeliest, else each asked for by itself."""
-        prompt, tokens = query.body["prompt"], query.body["logprob_token_ids"]
-        body = {"prompt": self._text(prompt, query.what), "max_tokens": 1, "temperature": 0, "logprobs": TOP}
+        """Return the log-probability of each chosen token: from the likeliest, else each asked for by itself.
+
+        A token that is neither among the likeliest nor can be written behind the prompt gets the least of the
+        likeliest: it has no more than that, and is never the best of a choice.
+        """
+        prompt, tokens, what = query.body["prompt"], query.body["logprob_token_ids"], query.what
+        body = {"prompt": self._text(prompt, what), "max_tokens": 1, "temperature": 0, "logprobs": TOP}
         body |= {"logit_bias": bias} if (bias := query.body.get("logit_bias")) else {}
-        found = _logprobs(await self._send(session, COMPLETIONS, body, query.what), query.what)
+        found = _logprobs(await self._send(session, COMPLETIONS, body, what), what)
         likely, first = found["top_logprobs"][0] or {}, found["tokens"][0]
         names = {token: self.tokenizer.decode([token]) for token in tokens}
         # A piece of a character has no name of its own.
-        values = {token: likely[name] for token, name in names.items() if name in likely and "\ufffd" not in name}
+        values = {token: likely[name] for token, name in names.items() if name in likely and PIECE not in name}
         for token in tokens:
-            if token not in values:
-                last = (await self._echoed(session, [*prompt, token], query.what))[-1] or {}
+            if token not in values and self._as_text([*prompt, token]) is not None:
+                last = (await self._echoed(session, [*prompt, token], what))[-1] or {}
                 values[token] = last[str(token)]["logprob"]
+        if not values:
+            raise DataContractError(f"{what}: none of its tokens can be scored through the gateway", HINT)
         top = next((f"token_id:{token}" for token, name in names.items() if name == first), "")
-        logprobs = {"tokens": [top], "top_logprobs": [{f"token_id:{token}": values[token] for token in tokens}]}
-        return {"choices": [{"logprobs": logprobs}]}
+        shown = {f"token_id:{token}": values.get(token, min(likely.values())) for token in tokens}
+        return {"choices": [{"logprobs": {"tokens": [top], "top_logprobs": [shown]}}]}
 
     def _text(self, prompt: list[int], what: str) -> str:
         """Return the text that the server will make these very token ids of.
@@ -108,15 +117,21 @@ class GatewayClient(ServedClient):
         Raises:
             DataContractError: there is none; the item can be asked of vLLM itself only.
         """
+        text = self._as_text(prompt)
+        if text is None:
+            raise DataContractError(
+                f"{what}: its token ids are no text that has them as its own, and the gateway takes text only", HINT
+            )
+        return text
+
+    def _as_text(self, prompt: list[int]) -> str | None:
+        """Return the text that becomes these token ids, or None where there is none."""
         added = self.tokenizer.encode("")  # what the server puts in front of any text
         for ids in (prompt, prompt[len(added) :] if prompt[: len(added)] == added else prompt):
             text: str = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
             if self.tokenizer.encode(text) == prompt:
                 return text
-        raise DataContractError(
-            f"{what}: its token ids are no text that has them as its own, and the gateway takes text only",
-            "leave the suite out, or evaluate the hop: tunegate stage evaluate@awq",
-        )
+        return None
 
     async def _send(self, session: aiohttp.ClientSession, path: str, body: dict[str, Any], what: str) -> dict[str, Any]:
         """Return one answer of the gateway; waits where it asks to wait, tries again where it is busy."""

@@ -9,7 +9,7 @@ from tasks.evaluation import live_client
 from tasks.evaluation.canary import run_canary
 from tasks.evaluation.client import AnswerCache, ServedClient
 from tasks.evaluation.live_client import GatewayClient
-from tasks.evaluation.served_model import ServedModel, answer_query, greedy_query
+from tasks.evaluation.served_model import ServedModel, answer_query, choice_query, greedy_query
 from tests.unit.evaluation.copying import CopyingGateway, CopyingVllm
 
 LETTERS = [("A B C A B C A B", f" {letter}"[1:]) for letter in "ABCD"]
@@ -142,3 +142,14 @@ def test_a_lost_endpoint_is_transient_and_what_was_received_is_kept(gateway, tok
     again = gateway()
     scored(GatewayClient(again.url, "tg_good", "tg-live", tokenizer, concurrency=1, cache=cache), tokenizer)
     assert len(again.requests) == len(cache.values) - kept
+
+
+def test_a_letter_that_cannot_be_asked_for_has_no_more_than_the_least_of_the_likeliest(gateway, tokenizer):
+    half = tokenizer.encode("碘")[0]
+    known = tokenizer.encode("A")[0]
+    client = connect(gateway(), tokenizer)
+    query = choice_query(tokenizer.encode("A B A "), [known, half], "t")
+    one, other = (row["logprobs"][0] for row in client.ask([query], "t")[0])
+    assert one >= other
+    with pytest.raises(DataContractError, match="none of its tokens"):
+        client.ask([choice_query(tokenizer.encode("A B A "), [half], "t")], "t")
