@@ -50,7 +50,7 @@ def results(
     folder: Path,
     full: bool,
     calibration: dict[str, Any] | None,
-    judge: dict[str, Any] | None,
+    judge: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return results.json.
 
