@@ -52,6 +52,7 @@ class Respondent:
         served: folder of what the server was started with: an adapter is served beside the base.
         base: the base model's folder.
         context_tokens: longest prompt and answer together that the server takes.
+        folder: what the hop added; an adapter's holds what was trained.
     """
 
     hop: str
@@ -61,6 +62,7 @@ class Respondent:
     served: Path
     base: Path
     context_tokens: int
+    folder: Path | None = None
 
 
 def ask_all(params: EvaluateParams, questions: Questions, hop: Respondent, *, suites: bool) -> Asked:
@@ -90,6 +92,7 @@ def ask_all(params: EvaluateParams, questions: Questions, hop: Respondent, *, su
         tokenizer=hop.tokenizer,
         base_tokenizer=hop.base_tokenizer,
         client=hop.client,
+        trained=hop.folder,
     )
     clock.lap("token parity")
     # Without suites the pack's own references are left out too: vLLM's CPU build reads a prompt ten times slower with

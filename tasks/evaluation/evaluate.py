@@ -160,8 +160,9 @@ def _ask(
             alive=lambda: server.alive,
         )
         respondent = Respondent(
-            hop.name, client, tokenizer, base_tokenizer, hop.served, hop.base, serve_vllm.max_model_length_tokens
-        )
+            hop.name, client, tokenizer, base_tokenizer, hop.served, hop.base, serve_vllm.max_model_length_tokens,
+            hop.folder,
+        )  # fmt: skip
         return ask_all(params, questions, respondent, suites=full), tokenizer
 
 

@@ -70,16 +70,18 @@ def check_parity(
     tokenizer: Any,
     base_tokenizer: Any,
     client: ServedClient,
+    trained: Path | None = None,
 ) -> dict[str, Any]:
     """Check the built-in set and these conversations; return `parity` of results.json.
 
     Args:
         conversations: rows of the validation split.
-        model: folder of the hop; where training left parity.jsonl in it, what was trained is compared as well.
+        model: folder the server loads.
         base: folder of the base model.
         tokenizer: of the model folder.
         base_tokenizer: of the base model folder, as training uses it.
         client: the server that serves the model folder.
+        trained: folder where training may have left parity.jsonl: what was trained is then compared as well.
 
     Returns:
         rows: conversations checked. shapes: how many of each shape. unsupported: shape -> why this base model's
@@ -89,7 +91,7 @@ def check_parity(
         mismatches: every difference, shape, row and first differing token named.
     """
     rows, unsupported, refused = _encode([*built_in(), *conversations], base_tokenizer)
-    recorded = [] if writes_clock(base_tokenizer) else list(_recorded(model / PARITY_FILE))
+    recorded = [] if writes_clock(base_tokenizer) else list(_recorded(trained))
     forms = [form for conversation, row in rows for form in _forms(conversation, row, base_tokenizer)]
     served = client.ask([_query(form) for form in [*forms, *recorded]], "token parity")
     mismatches = [
@@ -195,9 +197,9 @@ def _differences(forms: list[Form], served: list[list[int]], tokenizer: Any) -> 
                 yield form.mismatch(("training", other), found.pop("words"), **found)
 
 
-def _recorded(path: Path) -> Iterator[Form]:
+def _recorded(folder: Path | None) -> Iterator[Form]:
     """Yield the rows training left in parity.jsonl, as they were trained; none where the folder has no such file."""
-    for row in read_jsonl(path) if path.is_file() else ():
+    for row in read_jsonl(folder / PARITY_FILE) if folder and (folder / PARITY_FILE).is_file() else ():
         if not row.get("thought_restored") and not row.get("enable_thinking"):
             shape = row.get("shape", "single")
             yield Form(shape, row["row_id"], "trained row", row["messages"], row.get("tools"), {}, False,

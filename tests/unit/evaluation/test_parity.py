@@ -44,8 +44,9 @@ def parity(tmp_path, fake_vllm):
         server = server or fake_vllm()
         client = ServedClient(server.url, "m", model_digest="d", concurrency=4, cache=AnswerCache(None))
         return check_parity(
-            OWN, model=tmp_path / "model", base=tmp_path / "base", tokenizer=own, base_tokenizer=base, client=client
-        )
+            OWN, model=tmp_path / "model", base=tmp_path / "base", tokenizer=own, base_tokenizer=base, client=client,
+            trained=tmp_path / "model",
+        )  # fmt: skip
 
     return check
 

@@ -110,10 +110,16 @@ def test_accumulated_steps_average_over_their_tokens(run_train, tmp_path, chat_r
 def test_parity_rows_are_the_rows_as_trained(run_train, tokenizer):
     output, _ = run_train("out", max_steps=1)
     rows = list(read_jsonl(output / "parity.jsonl"))
-    assert [row["row_id"] for row in rows] == sorted(row["row_id"] for row in rows)
+    assert {row["origin"] for row in rows} == {"trained", "built_in"}
+    assert {"single", "system", "multi_turn", "whitespace", "rare_characters"} <= {row["shape"] for row in rows}
+    trained = [row for row in rows if row["origin"] == "trained"]
+    assert len({row["row_id"] for row in trained}) == len(trained) == 20
     for row in rows:
-        assert tokenizer.decode(row["input_ids"]) == tokenizer.apply_chat_template(row["messages"], tokenize=False)
+        rendered = tokenizer.apply_chat_template(row["messages"], tools=row["tools"], tokenize=False)
+        assert tokenizer.decode(row["input_ids"]) == rendered
         assert tokenizer.decode(row["completion_ids"]).endswith(row["messages"][-1]["content"] + "<|im_end|>")
+        assert row["completions"] == [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+        assert all(label in (-100, token) for label, token in zip(row["labels"], row["input_ids"], strict=True))
 
 
 def test_rows_left_out_are_in_the_record(run_train, tmp_path, chat_rows, write_rows):
