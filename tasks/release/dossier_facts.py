@@ -69,6 +69,7 @@ def collect(
         "title": title,
         "profile": profile,
         "verdict": verdict,
+        "rules": sorted(verdict["rules"], key=_rule_place),
         "next": next_step(verdict),
         "base_model": _base_model(base_model, manifest),
         "data": data_facts(folders.prepared, validation),
@@ -82,6 +83,11 @@ def collect(
     facts["before_signing"] = before_signing(facts)
     facts["not_tested"] = not_tested(facts, hardware, results)
     return facts
+
+
+def _rule_place(rule: dict[str, Any]) -> tuple[bool, int]:
+    """Return where a rule stands: what stops a release first, and of those what is not passed first."""
+    return rule["severity"] != "block", ("FAIL", "INCONCLUSIVE", "PASS").index(rule["outcome"])
 
 
 def _scores(folders: Folders, verdict: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:

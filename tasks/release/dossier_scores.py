@@ -45,6 +45,7 @@ def _exam(hops: dict[str, Any]) -> dict[str, Any]:
         **{key: after[key] for key in ("suite", "name", "stand_in", "items", "answer", "few_shot", "chat_template",
                                        "limit", "examples_dropped")},
         "hops": list(hops),
+        "least": min(subject["items"] for subject in after["subjects"].values()),
         "overall": {hop: exam["weighted"] for hop, exam in hops.items()},
         "official": after["weighted"]["official"],
         "marks": {mark: {hop: exam["marks"][mark]["accuracy"] for hop, exam in hops.items() if mark in exam["marks"]}
