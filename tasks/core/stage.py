@@ -111,10 +111,11 @@ _GATE_CODE = (
     "tasks/data/matching",
 )  # fmt: skip
 _DOSSIER_CODE = (
-    *(f"tasks/release/dossier{part}.py" for part in ("", "_charts", "_data", "_data_charts", "_facts")),
+    *(f"tasks/release/dossier{part}.py" for part in ("", "_charts", "_cost", "_data", "_data_charts", "_evidence",
+      "_facts", "_format", "_plots", "_safety", "_scores")),
     "tasks/release/gate_words.py",
     "tasks/release/model_files.py",
-)
+)  # fmt: skip
 #: The leak search reads evaluation sets as the evaluation does.
 _DATA_CODE = ("tasks/data", "tasks/evaluation/exams/hub.py", "tasks/evaluation/exams/schema.py", PIPELINE_LOCK)
 _REPORTS = {f"eval_{hop}": report_of(hop) for hop in HOPS}
