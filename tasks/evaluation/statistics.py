@@ -7,7 +7,7 @@ threshold -margin. Pure numpy and scipy; the bootstrap is seeded.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -193,9 +193,7 @@ def bootstrap_p_values(differences: Floats, thresholds: Sequence[float], samples
     """
     mean, error = float(differences.mean()), _standard_error(differences)
     pivots = _bootstrap_pivots(differences, samples, seed)
-    return [
-        _share_beyond(pivots, (mean - at) / error if error > 0 else mean - at, error) for at in thresholds
-    ]  # fmt: skip
+    return [_share_beyond(pivots, (mean - at) / error if error > 0 else mean - at, error) for at in thresholds]
 
 
 def paired_binary_levels(gains: Floats, losses: Floats, n: int, *, threshold: float, levels: Sequence[float]) -> Floats:
@@ -355,14 +353,21 @@ def _rejection(n: int, threshold: float, alpha: float) -> Rejects:
     if n > EXACT_POWER_ITEMS:
         limit = float(stats.norm.isf(alpha))
         return lambda gains, losses: _score(gains, losses, n, threshold) >= limit
+    critical = _critical_score(n, threshold, alpha) - TOLERANCE
+    return lambda gains, losses: _score(gains, losses, n, threshold) >= critical
+
+
+@lru_cache(maxsize=1024)
+def _critical_score(n: int, threshold: float, alpha: float) -> float:
+    """Return the least score whose exact p-value is within alpha; the same few are asked again and again."""
     low, high = 0.0, 12.0
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if _worst_tail(n, middle, threshold) <= alpha else (middle, high)
-    critical = high
-    return lambda gains, losses: _score(gains, losses, n, threshold) >= critical - TOLERANCE
+    return high
 
 
+@lru_cache(maxsize=4096)
 def _worst_tail(n: int, observed: float, threshold: float) -> float:
     """Return the largest P(score >= observed) over the discordance rates that H0 allows."""
     least = _least_gains(n, lambda gains, losses: _score(gains, losses, n, threshold) >= observed - TOLERANCE)

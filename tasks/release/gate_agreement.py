@@ -8,10 +8,11 @@ from typing import Any
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.release.gate_evidence import Report, as_number
+from tasks.release.gate_findings import rounded
 
 #: Probability below which a share is rounding: servers give log-probabilities in a few digits.
 FLOOR = 1e-9
-#: Source of the rows that every hop scores, as tasks/evaluation/heldout.py calls it (importing it would import lm-eval).
+#: Source of the rows that every hop scores, as tasks/evaluation/heldout.py calls it (which would import lm-eval).
 VALIDATION = "validation"
 
 
@@ -36,7 +37,7 @@ class Agreement:
 
     def plain(self) -> dict[str, Any]:
         """Return it as verdict.json keeps it."""
-        return {name: round(value, 6) if isinstance(value, float) else value for name, value in vars(self).items()}
+        return {name: rounded(value) if isinstance(value, float) else value for name, value in vars(self).items()}
 
 
 def agreement(first: Report, second: Report) -> Agreement | None:
@@ -107,10 +108,10 @@ def _known(prediction: dict[str, Any]) -> list[dict[int, float]]:
     """Return, for each position, token id -> log-probability: the likeliest tokens and the reference."""
     if len(prediction.get("top") or ()) != len(prediction["reference"]):
         return []
-    known = [{int(token): float(value) for token, value in position} for position in prediction["top"]]
+    known = [{int(token): as_number(value) for token, value in position} for position in prediction["top"]]
     for position, token, value in zip(known, prediction["reference"], prediction.get("logprobs") or (), strict=False):
-        position.setdefault(token, float(value))
-    return known
+        position.setdefault(token, as_number(value))
+    return [{token: value for token, value in position.items() if math.isfinite(value)} for position in known]
 
 
 def _logprob_differences(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[float]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.core.errors import DataContractError
 from tasks.core.files import read_json
 from tasks.core.manifest import read_manifest
 from tasks.core.settings import AgreementParams
@@ -148,7 +149,10 @@ def noop_quantization(evidence: Evidence) -> Iterator[Fault]:
 def quantized_layers(evidence: Evidence) -> Iterator[Fault]:
     """Find layers that quantization should have packed and did not."""
     before, after = tensor_shapes(evidence.merged), tensor_types(evidence.awq)
-    ignored = read_json(evidence.awq / "quantization.json")["ignored"]
+    facts = read_json(evidence.awq / "quantization.json")
+    if "ignored" not in facts:
+        raise DataContractError(f"{evidence.awq / 'quantization.json'} has no ignored", "tunegate stage quantize")
+    ignored = facts["ignored"]
     targeted = sorted(
         name.removesuffix(".weight")
         for name, shape in before.items()

@@ -4,7 +4,6 @@ from typing import Any
 
 #: Items a sentence names.
 ITEMS_NAMED = 3
-FLAT = {"PASS": "shown", "FAIL": "refuted", "INCONCLUSIVE": "left open"}
 OUTCOME_ZH = {"PASS": "通过", "FAIL": "不通过", "INCONCLUSIVE": "证据不足"}
 HOP_TITLES = {
     "prepared": ("training data", "训练数据"),

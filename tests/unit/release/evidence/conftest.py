@@ -34,17 +34,9 @@ SUITES = {
     "safety_refuse": ("accuracy", 24, 0.5),
     "safety_unknown": ("accuracy", 24, 0.4),
 }
-METRIC_OF = {
-    "ceval_mini": "ceval_accuracy",
-    "domain_choice": "domain_choice_accuracy",
-    "domain_short": "domain_bits_per_byte",
-    "domain_keypoints": "domain_keypoints",
-    "domain_numeric": "domain_numeric_accuracy",
-    "domain_order": "domain_order_accuracy",
-    "safety": "safety_accuracy",
-    "safety_refuse": "safety_refuse_accuracy",
-    "safety_unknown": "safety_unknown_accuracy",
-}
+METRIC_OF = {suite: f"{suite}_accuracy" for suite in SUITES} | {
+    "ceval_mini": "ceval_accuracy", "domain_short": "domain_bits_per_byte", "domain_keypoints": "domain_keypoints",
+}  # fmt: skip
 #: Suite -> what its items are called where that is not the suite's own name.
 ITEM_NAMES = {"domain_keypoints": "domain_short"}
 EXAM = read_json(ROOT / "tasks/evaluation/exams/subjects.json")["ceval"]
@@ -99,13 +91,15 @@ class Run:
         write_json(self.report(hop) / "results.json", results)
 
     def edit_results(self, hop: str, **changes: Any) -> None:
-        results = read_json(self.report(hop) / "results.json") | changes
-        write_json(self.report(hop) / "results.json", results)
+        path = self.report(hop) / "results.json"
+        write_json(path, read_json(path) | changes)
 
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    return load_settings(ROOT / "params.yaml")
+    found = load_settings(ROOT / "params.yaml")
+    # A tenth of the gate's bootstrap samples: these tests are about verdicts that are not close.
+    return found.model_copy(update={"gate": found.gate.model_copy(update={"bootstrap_samples": 1000})})
 
 
 @pytest.fixture
@@ -113,7 +107,7 @@ def run(tmp_path: Path, settings: Settings) -> Run:
     made = Run(tmp_path, settings)
     make_models(made.root / "data/models")
     make_prepared(made.root / "data/prepared")
-    make_validation(made.root / "data/reports/validation")
+    write_json(made.root / "data/reports/validation/validation.json", read_json(MADE / "validation.json"))
     make_reports(made)
     return made
 
@@ -244,11 +238,6 @@ def train_row(index: int) -> dict[str, Any]:
             "concept": "sheltering", "language": "zh"}  # fmt: skip
 
 
-def make_validation(folder: Path) -> None:
-    """Write what Great Expectations found."""
-    write_json(folder / "validation.json", read_json(MADE / "validation.json"))
-
-
 def make_reports(run: Run, *, gain: float = 0.45, quantization_loss: float = 0.03) -> None:
     """Write the reports of a good run: training helps, merging changes nothing, quantization costs a little."""
     generator = np.random.default_rng(7)
@@ -361,17 +350,17 @@ def exam_group(right: dict[str, list[float]], keys: list[str]) -> dict[str, Any]
 
 def model_facts(hop: str) -> dict[str, Any]:
     """Return what results.json says of the served files; each hop answers the fingerprint prompts in its own words."""
-    quantized = {"quantization": "pack-quantized", "quantized_modules": 7} if hop == "awq" else {}
-    size = 118_177_024 if hop == "awq" else 269_060_552
-    fingerprint = [[5, 6, 7] if hop == "base" else [8, 9, 10 + (hop == "awq")], [1, 2, 3]]
-    plain = {"size_bytes": size, "tensors": 272, "quantization": None, "quantized_modules": 0}
-    return plain | quantized | {"fingerprint": fingerprint}
+    awq = hop == "awq"
+    fingerprint = [[5, 6, 7] if hop == "base" else [8, 9, 10 + awq], [1, 2, 3]]
+    return {"size_bytes": 118_177_024 if awq else 269_060_552, "tensors": 272, "quantized_modules": 7 if awq else 0,
+            "quantization": "pack-quantized" if awq else None, "fingerprint": fingerprint}  # fmt: skip
 
 
 def write_predictions(run: Run, hop: str) -> None:
     """Write the held-out text token by token: adapter and merged agree, awq prefers another token at one in thirty."""
     rows = []
-    for n in range(40):
+    few = hop == "adapter" and run.settings.evaluate.adapter == "agreement"
+    for n in range(20 if few else 0, 40):
         top1 = [n, n + 1, (n + 7 if hop == "awq" and n % 10 == 0 else n + 2)]
         sure = {"base": 0.4, "adapter": 0.6, "merged": 0.601, "awq": 0.58}[hop] + n / 1000
         logs = [round(float(np.log(sure)), 6), round(float(np.log((1 - sure) * 0.7)), 6)]
@@ -402,3 +391,8 @@ def _write_safetensors() -> Any:
 @pytest.fixture(name="make_tokenizer")
 def _make_tokenizer() -> Any:
     return make_tokenizer
+
+
+@pytest.fixture(name="parity_row")
+def _parity_row() -> Any:
+    return parity_row
