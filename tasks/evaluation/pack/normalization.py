@@ -24,7 +24,7 @@ _LATEX = (
 _THOUSANDS = re.compile(r"(?<![\d.A-Za-z])(?<![A-Z] )\d{1,3}(?:(?:,\d{3})+|(?:[ \u00a0\u2009\u202f]\d{3})+)(?![\d,])")
 _BLANK = re.compile(r"[^\S\n]+")
 _INVERSE = re.compile(r"(?<=[A-Za-z\u4e00-\u9fff])[ ·*](kg|g|L|cm|km|m|min|h|s|d|a) ?\^?-([123])(?!\d)")
-_POWER = re.compile(r"(\d)\s*[×xX*]\s*10\s*\^\s*([+-]?\d+)")
+_POWER = re.compile(r"(\d)\s*[×xX*]\s*10\s*\^\s*\(?\s*([+-]?\d+)\)?")
 _RANGE = re.compile(r"(?<=[\d%])\s*(?:~|-+|至|到|\bto\b)\s*(?=\d)")
 
 

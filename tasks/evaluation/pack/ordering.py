@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
+from tasks.evaluation.pack.keypoints import folded
 from tasks.evaluation.pack.normalization import cleaned
-from tasks.evaluation.pack.prompts import STEP_LETTERS, right_order
+from tasks.evaluation.pack.prompts import STEP_LETTERS, right_order, shuffled
 from tasks.evaluation.pack.schema import Item
 
 #: What may stand between two letters of an order; a number before each is a list's.
@@ -22,13 +23,13 @@ def score_order(item: Item, answer: str) -> tuple[float, dict[str, Any]]:
         wrong_order or None).
     """
     expected = right_order(item)
-    given = read_order(answer, len(expected))
+    given = read_order(answer, len(expected)) or _by_texts(item, answer)
     failure = "no_order" if given is None else None if given == expected else "wrong_order"
     return float(failure is None), {"expected": expected, "given": given, "failure": failure}
 
 
 def read_order(answer: str, steps: int) -> str | None:
-    """Return the last complete order of letters in an answer, None where there is none.
+    """Return the last complete order of letters joined in an answer, None where there is none.
 
     Args:
         answer: as received.
@@ -40,10 +41,21 @@ def read_order(answer: str, steps: int) -> str | None:
     # One behind the other, joined by nothing but signs; not inside a word.
     run = re.compile(rf"(?<![A-Za-z]){one}(?:{_BETWEEN}{one})+(?![A-Za-z])")
     complete = [found for found in (_letters(run[0]) for run in run.finditer(text)) if _is_order(found, letters)]
-    if complete:
-        return complete[-1]
-    first = "".join(found[1].upper() for found in _LINE_START.finditer(text))
-    return first if _is_order(first, letters) else None
+    return complete[-1] if complete else None
+
+
+def _by_texts(item: Item, answer: str) -> str | None:
+    """Return the order of the steps' own texts where all stand, else of the letters that lines start with.
+
+    Who writes the steps out again may letter them anew: then the texts say what is meant, not the letters.
+    """
+    text, steps = folded(answer), [folded(step) for step in item["steps"]]
+    places = [text.find(step) for step in steps]
+    letters = {step: letter for letter, step in zip(STEP_LETTERS, shuffled(item), strict=False)}
+    if min(places) >= 0 and len(set(places)) == len(steps):
+        return "".join(letters[step] for step in sorted(range(len(steps)), key=lambda step: places[step]))
+    first = "".join(found[1].upper() for found in _LINE_START.finditer(cleaned(answer)))
+    return first if _is_order(first, STEP_LETTERS[: len(steps)]) else None
 
 
 def _letters(text: str) -> str:

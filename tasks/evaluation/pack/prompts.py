@@ -18,7 +18,7 @@ ASK_FOR_ORDER = {
 }
 
 #: Tokens an answer may have: enough for a Chinese answer of 90 characters at 2 tokens each, and for reasons.
-MAX_TOKENS = {"short": 192, "numeric": 64, "order": 48, "refuse": 128, "unknown": 128, "thinking": 64}
+MAX_TOKENS = {"short": 192, "numeric": 64, "order": 96, "refuse": 128, "unknown": 128, "thinking": 64}
 MAX_TOKENS_THINKING = 1024
 
 

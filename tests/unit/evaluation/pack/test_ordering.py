@@ -17,7 +17,6 @@ from tasks.evaluation.pack.prompts import order_prompt, right_order, shuffled
         "正确的顺序是：Ｃ→Ａ→Ｂ",
         "C, A, then B",
         "1. C\n2. A\n3. B",
-        "C. 关好门窗\nA. 收听广播\nB. 等待通知",
         "**C** > **A** > **B**",
         "先 C，然后 A，最后 B",
         "A. 收听\nB. 等待\nC. 关窗\n答案：C>A>B",
@@ -54,3 +53,26 @@ def test_the_letters_lead_back_to_the_steps(make_item):
 def test_every_place_is_the_first_one_about_as_often(make_item):
     first = [right_order(make_item("order", number))[0] for number in range(1, 301)]
     assert all(50 < first.count(letter) < 160 for letter in "ABC")
+
+
+def test_steps_written_out_again_are_read_by_their_texts(make_item):
+    item = make_item("order")
+    right, wrong = item["steps"], item["steps"][::-1]
+    for number in ("ABC", "123"):
+        lines = [f"{name}. {step}" for name, step in zip(number, right, strict=True)]
+        assert score_order(item, "\n".join(lines))[0] == 1
+    assert score_order(item, "\n".join(f"- {step}" for step in wrong))[1]["failure"] == "wrong_order"
+    assert score_order(item, "，然后".join(right[:2]))[1]["failure"] == "no_order"
+
+
+def test_steps_in_other_words_are_read_by_the_letters_of_their_lines(make_item):
+    item = make_item("order")
+    lines = [f"{letter}. 换句话说的一步" for letter in right_order(item)]
+    assert score_order(item, "\n".join(lines))[0] == 1
+
+
+def test_the_options_repeated_before_the_answer_do_not_count(make_item):
+    item = make_item("order")
+    shown = order_prompt(item).rsplit("\n", 1)[0]
+    assert score_order(item, shown)[1]["failure"] == "wrong_order"
+    assert score_order(item, f"{shown}\n答案：{'>'.join(right_order(item))}")[0] == 1
