@@ -127,16 +127,18 @@ def before_signing(facts: dict[str, Any]) -> list[Pair]:
     if not bars["held"]:
         kept, same = bars["bits_per_byte_kept"], bars["top1_agreement"]
         notes.append((
-            f"Quantization misses its bars: bits per byte kept {_share(kept)}, same first choice {_share(same)}; the "
-            f"reason is below.",
-            f"量化未达标：比特/字节保留 {_share(kept, '目标')}，首选词一致 {_share(same, '目标')}，原因见下文。",
+            "Quantization misses its bars: bits per byte kept {} % (bar {} %), same first choice {} % (bar {} %); the "
+            "reason is below.".format(*_percent(kept), *_percent(same)),
+            "量化未达标：比特/字节保留 {} %（目标 {} %），首选词一致 {} %（目标 {} %），原因见下文。".format(
+                *_percent(kept), *_percent(same)
+            ),
         ))  # fmt: skip
     return notes
 
 
-def _share(bar: dict[str, Any], wanted: str = "bar") -> str:
-    """Return what was measured beside its bar."""
-    return f"{100 * bar['measured']:.1f} % ({wanted} {100 * bar['bar']:.0f} %)"
+def _percent(bar: dict[str, Any]) -> tuple[str, str]:
+    """Return what was measured and its bar, in per cent."""
+    return f"{100 * bar['measured']:.1f}", f"{100 * bar['bar']:.0f}"
 
 
 def _reported(rule: dict[str, Any]) -> Pair:
@@ -199,8 +201,8 @@ def not_tested(facts: dict[str, Any], hardware: Hardware, results: dict[str, Any
 _ALWAYS: list[Pair] = [
     ("No adversarial prompting, no conversations beyond the model's context, no languages but Chinese and English.",
      "没有做对抗性提示测试，没有超出上下文长度的对话，也没有中英文以外的语言。"),
-    ("The quantized model under load, and the gateway in front of it, are judged by their own tests, not here.",
-     "量化模型在负载下的表现和前置网关另有测试，不在本页范围内。"),
+    ("The live endpoint: once it serves, tunegate eval live asks it through the gateway. Load is tested apart.",
+     "线上端点：上线后由 tunegate eval live 经网关提同样的问题；负载另有测试。"),
     ("Facts outside the evaluation pack: passing here is no licence to answer without a person who decides.",
      "评测题以外的事实未作检验：通过评测不等于可以在没有人把关的情况下作答。"),
 ]  # fmt: skip

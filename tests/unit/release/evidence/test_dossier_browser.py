@@ -1,7 +1,8 @@
 """The dossier in a real browser: it fits phone and desk, its console is silent, nothing is fetched, no glyph lacks.
 
-Runs where a Chromium or Chrome is on PATH (`TUNEGATE_SCREENSHOTS=FOLDER` keeps the pictures):
-`pytest -m slow tests/unit/release/evidence/test_dossier_browser.py`
+Runs where a Chromium or Chrome is on PATH: `pytest -m slow tests/unit/release/evidence/test_dossier_browser.py`.
+`TUNEGATE_DOSSIER=data/reports/dossier/index.html` looks at that page instead of a made-up run's, and
+`TUNEGATE_SCREENSHOTS=FOLDER` keeps the pictures (the README's is `dossier-960-top.png`, in fewer colours).
 """
 
 import base64
@@ -24,7 +25,9 @@ from tasks.release.gate import gate
 pytestmark = pytest.mark.slow
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PHONE, DESK = 390, 1280
+PHONE, TABLET, DESK = 390, 960, 1280
+#: As much of the page as a picture of it shows.
+TOP = 1500
 #: A code point that is assigned to nothing: drawn like any other that no font has.
 NOTHING = 0x10FFFE
 
@@ -143,7 +146,9 @@ def tab(browser: str) -> Iterator[Tab]:
 
 @pytest.fixture
 def page(run: Any, tmp_path: Path) -> Path:
-    """Write the dossier of a good run."""
+    """Write the dossier of a good run, or copy the one that is asked for."""
+    if asked := os.environ.get("TUNEGATE_DOSSIER"):
+        return Path(shutil.copy(asked, tmp_path / "index.html"))
     judged = run.root / "data/reports/gate"
     judged.mkdir(parents=True)
     gate(run.settings.gate, output=judged, **run.gate_inputs)
@@ -160,10 +165,11 @@ def keep(name: str, picture: bytes) -> None:
         Path(folder, name).write_bytes(picture)
 
 
-@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("width", [PHONE, TABLET, DESK])
 def test_nothing_is_cut_off_or_has_to_be_scrolled_sideways(tab: Tab, page: Path, width: int) -> None:
     tab.open(page, width)
     keep(f"dossier-{width}.png", tab.picture())
+    keep(f"dossier-{width}-top.png", tab.picture(TOP))
     assert tab.ask(OVERFLOWING % width) == []
     assert tab.ask("document.documentElement.scrollWidth") <= width
     verdict = tab.ask("document.getElementById('verdict').getBoundingClientRect().top")
