@@ -17,6 +17,7 @@ from tasks.core.project import QUIET, TELEMETRY_OFF
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("tasks.cli.doctor", "doctor", "Check this machine against the active profile."),
     "profile": ("tasks.cli.profile", "profile", "List profiles, or write one to params.yaml."),
+    "models": ("tasks.cli.models", "models", "List base models, recommend some, compare a few before training."),
     "run": ("flows.cli", "run", "Run the pipeline: prepare to gate, register, promote."),
     "stage": ("tasks.cli.stage", "stage", "Run one stage (what dvc.yaml calls)."),
     "data": ("tasks.cli.data", "data", "Ask what became of the data, row by row; export it."),

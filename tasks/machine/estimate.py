@@ -21,6 +21,8 @@ from tasks.core.settings import Settings, TrainParams
 GIB = 1 << 30
 NF4_BITS = 4.127
 TRAINED_BYTES, LAYER_BYTES = 16, 34
+#: Bits a served weight takes: 4 with a 16-bit scale and a 4-bit zero point for each group of 128.
+STORED_BITS = {16: 16.0, 8: 8.125, 4: 4.156}
 #: Positions whose logits exist at once (tasks/training/loss.py: PIECE_POSITIONS), bytes of all copies of one.
 LOSS_POSITIONS, LOGIT_BYTES = 512, 10
 #: Rows and columns of the seven linear layers together, in hidden sizes, for a LoRA rank (Llama, Qwen: about 20).
@@ -116,6 +118,24 @@ def serving(settings: Settings, shape: Shape) -> Estimate:
     )
     allowance = ("libraries", f"an allowance, {vllm.tensor_parallel} GPU(s)", RUNTIME_GIB * vllm.tensor_parallel)
     return Estimate((weights, cache, allowance))
+
+
+def serving_at(shape: Shape, bits: int, context_tokens: int) -> Estimate:
+    """Return the memory of one vLLM server with weights of so many bits and the cache of one conversation.
+
+    Args:
+        shape: of the model.
+        bits: of a weight in the linear layers: 16, 8 or 4; embeddings and head stay in 16.
+        context_tokens: length of the conversation.
+    """
+    linear, stored = shape.parameters - shape.embeddings, STORED_BITS[bits]
+    cache = 2 * shape.layers * shape.hidden * shape.kv_share * 2 * context_tokens / GIB
+    return Estimate((
+        (f"weights, {bits} bits", f"{linear / 1e9:.3g}e9 x {stored:g} bits", linear * stored / 8 / GIB),
+        ("embeddings and head, bf16", f"{shape.embeddings / 1e9:.3g}e9 x 2 B", shape.embeddings * 2 / GIB),
+        ("cache of one conversation", f"{context_tokens} tokens", cache),
+        ("libraries", "an allowance", RUNTIME_GIB),
+    ))  # fmt: skip
 
 
 def _weights(params: TrainParams, shape: Shape) -> list[tuple[str, str, float]]:
