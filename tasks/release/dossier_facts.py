@@ -100,6 +100,7 @@ def _scores(folders: Folders, verdict: dict[str, Any], results: dict[str, Any]) 
         "exams": exam_facts(results),
         "concepts": concept_facts(samples),
         "languages": language_facts(samples, verdict["hops"]),
+        "judge": {hop: report["judge"] for hop, report in results.items() if report.get("judge")},
         "safety": safety_facts(samples, folders.prepared),
         "served": served_facts(results),
         "parity": parity_facts(results),

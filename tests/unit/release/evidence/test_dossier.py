@@ -162,6 +162,18 @@ def test_nothing_measured_is_said_and_still_printed(run: Any, tmp_path: Path) ->
     assert "–" in page.text
 
 
+def test_a_judge_is_reported_beside_the_key_points(run: Any, tmp_path: Path) -> None:
+    page, _ = write(judged(run), tmp_path / "without")
+    assert "A second opinion" not in page.text
+    run.edit_results("awq", judge={
+        "model": "other-model", "version": 1, "answers": 64, "judged": 61, "nonsense": 3, "agreement": 0.9,
+        "kappa": 0.71, "keypoint_share": 0.42, "judge_share": None, "points": 200, "differ": [], "nonsense_items": [],
+    })  # fmt: skip
+    page, _ = write(judged(run), tmp_path / "with")
+    for words in ("other-model", "61 of 64 answers judged, 3 without a usable verdict", "0.71", "42.0"):
+        assert words in page.text
+
+
 def test_an_item_lost_by_training_comes_first(run: Any, tmp_path: Path) -> None:
     rows = run.samples("awq")
     base = {row["item_id"]: row["value"] for row in run.samples("base") if row["suite"] == "safety"}
