@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tasks.core.stage import report_of
 KEY_VARIABLE = "TUNEGATE_API_KEY"
 KEY_PREFIX = "eval-live"
 OUTPUT = report_of("served")
+#: On the version in MLflow, `tunegate.live`: the last time its endpoint was asked.
+LIVE_TAG = "live"
 MODELS_TIMEOUT_S = 15.0
 
 
@@ -44,12 +47,13 @@ def live(url: str | None, limit: int | None, concurrency: int, output: Path | No
     address = (url or project.gateway_url).rstrip("/")
     questions = read_live_questions(settings.evaluate, project, limit)
     with _key(project) as key:
-        version = _live_version(project, settings, address, key)
+        registry, version = _live_version(project, settings, address, key)
         gateway, vllm = settings.serve.gateway, settings.serve.vllm
         endpoint = Endpoint(address, key, concurrency, vllm.max_model_length_tokens, gateway.max_completion_tokens)
         results = evaluate_live(
             settings.evaluate, questions, version, endpoint, output=folder, scratch=project.state / "live"
         )
+    registry.tag(version.number, LIVE_TAG, json.dumps(_record(results, limit)))
     emit(_summary(results, folder), as_json=as_json, text=_text(results, folder))
     if problems := _problems(results):
         raise GateFailedError(f"version {version.number} live is not what was released: {'; '.join(problems)}",
@@ -69,8 +73,8 @@ def _key(project: Project) -> Iterator[str]:
         yield made
 
 
-def _live_version(project: Project, settings: Settings, url: str, key: str) -> Any:
-    """Return what is live by the gateway's own word, with its registered evidence.
+def _live_version(project: Project, settings: Settings, url: str, key: str) -> tuple[Any, Any]:
+    """Return the registry and what is live by the gateway's own word, with its registered evidence.
 
     Raises:
         TransientError: the gateway does not answer, or serves nothing.
@@ -90,7 +94,7 @@ def _live_version(project: Project, settings: Settings, url: str, key: str) -> A
             "set MLFLOW_TRACKING_URI to the store it was registered in",
         )
     evidence = report_folder(registry, version, SERVED_HOP)
-    return LiveVersion(version.number, lineage_id, registry.weights(version), evidence)
+    return registry, LiveVersion(version.number, lineage_id, registry.weights(version), evidence)
 
 
 def _lineage_id(url: str, key: str) -> str:
@@ -125,6 +129,16 @@ def _problems(results: dict[str, Any]) -> list[str]:
     """Return in words why the endpoint is not what was released."""
     canary = [f"canary: {words}" for words in results["canary"]["failures"]]
     return [*canary, *results["agreement"]["findings"]]
+
+
+def _record(results: dict[str, Any], limit: int | None) -> dict[str, Any]:
+    """Return what stays on the version: when its endpoint was asked last, and whether it was what was released."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "agrees": not _problems(results),
+        "fingerprint": results["agreement"]["fingerprint"],
+        "limit": limit,
+    }
 
 
 def _summary(results: dict[str, Any], folder: Path) -> dict[str, Any]:

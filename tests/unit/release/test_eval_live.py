@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tasks.cli.evaluation_live import live
 from tasks.core.errors import ConfigError, GateFailedError, TransientError
-from tasks.release.registry import register
+from tasks.release.registry import Registry, register
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import keys_path
 
@@ -91,6 +91,12 @@ def test_the_live_version_is_held_to_its_own_evidence_with_a_key_that_ends_with_
     assert "domain_choice" in done.output
     assert "not asked: domain_thinking" in done.output
     assert "version 1 live answers as its evidence (fingerprint 97%)" in done.output
+
+
+def test_the_version_keeps_when_its_endpoint_was_asked_last(project, settings, gateway, asked):
+    assert run("--limit", "2").exit_code == 0
+    record = json.loads(Registry(project, settings.register_.model_name).version("1").tags["tunegate.live"])
+    assert (record["agrees"], record["fingerprint"], record["limit"]) == (True, 0.97, 2)
 
 
 def test_json_is_one_value_on_stdout(project, gateway, asked):
