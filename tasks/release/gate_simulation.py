@@ -86,12 +86,18 @@ def _assumed(
     suite = next((suite for suite in metric.suites if counts.get(suite)), None)
     if suite is None:
         return None
-    spread = assumed["spread"].get(profile, assumed["spread"]["other"])
+    spread = _spreads(profile, assumed)
     step = "quantization" if tuple(rule.hops) == ("merged", "awq") else "training"
     groups = assumed["items"].get(suite, {}).get("groups")
     # Items of a pack by concept: evenly over the twenty concepts of the demo pack.
     sizes = tuple(groups or [max(1, counts[suite] // 20)] * 20) if rule.expect == "groups" else (counts[suite],)
-    return Situation(metric, sizes, spread[step][metric.kind], f"assumed: {spread['source']}")
+    return Situation(metric, sizes, spread[step][metric.kind], "assumed")
+
+
+def _spreads(profile: str, assumed: dict[str, Any]) -> dict[str, Any]:
+    """Return the spreads assumed for a profile."""
+    found: dict[str, Any] = assumed["spread"].get(profile, assumed["spread"]["other"])
+    return found
 
 
 def _evaluated(rule: Rule, metric: Metric, reports: dict[str, Report]) -> Situation | None:
@@ -282,6 +288,7 @@ def simulate_families(
         "profile": settings.profile,
         "alpha": settings.gate.alpha,
         "bar": BAR,
+        "assumptions": _spreads(settings.profile, read_json(ASSUMPTIONS))["source"],
         "families": found,
         "ok": all(family["ok"] for family in found.values()),
     }
@@ -305,6 +312,7 @@ def item_counts(evaluate: EvaluateParams, root: Path) -> dict[str, int]:
 def simulation_words(found: dict[str, Any]) -> str:
     """Return the rates as a person reads them."""
     lines = [f"profile {found['profile']}, alpha {found['alpha']:g}; both rates should be at most {100 * BAR:.0f} %"]
+    lines.append(f"what is assumed where nothing was evaluated: {found['assumptions']}")
     for name, family in found["families"].items():
         low, high = family["false_block_interval"]
         lines += [
