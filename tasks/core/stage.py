@@ -88,6 +88,13 @@ def report_of(hop: str) -> str:
     return f"data/reports/eval/{hop}"
 
 
+#: Not the catalogue beside them: a new entry must train nothing again.
+_MODELS = ("tasks/models/base.py", "tasks/models/packaged.py", "tasks/models/safety.py")
+_CHAT = ("tasks/training/chat.py", "tasks/training/rows.py")
+#: What training leaves as evidence of its tokens.
+_PARITY = tuple(f"tasks/evaluation/parity_{part}" for part in ("conversations.json", "labels.py", "set.py"))
+
+
 def _evaluate(hop: str, **model: str) -> Stage:
     """Return the evaluation of one hop; the base model is no DVC output and comes as `base`."""
     return Stage(
@@ -95,7 +102,16 @@ def _evaluate(hop: str, **model: str) -> Stage:
         function="tasks.evaluation.evaluate:evaluate",
         inputs=_inputs(raw=RAW, prepared=PREPARED, **model),
         output=report_of(hop),
-        code=("tasks/evaluation", "tasks/serving/vllm_server.py", "tasks/models", PIPELINE_LOCK, SERVE_LOCK),
+        code=(
+            "tasks/evaluation",
+            "tasks/serving/vllm_server.py",
+            *_MODELS,
+            *_CHAT,
+            "tasks/data/conversation.py",
+            "tasks/data/matching/folding.py",
+            PIPELINE_LOCK,
+            SERVE_LOCK,
+        ),
         sections=("serve.vllm", "base_model"),
         base_model=True,
         extras=("scratch", "project", "hop"),
@@ -127,7 +143,7 @@ STAGES: tuple[Stage, ...] = (
         inputs=_inputs(raw=RAW),
         output=PREPARED,
         # The base model's own tokenizer tells which rows are too long to be trained on.
-        code=(*_DATA_CODE, "tasks/models", "tasks/training/tokenizer.py"),
+        code=(*_DATA_CODE, *_MODELS, "tasks/training/chat.py", "tasks/training/tokenizer.py"),
         sections=("evaluate.exams", "evaluate.domain", "train.max_length_tokens"),
         base_model=True,
         extras=("scratch",),
@@ -146,7 +162,7 @@ STAGES: tuple[Stage, ...] = (
         # `validation` is read for its manifest alone: rows with a broken critical expectation are never trained on.
         inputs=_inputs(prepared=PREPARED, validation=VALIDATION),
         output=ADAPTER,
-        code=("tasks/training", "tasks/models", PIPELINE_LOCK),
+        code=("tasks/training", *_MODELS, *_PARITY, PIPELINE_LOCK),
         base_model=True,
         extras=("scratch", "lineage_id", "project"),
         gpu=True,
@@ -156,7 +172,7 @@ STAGES: tuple[Stage, ...] = (
         function="tasks.training.merge:merge",
         inputs=_inputs(adapter=ADAPTER),
         output=MERGED,
-        code=("tasks/training", "tasks/models", PIPELINE_LOCK),
+        code=("tasks/training", *_MODELS, PIPELINE_LOCK),
         base_model=True,
     ),
     Stage(
@@ -165,7 +181,7 @@ STAGES: tuple[Stage, ...] = (
         inputs=_inputs(merged=MERGED, prepared=PREPARED),
         output=AWQ,
         # Held-out answers are the tokens that training would take its loss on.
-        code=("tasks/quantization", "tasks/models", "tasks/training/rows.py", PIPELINE_LOCK),
+        code=("tasks/quantization", *_MODELS, *_CHAT, PIPELINE_LOCK),
         gpu=True,
     ),
     _evaluate("base"),
