@@ -25,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,7 +158,7 @@ def measure(arguments: argparse.Namespace, vllm: VllmParams, concurrency: int) -
     exams = blocks_of(read_exam(arguments.folder, arguments.few_shot), arguments.blocks, arguments.items)
     tokenizer = load_tokenizer(base)
     found: dict[str, Any] = {name: {"seconds": 0.0, "tokens": 0, "logprobs": {}} for name in ("ours", *BARS)}
-    with VllmServer(project.serve_python) as server, tempfile.TemporaryDirectory() as folder:
+    with trying(arguments), VllmServer(project.serve_python) as server, tempfile.TemporaryDirectory() as folder:
         server.start(base, arguments.port, vllm, "base", Path(folder) / "vllm.log")
         huggingface = HuggingFace(base, vllm.dtype, arguments)
         try:
@@ -175,6 +177,21 @@ def measure(arguments: argparse.Namespace, vllm: VllmParams, concurrency: int) -
         finally:
             huggingface.stop()
     return found
+
+
+@contextmanager
+def trying(arguments: argparse.Namespace) -> Iterator[None]:
+    """Start servers with more flags and variables than the settings give: to tune before they are settings."""
+    from tasks.serving import vllm_server
+
+    command, environment = vllm_server.server_command, vllm_server.server_environment
+    added = dict(pair.split("=", 1) for pair in arguments.try_env)
+    vllm_server.server_command = lambda *args, **named: [*command(*args, **named), *arguments.try_flag]
+    vllm_server.server_environment = lambda *args, **named: environment(*args, **named) | added
+    try:
+        yield
+    finally:
+        vllm_server.server_command, vllm_server.server_environment = command, environment
 
 
 def warm_up(model: Any, exam: Exam) -> None:
@@ -253,6 +270,8 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, help="evaluate.concurrency by default")
     parser.add_argument("--hf-batch-size", type=int, default=1)
     parser.add_argument("--port", type=int, default=8962)
+    parser.add_argument("--try-flag", action="append", default=[], help="one more flag of vLLM's, e.g. --block-size=64")
+    parser.add_argument("--try-env", action="append", default=[], help="one more variable of vLLM's, NAME=VALUE")
     parser.add_argument("--save", type=Path, help="write every log-probability here")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)

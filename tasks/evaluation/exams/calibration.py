@@ -3,6 +3,9 @@
 known_scores.json lists scores that were made by another path than ours (lm-eval's Hugging Face backend, or published
 by others), with everything that the score depends on. Where an exam's own questions can change, `prompts_sha256` pins
 them: another set has no known score, which is not a failure.
+
+Accuracy alone cannot calibrate on a small base that scores at chance with any prompt. Where the other path gave it, the
+mean log-probability of the right letter is compared too: it moves by tenths with one wrong space.
 """
 
 from pathlib import Path
@@ -27,18 +30,21 @@ def check_calibration(
         known: file of known scores.
 
     Returns:
-        {"exam", "answer", "expected", "measured", "tolerance", "ok", "source"}.
+        {"exam", "answer", "expected", "measured", "tolerance", "answer_logprob": null or {"expected", "measured",
+        "tolerance"}, "ok", "source"}.
     """
     for entry in read_json(known)["scores"]:
         if _matches(entry, base_id, base_digest, facts, params):
-            measured = _measured(facts, entry)
+            measured, logprob = _measured(facts, entry), _logprob(facts, entry)
             return {
                 "exam": params.name,
                 "answer": entry["answer"],
                 "expected": entry["accuracy"],
                 "measured": measured,
                 "tolerance": entry["tolerance"],
-                "ok": abs(measured - entry["accuracy"]) <= entry["tolerance"],
+                "answer_logprob": logprob,
+                "ok": _within(measured, entry["accuracy"], entry["tolerance"])
+                and (logprob is None or _within(*logprob.values())),
                 "source": entry["source"],
             }
     return None
@@ -57,6 +63,22 @@ def _matches(
         and params.answer in (entry["answer"], "both")
         and entry["prompts_sha256"] in (None, facts["prompts_sha256"])
     )
+
+
+def _within(measured: float, expected: float, tolerance: float) -> bool:
+    """Return whether two scores agree; a hair of floating point beside the tolerance does not count."""
+    return abs(measured - expected) <= tolerance + 1e-9
+
+
+def _logprob(facts: dict[str, Any], entry: dict[str, Any]) -> dict[str, float] | None:
+    """Return measured and known mean log-probability of the right letter, or None where one of them is not known."""
+    if entry["answer_logprob"] is None or facts["answer_logprob"] is None:
+        return None
+    return {
+        "measured": facts["answer_logprob"],
+        "expected": entry["answer_logprob"],
+        "tolerance": entry["answer_logprob_tolerance"],
+    }
 
 
 def _measured(facts: dict[str, Any], entry: dict[str, Any]) -> float:

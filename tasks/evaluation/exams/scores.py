@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.core.digest import sha256_json
 from tasks.core.errors import DataContractError
-from tasks.evaluation.exams.schema import Exam, Subject
+from tasks.evaluation.exams.schema import LETTERS, Exam, Subject
 from tasks.evaluation.exams.tasks import GENERATED, TASK_VERSION
 
 DIGITS = 6
@@ -25,10 +25,11 @@ def exam_facts(exam: Exam, samples: Iterable[Any]) -> dict[str, Any]:
     Returns:
         `suite` (where `accuracy` comes from: log-likelihood where it was asked for, else generation), `items`,
         `accuracy` (by item), `weighted` {by_subject, by_item, official: the name of the authors' weighting}, `hard`
-        (C-Eval Hard; null for other exams), `marks`, `categories`, `subjects`, `ties` (items whose two likeliest
-        letters are equally likely, as coarse bf16 logits make them: the first letter wins; null where not asked by
-        log-likelihood), `generated` (null where not asked), and how it was asked. Accuracies are shares, 0 to 1;
-        those of categories and marks are means of their subjects.
+        (C-Eval Hard; null for other exams), `marks`, `categories`, `subjects`, `answer_logprob` (mean log-probability
+        of the right letter in nats: moves with a broken prompt even where a weak model's accuracy is chance either
+        way), `ties` (items whose two likeliest letters are equally likely, as coarse bf16 logits make them: the first
+        letter wins), both null where not asked by log-likelihood, `generated` (null where not asked), and how it was
+        asked. Accuracies are shares, 0 to 1; those of categories and marks are means of their subjects.
 
     Raises:
         DataContractError: an item is missing, scored twice, unknown, or its value is no 0 or 1.
@@ -51,6 +52,7 @@ def exam_facts(exam: Exam, samples: Iterable[Any]) -> dict[str, Any]:
         "marks": {words: marked[mark] for mark, words in exam.style.marks.items() if marked[mark]},
         "categories": _categories(exam, values),
         "subjects": {subject.key: _subject(subject, values) for subject in exam.subjects},
+        "answer_logprob": _answer_logprob(likelihood) if likelihood else None,
         "ties": _ties(likelihood) if likelihood else None,
         "generated": _generated(exam, generated, likelihood) if generated else None,
         **_asked(exam),
@@ -144,6 +146,12 @@ def _subject(subject: Subject, values: dict[str, float]) -> dict[str, Any]:
     """Return one subject's score."""
     own = [values[question.item_id] for question in subject.questions if question.item_id in values]
     return {"name_zh": subject.name, "category": subject.category, "items": len(own), "accuracy": _mean(own)}
+
+
+def _answer_logprob(likelihood: dict[str, Any]) -> float:
+    """Return the mean log-probability of the right letter, in nats."""
+    details = [sample.detail for sample in likelihood.values()]
+    return _mean([float(detail["logprobs"][LETTERS.index(detail["answer"])]) for detail in details])
 
 
 def _ties(likelihood: dict[str, Any]) -> int:

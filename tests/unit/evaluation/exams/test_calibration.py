@@ -10,10 +10,11 @@ from tasks.evaluation.exams.calibration import KNOWN_FILE
 ENTRY = {
     "model": "llm-x", "digest": "sha256:1", "exam": "ceval", "few_shot": 0, "chat_template": False,
     "answer": "loglikelihood", "weighting": "by_item", "accuracy": 0.6, "tolerance": 0.02, "prompts_sha256": "p",
+    "answer_logprob": -1.5, "answer_logprob_tolerance": 0.05,
     "source": "measured with lm-eval's Hugging Face backend",
 }  # fmt: skip
 FACTS = {
-    "accuracy": 0.6, "weighted": {"by_subject": 0.7, "by_item": 0.6}, "prompts_sha256": "p",
+    "accuracy": 0.6, "weighted": {"by_subject": 0.7, "by_item": 0.6}, "prompts_sha256": "p", "answer_logprob": -1.52,
     "generated": {"accuracy": 0.4, "by_subject": 0.3},
 }  # fmt: skip
 
@@ -33,6 +34,7 @@ def check(tmp_path, exam_params):
 def test_a_known_score_is_met(check):
     assert check() == {
         "exam": "ceval", "answer": "loglikelihood", "expected": 0.6, "measured": 0.6, "tolerance": 0.02, "ok": True,
+        "answer_logprob": {"measured": -1.52, "expected": -1.5, "tolerance": 0.05},
         "source": "measured with lm-eval's Hugging Face backend",
     }  # fmt: skip
 
@@ -40,6 +42,11 @@ def test_a_known_score_is_met(check):
 @pytest.mark.parametrize("accuracy", [0.57, 0.63, 0.25])
 def test_a_score_outside_the_tolerance_is_not_ok(check, accuracy):
     assert check(facts={"accuracy": accuracy})["ok"] is False
+
+
+def test_a_model_at_chance_is_calibrated_by_the_probability_of_the_right_letter(check):
+    assert check(facts={"answer_logprob": -1.9})["ok"] is False
+    assert check({"answer_logprob": None, "answer_logprob_tolerance": None}, {"answer_logprob": -1.9})["ok"] is True
 
 
 @pytest.mark.parametrize(
@@ -71,3 +78,22 @@ def test_the_shipped_known_scores_say_all_that_they_depend_on():
         assert 0 < entry["accuracy"] < 1
         assert 0 < entry["tolerance"] <= 0.05
         assert entry["weighting"] in ("by_item", "by_subject")
+
+
+def test_the_laptop_base_is_known_on_the_shipped_questions(exam_params, root):
+    """New questions want a new known score: tests/benchmarks/known_score.py measures one by lm-eval's own backend."""
+    from tasks.core.digest import sha256_json
+    from tasks.core.settings import load_settings
+    from tasks.evaluation.exams import load_exam
+
+    settings = load_settings(root / "params.yaml")
+    exam = load_exam(exam_params("data/raw/eval/ceval_mini"), root, root)
+    prompts = [[q.item_id, exam.prompt(s, q), q.answer] for s in exam.subjects for q in s.questions]
+    facts = FACTS | {"prompts_sha256": sha256_json(sorted(prompts)), "accuracy": 0.25, "answer_logprob": -1.5654}
+    found = check_calibration(settings.base_model.id, settings.base_model.digest, facts, exam.params)
+    assert found is not None
+    assert found["ok"]
+    for broken in ({"answer_logprob": -1.7}, {"accuracy": 0.3}):
+        assert not check_calibration(settings.base_model.id, settings.base_model.digest, facts | broken, exam.params)[
+            "ok"
+        ]

@@ -21,7 +21,12 @@ def answers(exam, chosen, suite=None):
     """Return scored items of an exam: item id -> letter."""
     right = {question.item_id: question.answer for subject in exam.subjects for question in subject.questions}
     return [
-        Item(suite or exam.name, item, float(letter == right[item]), {"chosen": letter, "logprobs": [-1, -2, -3, -4]})
+        Item(
+            suite or exam.name,
+            item,
+            float(letter == right[item]),
+            {"answer": right[item], "chosen": letter, "logprobs": [-1, -2, -3, -4]},
+        )
         for item, letter in chosen.items()
     ]
 
@@ -40,6 +45,8 @@ def test_scores_by_subject_category_and_weight(small_exam):
     assert facts["categories"]["Humanities"]["accuracy"] == 0.5
     assert facts["hard"] == {"items": 1, "subjects": 1, "accuracy": 1.0, "accuracy_by_item": 1.0}
     assert facts["generated"] is None
+    # Answers A, B, C, D and B, whose log-probabilities are -1, -2, -3, -4 and -2.
+    assert facts["answer_logprob"] == -2.4
 
 
 def test_equally_likely_letters_are_counted(small_exam):
