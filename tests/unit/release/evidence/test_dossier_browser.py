@@ -149,10 +149,14 @@ def page(run: Any, tmp_path: Path) -> Path:
     """Write the dossier of a good run, or copy the one that is asked for."""
     if asked := os.environ.get("TUNEGATE_DOSSIER"):
         return Path(shutil.copy(asked, tmp_path / "index.html"))
+    return dossier_of(run, tmp_path / "out")
+
+
+def dossier_of(run: Any, output: Path) -> Path:
+    """Judge a run and write its dossier; return the page."""
     judged = run.root / "data/reports/gate"
     judged.mkdir(parents=True)
     gate(run.settings.gate, output=judged, **run.gate_inputs)
-    output = tmp_path / "out"
     output.mkdir()
     dossier(DossierParams(title=run.settings.dossier.title), output=output, promote=run.settings.promote,
             **run.dossier_inputs)  # fmt: skip
@@ -174,6 +178,22 @@ def test_nothing_is_cut_off_or_has_to_be_scrolled_sideways(tab: Tab, page: Path,
     assert tab.ask("document.documentElement.scrollWidth") <= width
     verdict = tab.ask("document.getElementById('verdict').getBoundingClientRect().top")
     assert 0 < verdict < 300
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_a_failed_run_with_words_that_do_not_break_fits_too(tab: Tab, run: Any, tmp_path: Path, width: int) -> None:
+    fault = {"shape": "system", "row_id": "r" * 90, "words": f"token 4: {'x' * 90!r} became {'码' * 90!r}"}
+    run.edit_results("merged", canary={"items": 10, "passed": False, "failures": ["x"]},
+                     parity={"rows": 3, "shapes": {"system": 3}, "mismatches": [fault]})  # fmt: skip
+    rows = run.samples("awq")
+    for row in rows:
+        row["value"] = 0.0 if row["metric"] == "accuracy" else row["value"]
+        row["detail"] |= {"text": "https://" + "a" * 300} if "text" in row["detail"] else {}
+    run.rewrite("awq", rows)
+    tab.open(dossier_of(run, tmp_path / "out"), width)
+    keep(f"dossier-failed-{width}.png", tab.picture())
+    assert tab.ask("document.querySelector('.word').textContent").startswith("FAIL")
+    assert tab.ask(OVERFLOWING % width) == []
 
 
 def test_a_page_too_wide_is_seen(tab: Tab, page: Path) -> None:
