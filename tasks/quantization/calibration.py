@@ -6,7 +6,7 @@ filling up where the other is short; each rendered in the chat template the mode
 length asked for.
 """
 
-import json
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.core.settings import QuantizeParams
+from tasks.training.rows import encode_rows
 
 POLICY = "train rows in file order by language share, serving template, cut at max_length_tokens, longest first"
 
@@ -58,24 +59,22 @@ def read_calibration(path: Path, tokenizer: Any, params: QuantizeParams) -> Cali
     Raises:
         DataContractError: the file has no rows.
     """
-    rows = choose_rows(list(read_jsonl(path)), params.calibration_rows, params.calibration_chinese_fraction)
-    if not rows:
+    given = list(read_jsonl(path))
+    if not given:
         raise DataContractError(f"{path} has no rows", "tunegate stage prepare")
-    whole = [_render(row, tokenizer) for row in rows]
+    # The very tokens of training, which are those of the server; rows that training refuses calibrate nothing.
+    encoded = {row.row_id: row.input_ids for row in encode_rows(path, tokenizer, sys.maxsize).rows}
+    fit = [row for row in given if row["row_id"] in encoded]
+    rows = choose_rows(fit, params.calibration_rows, params.calibration_chinese_fraction)
+    whole = [encoded[row["row_id"]] for row in rows]
     cut = [ids[: params.max_length_tokens] for ids in whole]
     facts = {
         "policy": POLICY,
         "rows": len(rows),
         "languages": dict(sorted(Counter(row["language"] for row in rows).items())),
         "tokens": sum(map(len, cut)),
+        "refused": len(given) - len(fit),
         "cut": sum(len(ids) > params.max_length_tokens for ids in whole),
         "row_ids": [row["row_id"] for row in rows],
     }
     return Calibration(sorted(cut, key=len, reverse=True), facts)
-
-
-def _render(row: dict[str, Any], tokenizer: Any) -> list[int]:
-    """Return a conversation's token ids in the model's own chat template."""
-    tools = json.loads(row.get("tools") or "null")
-    ids: list[int] = tokenizer.apply_chat_template(row["messages"], tools=tools, tokenize=True, return_dict=False)
-    return ids

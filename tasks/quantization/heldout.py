@@ -9,7 +9,7 @@ Formulas, over the positions of the assistant's own tokens (teacher-forced, each
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,20 +89,20 @@ def logits_of(model: Any, heldout: HeldOut) -> Iterator[Any]:
             yield logits.to("cpu", torch.bfloat16)
 
 
-def measure(model: Any, heldout: HeldOut, reference: list[Any] | None = None) -> Measured:
+def measure(answers: Iterable[Any], heldout: HeldOut, reference: list[Any] | None = None) -> Measured:
     """Return a model's figures on the held-out answers.
 
     Args:
-        model: causal language model.
+        answers: its logits, one tensor a row, as `logits_of` gives them.
         heldout: the conversations.
-        reference: the merged model's logits, one tensor a row, as `logits_of` gives them; null: nothing to compare to.
+        reference: the merged model's logits, likewise; null: nothing to compare to.
 
     Raises:
         DataContractError: the loss is not a number: the model is broken.
     """
     nats = divergence = 0.0
     same = 0
-    for place, logits in enumerate(logits_of(model, heldout)):
+    for place, logits in enumerate(answers):
         tokens = heldout.rows[place].completion_ids
         nats -= _log_likelihood(logits, tokens)
         if reference is not None:

@@ -14,9 +14,9 @@ from tasks.core.settings import QuantizeParams
 from tasks.models.safety import require_safe
 from tasks.quantization.calibration import read_calibration
 from tasks.quantization.candidates import fitting
-from tasks.quantization.heldout import measure, read_heldout
+from tasks.quantization.heldout import logits_of, measure, read_heldout
 from tasks.quantization.report import report_of
-from tasks.quantization.search import Search, Tried, choose, load, reference_logits, target_layers
+from tasks.quantization.search import Search, Tried, choose, load, target_layers
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ def quantize(params: QuantizeParams, *, output: Path, merged: Path, prepared: Pa
         raise ConfigError("quantize.ignore leaves no layer to quantize", "edit quantize.ignore in params.yaml")
     candidates = fitting(params.candidates, (layer.in_features for layer in layers.values()))
     facts = {"layers": len(layers), "parameters": sum(weight.numel() for weight in model.parameters())}
-    search = Search(params, merged, tokenizer, calibration, heldout, reference_logits(model, heldout))
-    before = measure(model, heldout, search.reference)
+    search = Search(params, merged, tokenizer, calibration, heldout, list(logits_of(model, heldout)))
+    before = measure(search.reference, heldout, search.reference)
     del model, layers
     log.info("quantize: %d candidates, %d get the full AWQ", len(candidates), min(params.finalists, len(candidates)))
     tried = search.finals(search.screen(candidates), output / FINALISTS)

@@ -102,7 +102,7 @@ class Search:
         """Return the figures of a candidate without calibration."""
         model = load(self.merged)
         round_to_nearest(target_layers(model, self.params.ignore), candidate)
-        measured = measure(model, self.heldout, self.reference)
+        measured = measure(logits_of(model, self.heldout), self.heldout, self.reference)
         log.info("quantize: %s by rounding, %.3f nats a held-out token", name_of(candidate), measured.loss_nats)
         return measured
 
@@ -115,14 +115,9 @@ class Search:
         compress(model, self.tokenizer, tried.candidate, self.params, self.calibration.token_ids, folder)
         del model
         require_quantized(folder, layers)
-        measured = measure(_dispatched(read_back(folder)), self.heldout, self.reference)
+        measured = measure(logits_of(_dispatched(read_back(folder)), self.heldout), self.heldout, self.reference)
         log.info("quantize: %s by AWQ, %.3f nats a held-out token", name_of(tried.candidate), measured.loss_nats)
         return replace(tried, measured=measured, folder=folder)
-
-
-def reference_logits(model: Any, heldout: HeldOut) -> list[Any]:
-    """Return the merged model's logits on the held-out answers, in bf16 as the model computes them."""
-    return list(logits_of(model, heldout))
 
 
 def choose(tried: Sequence[Tried]) -> Tried:

@@ -20,10 +20,10 @@ from typing import Any
 from tasks.core.files import read_json
 from tasks.core.settings import QuantizeCandidate, QuantizeParams, load_settings
 from tasks.quantization.calibration import read_calibration
-from tasks.quantization.heldout import Measured, measure, read_heldout
+from tasks.quantization.heldout import Measured, logits_of, measure, read_heldout
 from tasks.quantization.quantize import quantize
 from tasks.quantization.screening import weight_arguments
-from tasks.quantization.search import Search, Tried, load, reference_logits, target_layers
+from tasks.quantization.search import Search, Tried, load, target_layers
 from tasks.quantization.written import read_back
 from tasks.training.tokenizer import load_tokenizer
 
@@ -60,7 +60,7 @@ def auto_round(search: Search, candidate: QuantizeCandidate, iterations: int, fo
         shuffle_calibration_samples=False,
     )
     model.save_pretrained(folder, save_compressed=True)
-    return measure(read_back(folder), search.heldout, search.reference)
+    return measure(logits_of(read_back(folder), search.heldout), search.heldout, search.reference)
 
 
 def packed(token_ids: list[list[int]], length: int) -> list[list[int]]:
@@ -88,7 +88,7 @@ def compare(params: QuantizeParams, merged: Path, prepared: Path, iterations: in
         heldout = read_heldout(prepared / "validation.jsonl", tokenizer, params)
         calibration = read_calibration(prepared / "calibration.jsonl", tokenizer, params)
         grid = params.model_copy(update={"grid_points": PRESET_GRID})
-        search = Search(grid, merged, tokenizer, calibration, heldout, reference_logits(load(merged), heldout))
+        search = Search(grid, merged, tokenizer, calibration, heldout, list(logits_of(load(merged), heldout)))
         preset, seconds = timed(lambda: search.finals([Tried(preset_of(merged))], work))
         results["preset"] = {**preset[0].row(False), "seconds": seconds}
         if iterations:

@@ -55,6 +55,14 @@ def test_rows_are_rendered_in_the_serving_template_and_cut_at_the_longest_length
     assert found.facts["row_ids"] == ["r-1", "r-2", "r-9"]
 
 
+def test_a_row_that_training_refuses_is_counted(tmp_path, tokenizer, quantize_params):
+    bad = chat(5)
+    bad["messages"][0]["content"] += tokenizer.eos_token
+    write_jsonl(tmp_path / "calibration.jsonl", [chat(1), bad])
+    facts = read_calibration(tmp_path / "calibration.jsonl", tokenizer, quantize_params).facts
+    assert (facts["rows"], facts["refused"], facts["row_ids"]) == (1, 1, ["r-1"])
+
+
 def test_no_calibration_rows_is_clear(tmp_path, quantize_params):
     write_jsonl(tmp_path / "calibration.jsonl", [])
     with pytest.raises(DataContractError, match="has no rows"):

@@ -47,7 +47,7 @@ def test_loss_perplexity_and_bits_are_those_of_cross_entropy(heldout):
     logits = table(1)
     tokens = torch.tensor(heldout.rows[0].input_ids[2:])
     expected = torch.nn.functional.cross_entropy(logits[1:-1].bfloat16().double(), tokens).item()
-    found = measure(Fixed(logits), heldout)
+    found = measure(logits_of(Fixed(logits), heldout), heldout)
     assert found.loss_nats == pytest.approx(expected, rel=1e-5)
     assert found.perplexity == pytest.approx(math.exp(expected), rel=1e-5)
     assert found.bits_per_byte == pytest.approx(expected / math.log(2) * 598 / 1196, rel=1e-5)
@@ -58,7 +58,7 @@ def test_divergence_and_agreement_are_over_the_whole_vocabulary(heldout):
     assert heldout.tokens > 2 * PIECE_POSITIONS
     first, second = table(1), table(2, 0.5)
     reference = list(logits_of(Fixed(first), heldout))
-    found = measure(Fixed(second), heldout, reference)
+    found = measure(logits_of(Fixed(second), heldout), heldout, reference)
     ours, theirs = first[1:-1].bfloat16().double(), second[1:-1].bfloat16().double()
     expected = torch.nn.functional.kl_div(
         theirs.log_softmax(-1), ours.log_softmax(-1), reduction="batchmean", log_target=True
@@ -69,21 +69,21 @@ def test_divergence_and_agreement_are_over_the_whole_vocabulary(heldout):
 
 def test_a_model_agrees_with_itself(heldout):
     model = Fixed(table(3))
-    found = measure(model, heldout, list(logits_of(model, heldout)))
+    found = measure(logits_of(model, heldout), heldout, list(logits_of(model, heldout)))
     assert (found.kl_nats, found.top1_agreement) == (pytest.approx(0, abs=1e-9), 1.0)
 
 
 def test_a_loss_that_is_not_a_number_stops(heldout):
     with pytest.raises(DataContractError, match="not a number"):
-        measure(Fixed(torch.full((600, VOCABULARY), math.nan)), heldout)
+        measure(logits_of(Fixed(torch.full((600, VOCABULARY), math.nan)), heldout), heldout)
 
 
 def test_an_infinite_divergence_stops_though_the_loss_is_finite(heldout):
     wrong = table(2)
     wrong[1, (heldout.rows[0].input_ids[2] + 1) % VOCABULARY] = -math.inf
-    assert math.isfinite(measure(Fixed(wrong), heldout).loss_nats)
+    assert math.isfinite(measure(logits_of(Fixed(wrong), heldout), heldout).loss_nats)
     with pytest.raises(DataContractError, match="not a number"):
-        measure(Fixed(wrong), heldout, list(logits_of(Fixed(table(1)), heldout)))
+        measure(logits_of(Fixed(wrong), heldout), heldout, list(logits_of(Fixed(table(1)), heldout)))
 
 
 def test_answers_alone_count_and_long_rows_are_left_out(tmp_path, tokenizer, quantize_params):
