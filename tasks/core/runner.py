@@ -29,7 +29,9 @@ def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, A
         DataContractError: an input is absent, incomplete or made from other data than the rest.
         TunegateError: whatever the stage function refuses.
     """
-    started = time.monotonic()
+    from tasks.machine.energy import joules_between, read_counters
+
+    started, energy = time.monotonic(), read_counters()
     log.info("%s: start", stage.name)
     manifests = {name: read_manifest(project.root / path) for name, path in _made_inputs(stage).items()}
     _require_raw(stage, project.root)
@@ -46,7 +48,8 @@ def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, A
     shutil.rmtree(scratch, ignore_errors=True)
     seconds = time.monotonic() - started
     # Volatile facts stay outside the outputs: they would change the content hash.
-    write_json(project.state / "runs" / f"{stage.name}.json", {"stage": stage.name, "seconds": round(seconds, 2)})
+    run = {"stage": stage.name, "seconds": round(seconds, 2), "joules": joules_between(energy, read_counters())}
+    write_json(project.state / "runs" / f"{stage.name}.json", run)
     log.info("%s: done in %s -> %s", stage.name, duration(seconds), stage.output)
     return {"stage": stage.name, "lineage_id": lineage_id, "output": stage.output, **summary}
 
@@ -91,6 +94,7 @@ def _keywords(stage: Stage, project: Project, settings: Settings, lineage_id: st
     keywords: dict[str, Any] = {name: project.root / path for name, path in stage.inputs.items()}
     keywords |= {name.replace(".", "_"): settings.section(name) for name in stage.sections}
     available = {"scratch": scratch, "lineage_id": lineage_id, "project": project, "hop": stage.item}
+    available |= {"runs": project.state / "runs"}
     keywords |= {name: available[name] for name in stage.extras}
     if "scratch" in stage.extras:
         scratch.mkdir(parents=True, exist_ok=True)

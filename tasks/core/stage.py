@@ -29,7 +29,8 @@ class Stage:
         code: folders and files whose bytes decide what comes out (DVC dependencies and code digest).
         sections: further params sections the function gets, as keywords (dots become underscores).
         base_model: whether the function gets `base`, the folder of the materialized base model.
-        extras: other keywords it gets: `scratch` (a folder that outlives a kill), `lineage_id`, `project`, `hop`.
+        extras: other keywords it gets: `scratch` (a folder that outlives a kill), `lineage_id`, `project`, `hop`,
+            `runs` (the folder of how long each stage took).
         judged: the input whose lineage this stage's output carries (evidence about a model, not a new model).
         gpu: whether it belongs on the gpu work pool.
     """
@@ -203,7 +204,9 @@ STAGES: tuple[Stage, ...] = (
         inputs=_inputs(**_REPORTS, gate=GATE, prepared=PREPARED, validation=VALIDATION, adapter=ADAPTER, awq=AWQ),
         output=DOSSIER,
         code=(*_DOSSIER_CODE, "tasks/release/templates", PIPELINE_LOCK),
-        sections=("profile", "hardware", "base_model"),
+        sections=("profile", "hardware", "base_model", "promote"),
+        # How long the stages took: shown as cost, no part of the evidence.
+        extras=("runs",),
         judged="awq",
     ),
 )

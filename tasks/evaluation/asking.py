@@ -13,6 +13,7 @@ from tasks.evaluation.client import ServedClient
 from tasks.evaluation.exams.schema import Exam
 from tasks.evaluation.pack.generation import GenerationItem, generation_items
 from tasks.evaluation.pack.loading import Pack
+from tasks.evaluation.pack.prompts import MAX_TOKENS_THINKING
 from tasks.evaluation.pack.scoring import OPEN
 from tasks.evaluation.report import Asked
 from tasks.evaluation.samples import Sample, exam_sample, weighed_sample, written_sample
@@ -167,9 +168,11 @@ def write_answers(items: list[GenerationItem], hop: Respondent, max_generated_to
         thinking = {} if item.thinking is None else {"enable_thinking": item.thinking}
         text = hop.tokenizer.apply_chat_template(item.messages, tokenize=False, add_generation_prompt=True, **thinking)
         prompt = hop.tokenizer.encode(text, add_special_tokens=False)
-        room = max(1, min(item.max_tokens, max_generated_tokens, hop.context_tokens - len(prompt)))
-        queries.append(answer_query(prompt, room, f"item {item.item_id}"))
         opened.append(text.rstrip().endswith(OPEN))
+        # Some templates open a thought whether they are asked to or not: the answer comes after it.
+        wanted = max(item.max_tokens, MAX_TOKENS_THINKING) if opened[-1] else item.max_tokens
+        room = max(1, min(wanted, max_generated_tokens, hop.context_tokens - len(prompt)))
+        queries.append(answer_query(prompt, room, f"item {item.item_id}"))
     answers = hop.client.ask(queries, "domain pack, generated")
     return [
         written_sample(item, answer, thinking_opened=is_open)
