@@ -82,12 +82,25 @@ def calibration(evidence: Evidence) -> Iterator[Fault]:
     if known and not known["ok"]:
         yield Fault(
             "base",
-            f"The base model scores {known['measured']:.3f} where {known['expected']:.3f} "
-            f"(within {known['tolerance']:.3f}) is known: {known.get('source', 'no source named')}.",
+            f"{_apart(known)} ({known.get('source', 'no source named')}).",
             "The prompt, the way answers are read or the base model differs from the one the score was measured with.",
             "compare few_shot, chat_template and answer of evaluate.exams with the source, then tunegate stage "
             "evaluate@base",
         )
+
+
+def _apart(known: dict[str, Any]) -> str:
+    """Return in words how the measured score and the known one differ."""
+    likelihood = known.get("answer_logprob")
+    if likelihood and abs(known["measured"] - known["expected"]) <= known["tolerance"]:
+        return (
+            f"The base model gives the right letter {likelihood['measured']:.4f} nats on average where "
+            f"{likelihood['expected']:.4f} (within {likelihood['tolerance']:.4f}) is known"
+        )
+    return (
+        f"The base model scores {known['measured']:.3f} where {known['expected']:.3f} "
+        f"(within {known['tolerance']:.3f}) is known"
+    )
 
 
 def _label_fault(row: dict[str, Any], tokenizer: Any, special: set[int]) -> str:

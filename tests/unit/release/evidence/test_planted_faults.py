@@ -237,6 +237,9 @@ def test_harness_that_does_not_reproduce_a_known_score(run: Any, tmp_path: Path)
     known = {"expected": 0.711, "measured": 0.484, "tolerance": 0.02, "ok": False, "source": "model card"}
     run.edit_results("base", calibration=known)
     assert caught(run, tmp_path) == {("calibration", "base")}
+    letters = {"measured": -1.9, "expected": -1.4, "tolerance": 0.02}
+    run.edit_results("base", calibration=known | {"measured": 0.705, "answer_logprob": letters})
+    assert caught(run, tmp_path) == {("calibration", "base")}
     run.edit_results("base", calibration=known | {"measured": 0.705, "ok": True})
     assert judge(run, tmp_path)["verdict"] == "PASS"
 
