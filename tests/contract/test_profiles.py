@@ -130,3 +130,14 @@ def test_the_stated_hardware_carries_training_and_two_slots(name):
     assert need.gpus >= 2 * vllm.tensor_parallel
     assert need.cpu_memory_gib > 2 * need.parameters_billion * 1e9 / (1 << 30)
     assert need.disk_gib > (2 + 2 + 2 * 0.6) * need.parameters_billion * 1e9 / (1 << 30)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_memory_holds_the_merged_model_and_its_held_out_logits(name):
+    # Quantization keeps the merged model's logits in bf16 to compare each finalist with, at most so many, beside one
+    # model in bf16 and its packed weights (a quarter, and scales).
+    settings = load_settings(FILES[name])
+    quantize = settings.quantize
+    logits = quantize.heldout_rows * quantize.heldout_length_tokens * shape_of(settings, None).vocabulary * 2
+    weights = settings.hardware.parameters_billion * 1e9 * 2
+    assert (logits + 1.3 * weights) / (1 << 30) < settings.hardware.cpu_memory_gib

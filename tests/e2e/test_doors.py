@@ -20,6 +20,7 @@ SMALL = {
     ("train", "batch_rows"): 2,
     ("train", "warmup_steps"): 1,
     ("quantize", "calibration_rows"): 4,
+    ("quantize", "heldout_rows"): 4,
     ("quantize", "grid_points"): 3,
 }
 
