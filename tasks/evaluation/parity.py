@@ -87,8 +87,8 @@ def check_parity(
         rows: conversations checked. shapes: how many of each shape. unsupported: shape -> why this base model's
         template cannot render it. refused: rows that training leaves out, with the reason. completions: how many
         decode to the letter, how many as the template rewrites them. trained: rows of parity.jsonl compared.
-        digests: row id -> digest of its ids. stop: see `check_stop`. notes: what a reader must know.
-        mismatches: every difference, shape, row and first differing token named.
+        digests: row id -> digest of its ids. stop: see `check_stop`; learnt: what labels end turns with.
+        notes: what a reader must know. mismatches: every difference, shape, row and first differing token named.
     """
     rows, unsupported, refused = _encode([*built_in(), *conversations], base_tokenizer)
     recorded = [] if writes_clock(base_tokenizer) else list(_recorded(trained))
@@ -108,7 +108,7 @@ def check_parity(
         "completions": _completions(rows, base_tokenizer),
         "trained": len(recorded),
         "digests": {form.row_id: sha256_json(form.expected) for form in forms if not form.generate},
-        "stop": check_stop(client, tokenizer, conversations),
+        "stop": check_stop(client, tokenizer, conversations) | {"learnt": _learnt(rows)},
         "notes": _notes(base_tokenizer),
         "mismatches": mismatches,
     }
@@ -222,6 +222,11 @@ def _completions(rows: list[tuple[Conversation, TokenRow]], tokenizer: Any) -> d
         answers = [row.messages[turn] for turn in row.trained_turns]
         exact += sum(is_exact(run.text, answer) for run, answer in zip(runs, answers, strict=False))
     return {"exact": exact, "as_rendered": total - exact}
+
+
+def _learnt(rows: list[tuple[Conversation, TokenRow]]) -> list[int]:
+    """Return the ids that labels end the last turn with."""
+    return sorted({row.completion_ids[-1] for _, row in rows if row.completion_ids})
 
 
 def _notes(tokenizer: Any) -> list[str]:

@@ -88,6 +88,9 @@ def test_every_shape_of_every_family_is_checked_or_named(parity, fake_vllm, toke
     refused = [("parity-tools-3", "template_refuses")] if name == "llama3_1" else []
     assert [(item["row_id"], item["reason"]) for item in found["refused"]] == refused
     assert found["completions"]["exact"] + found["completions"]["as_rendered"] >= found["rows"]
+    learnt = found["stop"].pop("learnt")
+    assert len(learnt) == 1
+    assert own.decode(learnt) in ("<|im_end|>", "<|eot_id|>", "<｜end▁of▁sentence｜>")
     assert found["stop"] == {"token": 2, "asked": 3, "stopped": 3, "tokens": 64}
     assert {"r-0", "parity-long-1"} <= set(found["digests"])
 
