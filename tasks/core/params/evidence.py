@@ -1,0 +1,122 @@
+"""Sections of the evidence: `evaluate`, `gate`, `dossier`."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tasks.core.params.section import Fraction, Section
+
+
+class ExamParams(Section):
+    """A four-option exam of many subjects: C-Eval, CMMLU, or own questions in C-Eval's schema."""
+
+    name: Literal["ceval", "cmmlu", "ceval_mini"]
+    source: Literal["local", "modelscope", "huggingface"]
+    path: str
+    few_shot: int = Field(ge=0, le=5)
+    chat_template: bool
+    answer: Literal["loglikelihood", "generation", "both"]
+    limit: int | None
+
+    @model_validator(mode="after")
+    def _stand_in_keeps_its_name(self) -> "ExamParams":
+        if self.source != "local" and self.name == "ceval_mini":
+            raise ValueError("a hub carries the exam proper: name must be 'ceval' or 'cmmlu'")
+        return self
+
+
+class DomainParams(Section):
+    """A domain pack: a folder with pack.json."""
+
+    path: str
+    limit: int | None
+
+
+class JudgeParams(Section):
+    """A second opinion on short answers; where it is and its key come from TUNEGATE_JUDGE_URL and _API_KEY."""
+
+    model: str
+    rows: int = Field(ge=1)
+
+
+class EvaluateParams(Section):
+    """What every hop is asked, over HTTP, through one served path."""
+
+    exams: list[ExamParams] = Field(min_length=1)
+    domain: DomainParams
+    judge: JudgeParams | None = Field(description="null: no judge")
+    adapter: Literal["agreement", "full"] = Field(description="what the unmerged adapter is asked")
+    max_generated_tokens: int = Field(ge=8)
+    heldout_rows: int = Field(ge=1, description="validation rows scored token by token, beside the pack's references")
+    concurrency: int = Field(ge=1)
+    parity_rows: int = Field(ge=1)
+
+    @field_validator("exams")
+    @classmethod
+    def _each_exam_once(cls, exams: list[ExamParams]) -> list[ExamParams]:
+        names = [exam.name for exam in exams]
+        if len(set(names)) < len(names):
+            raise ValueError("an exam stands twice")
+        return exams
+
+
+Hop = Literal["base", "adapter", "merged", "awq"]
+
+
+class Claim(Section):
+    """What must be shown of a metric; what each `expect` means is told in tasks/release/gate_rules.py."""
+
+    name: str
+    metric: str
+    margin: float
+    alpha: float | None = Field(gt=0, lt=0.5, description="null: gate.alpha; may only be stricter")
+    severity: Literal["block", "report"]
+
+
+class GateRule(Claim):
+    """A claim about one hop against another, on the same items; a floor looks at one hop, written twice."""
+
+    hops: tuple[Hop, Hop]
+    expect: Literal["better", "not_worse", "floor", "groups"]
+
+
+class ChampionRule(Claim):
+    """A claim about a candidate's last hop against the present champion's, on the same items."""
+
+    expect: Literal["better", "not_worse"]
+
+    @property
+    def hops(self) -> tuple[str, str]:
+        """The two sides, named as a report names its hop."""
+        return ("champion", "awq")
+
+
+class AgreementParams(Section):
+    """How near two hops must be on held-out text."""
+
+    min_top1: float = Fraction
+    max_kl_nats: float = Field(gt=0, description="mean over positions; a lower bound of the true divergence")
+
+
+class AgreementsParams(Section):
+    """The two pairs of hops that are meant to be one model in another form."""
+
+    adapter_merged: AgreementParams
+    merged_awq: AgreementParams
+
+
+class GateParams(Section):
+    """Rules, error rate, and the checks that no average buys back."""
+
+    alpha: float = Field(gt=0, lt=0.5)
+    bootstrap_samples: int = Field(ge=100)
+    seed: int
+    rules: list[GateRule] = Field(min_length=1)
+    champion_rules: list[ChampionRule]
+    agreement: AgreementsParams
+
+
+class DossierParams(Section):
+    """What the reviewer's page is called."""
+
+    title: str

@@ -1,0 +1,87 @@
+"""Sections of the model: `base_model`, `train`, `merge`, `quantize`."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from tasks.core.params.section import Fraction, Section
+
+
+class BaseModelParams(Section):
+    """Which model is fine-tuned, and the digest it must have (null: not pinned yet)."""
+
+    source: Literal["packaged", "huggingface", "modelscope", "local"]
+    id: str
+    revision: str | None
+    digest: str | None
+
+
+class LoraParams(Section):
+    """Low-rank adapter (Hu et al. 2021): update = B A * alpha / rank."""
+
+    rank: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    dropout: float = Fraction
+    target_modules: list[str]
+
+
+class TrainParams(Section):
+    """Supervised fine-tuning on completions only."""
+
+    mode: Literal["qlora", "lora", "full"]
+    lora: LoraParams
+    max_steps: int = Field(ge=1)
+    batch_rows: int = Field(ge=1)
+    gradient_accumulation_steps: int = Field(ge=1)
+    max_length_tokens: int = Field(ge=16)
+    learning_rate: float = Field(gt=0)
+    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    gradient_checkpointing: bool
+    checkpoint_every_steps: int = Field(ge=1)
+    seed: int
+
+
+class MergeParams(Section):
+    """Adapter into a freshly loaded base of this type."""
+
+    dtype: Literal["bfloat16", "float16"]
+
+
+class QuantizeCandidate(Section):
+    """A way to write weights in 4 bits: W4A16 is symmetric, W4A16_ASYM has a zero point for each group."""
+
+    scheme: Literal["W4A16", "W4A16_ASYM"]
+    group_size: int = Field(ge=8, description="input channels that share one scale")
+
+
+class QuantizeBars(Section):
+    """What the chosen model should keep; where it does not, the dossier says why (the gate has its own rules)."""
+
+    bits_per_byte_kept: float = Field(gt=0, le=1, description="merged over quantized, on held-out answers")
+    top1_agreement: float = Fraction
+
+
+class QuantizeParams(Section):
+    """AWQ (Lin et al. 2023), 4-bit weights, 16-bit activations; the candidate with the least held-out loss is kept."""
+
+    candidates: list[QuantizeCandidate] = Field(min_length=1)
+    finalists: int = Field(ge=1, description="candidates that get the full AWQ after screening by rounding to nearest")
+    calibration_rows: int = Field(ge=1)
+    calibration_chinese_fraction: float = Fraction
+    heldout_rows: int = Field(ge=1, description="validation rows by which candidates are compared")
+    heldout_length_tokens: int = Field(ge=16, description="longer validation rows are left out whole")
+    max_length_tokens: int = Field(ge=16)
+    grid_points: int = Field(ge=3, description="llm-compressor 0.14 divides by grid points - 2")
+    ignore: list[str]
+    bars: QuantizeBars
+    seed: int
+
+    @field_validator("candidates")
+    @classmethod
+    def _each_candidate_once(cls, candidates: list[QuantizeCandidate]) -> list[QuantizeCandidate]:
+        if len({(item.scheme, item.group_size) for item in candidates}) < len(candidates):
+            raise ValueError("a candidate stands twice")
+        return candidates

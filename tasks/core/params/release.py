@@ -1,0 +1,66 @@
+"""Sections of the release: `register`, `promote`, `serve`, and the `hardware` they are meant for."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.core.params.section import Section
+
+
+class RegisterParams(Section):
+    """Name of the registered model in MLflow."""
+
+    model_name: str
+
+
+class PromoteParams(Section):
+    """Who must agree before a version goes live, and what it must answer first."""
+
+    environment: Literal["demo", "production"]
+    approvals_required: int = Field(ge=0)
+    smoke_prompts: list[str] = Field(min_length=1)
+    smoke_timeout_s: float = Field(gt=0)
+
+
+class VllmParams(Section):
+    """Flags of every vLLM server, in evaluation and in serving alike."""
+
+    dtype: Literal["bfloat16", "float16", "auto"]
+    max_model_length_tokens: int = Field(ge=128)
+    max_concurrent_sequences: int = Field(ge=1)
+    kv_cache_gib: int = Field(ge=1, description="CPU build: VLLM_CPU_KVCACHE_SPACE")
+    gpu_memory_utilization: float = Field(gt=0, le=1)
+    tensor_parallel: int = Field(ge=1)
+    enforce_eager: bool
+    startup_timeout_s: float = Field(gt=0)
+
+
+class GatewayParams(Section):
+    """Caps of the gateway; per-key limits can only be lower."""
+
+    max_body_bytes: int = Field(ge=1024)
+    max_completion_tokens: int = Field(ge=1)
+    max_choices: int = Field(ge=1)
+    requests_per_minute: int = Field(ge=1)
+    tokens_per_minute: int = Field(ge=1)
+    upstream_timeout_s: float = Field(gt=0)
+    drain_timeout_s: float = Field(gt=0)
+    audit_retention_days: int = Field(ge=1)
+
+
+class ServeParams(Section):
+    """The serving plane."""
+
+    vllm: VllmParams
+    gateway: GatewayParams
+    reconcile_every_s: float = Field(gt=0)
+
+
+class Hardware(Section):
+    """What the profile is meant for; `tunegate doctor` checks it."""
+
+    cpu_memory_gib: float = Field(gt=0)
+    disk_gib: float = Field(gt=0)
+    gpus: int = Field(ge=0)
+    gpu_memory_gib: float = Field(ge=0)
+    parameters_billion: float = Field(gt=0, description="size of the base model, for the memory estimate")
