@@ -26,12 +26,14 @@ class Tried:
         screened: figures by rounding to nearest; null where there was nothing to screen.
         measured: figures of the written AWQ model; null for a candidate that was no finalist.
         folder: the written AWQ model; null like `measured`.
+        bytes: size of its weights.
     """
 
     candidate: QuantizeCandidate
     screened: Measured | None = None
     measured: Measured | None = None
     folder: Path | None = None
+    bytes: int | None = None
 
     def row(self, chosen: bool) -> dict[str, Any]:
         """Return the candidate as a row of quantization.json."""
@@ -42,7 +44,7 @@ class Tried:
             "screened_loss_nats": _loss(self.screened) if self.screened else None,
             "screened_top1_agreement": self.screened.as_dict()["top1_agreement"] if self.screened else None,
             **figures,
-            "bytes": weight_bytes(self.folder) if self.folder else None,
+            "bytes": self.bytes,
             "chosen": chosen,
         }
 
@@ -117,7 +119,7 @@ class Search:
         require_quantized(folder, layers)
         measured = measure(logits_of(_dispatched(read_back(folder)), self.heldout), self.heldout, self.reference)
         log.info("quantize: %s by AWQ, %.3f nats a held-out token", name_of(tried.candidate), measured.loss_nats)
-        return replace(tried, measured=measured, folder=folder)
+        return replace(tried, measured=measured, folder=folder, bytes=weight_bytes(folder))
 
 
 def choose(tried: Sequence[Tried]) -> Tried:
