@@ -46,7 +46,7 @@ def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> d
     verdict = _publish_evidence()
     version = register()
     if verdict["verdict"] != "PASS":
-        from tasks.release.gate import require_pass
+        from tasks.release.gate.gate import require_pass
 
         require_pass(verdict)
         raise GateFailedError(f"version {version} has verdict {verdict['verdict']}", "tunegate status")

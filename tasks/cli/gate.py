@@ -26,7 +26,7 @@ def explain(version: str | None, as_json: bool) -> None:
     Without VERSION: the verdict of the last run, in data/reports/gate. The verdict of a registered version comes from
     MLflow, with its comparison with the champion.
     """
-    from tasks.release.gate_explain import explain_version, explanation
+    from tasks.release.gate.explain import explain_version, explanation
 
     project, settings = _load()
     verdict = explain_version(project, settings, version)
@@ -44,7 +44,7 @@ def simulate(runs: int, seed: int, assumed: bool, as_json: bool) -> None:
     Items and spreads come from data/reports/eval where all hops were evaluated, else from what the settings would
     evaluate and from stated assumptions.
     """
-    from tasks.release.gate_simulation import simulate_families, simulation_words
+    from tasks.release.gate.simulation import simulate_families, simulation_words
 
     project, settings = _load()
     folder = None if assumed else _evaluated(project.root)

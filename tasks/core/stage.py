@@ -121,18 +121,8 @@ def _evaluate(hop: str, **model: str) -> Stage:
     )
 
 
-_GATE_CODE = (
-    *(f"tasks/release/gate{part}.py" for part in ("", "_agreement", "_blame", "_checks", "_checks_data",
-      "_checks_models", "_checks_serving", "_evidence", "_findings", "_rules", "_words")),
-    "tasks/release/model_files.py",
-    "tasks/data/matching",
-)  # fmt: skip
-_DOSSIER_CODE = (
-    *(f"tasks/release/dossier{part}.py" for part in ("", "_charts", "_cost", "_data", "_data_charts", "_evidence",
-      "_facts", "_format", "_plots", "_safety", "_scores")),
-    "tasks/release/gate_words.py",
-    "tasks/release/model_files.py",
-)  # fmt: skip
+_GATE_CODE = ("tasks/release/gate", "tasks/release/model_files.py", "tasks/data/matching")
+_DOSSIER_CODE = ("tasks/release/dossier", "tasks/release/gate/words.py", "tasks/release/model_files.py")
 #: The leak search reads evaluation sets as the evaluation does.
 _DATA_CODE = ("tasks/data", "tasks/evaluation/exams/hub.py", "tasks/evaluation/exams/schema.py", PIPELINE_LOCK)
 _REPORTS = {f"eval_{hop}": report_of(hop) for hop in HOPS}
@@ -191,7 +181,7 @@ STAGES: tuple[Stage, ...] = (
     _evaluate("awq", model=AWQ),
     Stage(
         name="gate",
-        function="tasks.release.gate:gate",
+        function="tasks.release.gate.gate:gate",
         inputs=_inputs(**_REPORTS, prepared=PREPARED, adapter=ADAPTER, merged=MERGED, awq=AWQ),
         output=GATE,
         code=(*_GATE_CODE, "tasks/evaluation/statistics.py", PIPELINE_LOCK),
@@ -200,10 +190,10 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="dossier",
-        function="tasks.release.dossier:dossier",
+        function="tasks.release.dossier.dossier:dossier",
         inputs=_inputs(**_REPORTS, gate=GATE, prepared=PREPARED, validation=VALIDATION, adapter=ADAPTER, awq=AWQ),
         output=DOSSIER,
-        code=(*_DOSSIER_CODE, "tasks/release/templates", PIPELINE_LOCK),
+        code=(*_DOSSIER_CODE, PIPELINE_LOCK),
         sections=("profile", "hardware", "base_model", "promote"),
         # How long the stages took: shown as cost, no part of the evidence.
         extras=("runs",),

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.core.errors import DataContractError
 from tasks.core.files import write_json, write_jsonl
 from tasks.core.progress import Progress
-from tasks.core.settings import ExamParams, DomainParams, PrepareParams
+from tasks.core.settings import DomainParams, ExamParams, PrepareParams
 from tasks.data.matching.eval_sets import read_eval_sets
 from tasks.data.passes.facts import Gathered
 from tasks.data.passes.first import ChunkJudge, FirstPass

@@ -64,7 +64,7 @@ Hop = Literal["base", "adapter", "merged", "awq"]
 
 
 class Claim(Section):
-    """What must be shown of a metric; what each `expect` means is told in tasks/release/gate_rules.py."""
+    """What must be shown of a metric; what each `expect` means is told in tasks/release/gate/rules.py."""
 
     name: str
     metric: str

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.project import TELEMETRY_OFF, Project
-from tasks.core.settings import BaseModelParams, ExamParams, DomainParams, PrepareParams, PrivacyPolicies
+from tasks.core.settings import BaseModelParams, DomainParams, ExamParams, PrepareParams, PrivacyPolicies
 from tasks.data.conversation import Message
 from tasks.data.prepare import prepare
 from tasks.models.base import materialize

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import DataContractError
-from tasks.core.settings import ExamParams, DomainParams, EvalSetParams
+from tasks.core.settings import DomainParams, EvalSetParams, ExamParams
 from tasks.data.matching.eval_sets import read_eval_sets, read_folder
 
 CEVAL = "id,question,A,B,C,D,answer,explanation\n0,我国的根本政治制度是____,甲,乙,丙,丁,A,\n"

@@ -12,8 +12,8 @@ from tasks.core.files import read_json, write_json
 from tasks.core.manifest import write_manifest
 from tasks.core.stage import AWQ, report_of
 from tasks.release.champion import champion_refusal, compare
-from tasks.release.gate_evidence import read_report
-from tasks.release.gate_explain import explain_version, explanation
+from tasks.release.gate.evidence import read_report
+from tasks.release.gate.explain import explain_version, explanation
 from tasks.release.golive import go_live
 from tasks.release.reconcile import promote, rollback
 from tasks.release.registry import Registry, register

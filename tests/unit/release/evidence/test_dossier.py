@@ -20,9 +20,9 @@ from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, write_json, write_jsonl
 from tasks.core.settings import BaseModelParams, DossierParams
 from tasks.core.stage import STAGES
-from tasks.release.dossier import dossier
-from tasks.release.dossier_charts import interval_chart, loss_chart
-from tasks.release.gate import gate
+from tasks.release.dossier.charts import interval_chart, loss_chart
+from tasks.release.dossier.dossier import dossier
+from tasks.release.gate.gate import gate
 
 ROOT = Path(__file__).parents[4]
 HOSTILE = "<script>alert('核')</script><img src=x onerror=alert(1)>\"&'|`</style>]]>"
@@ -123,7 +123,8 @@ def test_hostile_text_stays_text(run: Any, tmp_path: Path) -> None:
 def test_same_evidence_same_bytes_in_another_process(run: Any, tmp_path: Path) -> None:
     write(judged(run), tmp_path / "here")
     code = (
-        "import sys, json, pathlib; from tasks.core.settings import *; from tasks.release.dossier import dossier\n"
+        "import sys, json, pathlib; from tasks.core.settings import *\n"
+        "from tasks.release.dossier.dossier import dossier\n"
         "s = load_settings(pathlib.Path(sys.argv[1]) / 'params.yaml'); out = pathlib.Path(sys.argv[3]); out.mkdir()\n"
         "paths = {k: pathlib.Path(v) for k, v in json.loads(sys.argv[2]).items()}\n"
         "dossier(s.dossier, output=out, profile=s.profile, hardware=s.hardware, base_model=s.base_model, **paths)"

@@ -19,8 +19,8 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tasks.core.settings import DossierParams
-from tasks.release.dossier import dossier
-from tasks.release.gate import gate
+from tasks.release.dossier.dossier import dossier
+from tasks.release.gate.gate import gate
 
 pytestmark = pytest.mark.slow
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tasks.core.files import read_json, write_json
 from tasks.core.settings import DossierParams
-from tasks.release.dossier import dossier
-from tasks.release.dossier_data import NAMES_SHOWN, data_facts, waterfall
-from tasks.release.dossier_data_charts import BAR_WIDTH, bar, histogram_chart, length_charts, middle
-from tasks.release.gate import gate
+from tasks.release.dossier.data import NAMES_SHOWN, data_facts, waterfall
+from tasks.release.dossier.data_charts import BAR_WIDTH, bar, histogram_chart, length_charts, middle
+from tasks.release.dossier.dossier import dossier
+from tasks.release.gate.gate import gate
 
 EDGES = [0, 10, 20, 40]
 

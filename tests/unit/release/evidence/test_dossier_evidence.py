@@ -8,8 +8,8 @@ import pytest
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, write_json, write_text
 from tasks.core.stage import HOPS
-from tasks.release.dossier_cost import cost_facts
-from tasks.release.dossier_evidence import (
+from tasks.release.dossier.cost import cost_facts
+from tasks.release.dossier.evidence import (
     agreement_facts,
     approval_facts,
     before_signing,

@@ -9,9 +9,9 @@ from tasks.core.files import write_jsonl
 from tasks.evaluation import exams
 from tasks.evaluation.pack import generation_items, load_pack
 from tasks.evaluation.samples import Sample, written_sample
-from tasks.release.dossier_safety import FAILURES, safety_facts
-from tasks.release.dossier_scores import CONCEPT_ZH, concept_facts
-from tasks.release.dossier_scores import exam_facts as shown_exams
+from tasks.release.dossier.safety import FAILURES, safety_facts
+from tasks.release.dossier.scores import CONCEPT_ZH, concept_facts
+from tasks.release.dossier.scores import exam_facts as shown_exams
 
 ROOT = Path(__file__).parents[4]
 LETTER = {"answer": "A", "chosen": "A", "logprobs": [-1.0, -2.0, -3.0, -4.0]}

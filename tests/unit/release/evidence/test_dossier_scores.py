@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.stage import HOPS
-from tasks.release.dossier_format import change_words, value_words
-from tasks.release.dossier_plots import EDGE_PERCENT, dots, scale_of, wilson
-from tasks.release.dossier_safety import SHOWN_CHARACTERS, safety_facts
-from tasks.release.dossier_scores import concept_facts, exam_facts, language_facts
+from tasks.release.dossier.format import change_words, value_words
+from tasks.release.dossier.plots import EDGE_PERCENT, dots, scale_of, wilson
+from tasks.release.dossier.safety import SHOWN_CHARACTERS, safety_facts
+from tasks.release.dossier.scores import concept_facts, exam_facts, language_facts
 
 
 @pytest.fixture

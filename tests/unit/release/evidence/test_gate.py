@@ -12,7 +12,7 @@ from tasks.core.errors import ConfigError, DataContractError, GateFailedError
 from tasks.core.files import read_json, write_json, write_text
 from tasks.core.manifest import write_manifest
 from tasks.core.settings import AgreementsParams, EvaluateParams, GateParams
-from tasks.release.gate import gate, require_pass
+from tasks.release.gate.gate import gate, require_pass
 
 
 def judge(run: Any, output: Path, params: GateParams | None = None, **changes: Any) -> dict[str, Any]:

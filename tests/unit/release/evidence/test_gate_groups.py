@@ -16,12 +16,12 @@ from tasks.cli.gate import gate as gate_command
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json
 from tasks.core.settings import GateParams
-from tasks.release.gate import gate
-from tasks.release.gate_agreement import divergence
-from tasks.release.gate_evidence import Report
-from tasks.release.gate_explain import explanation
-from tasks.release.gate_rules import check_rules, judge_rules
-from tasks.release.gate_words import rule_words
+from tasks.release.gate.agreement import divergence
+from tasks.release.gate.evidence import Report
+from tasks.release.gate.explain import explanation
+from tasks.release.gate.gate import gate
+from tasks.release.gate.rules import check_rules, judge_rules
+from tasks.release.gate.words import rule_words
 
 ROOT = Path(__file__).parents[4]
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from tasks.core.errors import DataContractError
 from tasks.core.settings import AgreementParams, AgreementsParams, GateParams, GateRule
-from tasks.release.gate_evidence import Report
-from tasks.release.gate_findings import examine
-from tasks.release.gate_rules import judge_rules
-from tasks.release.gate_words import rule_words
+from tasks.release.gate.evidence import Report
+from tasks.release.gate.findings import examine
+from tasks.release.gate.rules import judge_rules
+from tasks.release.gate.words import rule_words
 
 SUITE_OF = {"domain_bits_per_byte": ("domain_short", "bits_per_byte"), "safety_accuracy": ("safety", "accuracy")}
 

@@ -13,8 +13,8 @@ from tasks.cli.gate import gate as gate_command
 from tasks.core.errors import ConfigError
 from tasks.core.settings import GateParams, GateRule, Settings, load_settings
 from tasks.evaluation.statistics import bootstrap_p_values, compare_continuous, paired_binary_levels, paired_binary_p
-from tasks.release.gate_evidence import METRICS
-from tasks.release.gate_simulation import BAR, Situation, item_counts, simulate, simulate_families, simulation_words
+from tasks.release.gate.evidence import METRICS
+from tasks.release.gate.simulation import BAR, Situation, item_counts, simulate, simulate_families, simulation_words
 
 ROOT = Path(__file__).parents[4]
 PROFILES = sorted(path.stem for path in (ROOT / "infra/profiles").glob("*.yaml"))

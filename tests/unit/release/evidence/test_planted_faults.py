@@ -9,7 +9,7 @@ import pytest
 from tasks.core.errors import DataContractError, GateFailedError
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl
 from tasks.core.settings import GateParams, load_settings
-from tasks.release.gate import gate, require_pass
+from tasks.release.gate.gate import gate, require_pass
 
 ROOT = Path(__file__).parents[4]
 HOPS = ("base", "adapter", "merged", "awq")

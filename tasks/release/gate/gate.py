@@ -14,12 +14,12 @@ from tasks.core.files import write_json, write_text
 from tasks.core.manifest import read_manifest
 from tasks.core.settings import EvaluateParams, GateParams
 from tasks.core.stage import HOPS
-from tasks.release.gate_agreement import agreement
-from tasks.release.gate_checks import Check, run_checks
-from tasks.release.gate_evidence import METRICS, Report, asked, read_reports
-from tasks.release.gate_findings import DECIMALS, estimate
-from tasks.release.gate_rules import FAIL, INCONCLUSIVE, PASS, check_rules, judge_rules
-from tasks.release.gate_words import next_step, rule_words, summary_words, verdict_page
+from tasks.release.gate.agreement import agreement
+from tasks.release.gate.checks import Check, run_checks
+from tasks.release.gate.evidence import METRICS, Report, asked, read_reports
+from tasks.release.gate.findings import DECIMALS, estimate
+from tasks.release.gate.rules import FAIL, INCONCLUSIVE, PASS, check_rules, judge_rules
+from tasks.release.gate.words import next_step, rule_words, summary_words, verdict_page
 
 log = logging.getLogger(__name__)
 

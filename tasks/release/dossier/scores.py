@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tasks.release.dossier_plots import dots, scale_of, wilson
+from tasks.release.dossier.plots import dots, scale_of, wilson
 
 #: The change a reader is shown: from what was taken to what would be served.
 BEFORE, AFTER = "base", "awq"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.settings import AgreementsParams
-from tasks.release import gate_checks_data as data
-from tasks.release import gate_checks_models as models
-from tasks.release import gate_checks_serving as serving
-from tasks.release.gate_evidence import Evidence, Fault, Report
+from tasks.release.gate import checks_data as data
+from tasks.release.gate import checks_models as models
+from tasks.release.gate import checks_serving as serving
+from tasks.release.gate.evidence import Evidence, Fault, Report
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Check:
 
 
 def same_items(evidence: Evidence) -> Iterator[Fault]:
-    """Find nothing: reports with other items were refused when they were read (gate_evidence)."""
+    """Find nothing: reports with other items were refused when they were read (evidence.py)."""
     yield from ()
 
 

@@ -9,8 +9,8 @@ from tasks.core.errors import DataContractError
 from tasks.core.files import read_json
 from tasks.core.manifest import read_manifest
 from tasks.core.settings import AgreementParams
-from tasks.release.gate_agreement import agreement, read_predictions
-from tasks.release.gate_evidence import Evidence, Fault, Report, as_number
+from tasks.release.gate.agreement import agreement, read_predictions
+from tasks.release.gate.evidence import Evidence, Fault, Report, as_number
 from tasks.release.model_files import (
     adapter_changes_nothing,
     read_losses,

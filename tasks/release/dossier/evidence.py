@@ -5,9 +5,9 @@ from typing import Any
 
 from tasks.core.settings import Hardware, PromoteParams
 from tasks.core.stage import HOPS
-from tasks.release.dossier_safety import OFF_BY_1000
-from tasks.release.dossier_scores import AFTER, is_number
-from tasks.release.gate_words import OUTCOME_ZH, claim
+from tasks.release.dossier.safety import OFF_BY_1000
+from tasks.release.dossier.scores import AFTER, is_number
+from tasks.release.gate.words import OUTCOME_ZH, claim
 
 #: The hop that quantization starts from.
 UNQUANTIZED = "merged"

@@ -7,8 +7,8 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
-from tasks.release.gate_evidence import Report, as_number
-from tasks.release.gate_findings import rounded
+from tasks.release.gate.evidence import Report, as_number
+from tasks.release.gate.findings import rounded
 
 #: Probability below which a share is rounding: servers give log-probabilities in a few digits.
 FLOOR = 1e-9

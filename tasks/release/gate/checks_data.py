@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.files import read_jsonl
 from tasks.data.matching.normalization import normalize, normalize_all
-from tasks.release.gate_evidence import Evidence, Fault, Key, asked
+from tasks.release.gate.evidence import Evidence, Fault, Key, asked
 
 #: What no loss is computed on.
 IGNORED = -100

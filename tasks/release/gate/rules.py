@@ -28,9 +28,9 @@ from typing import Any
 from tasks.core.errors import ConfigError
 from tasks.core.settings import GateParams
 from tasks.evaluation.statistics import holm
-from tasks.release.gate_blame import lost_at
-from tasks.release.gate_evidence import METRICS, Report
-from tasks.release.gate_findings import NAMED, Finding, Rule, examine, level, rounded
+from tasks.release.gate.blame import lost_at
+from tasks.release.gate.evidence import METRICS, Report
+from tasks.release.gate.findings import NAMED, Finding, Rule, examine, level, rounded
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 

@@ -25,11 +25,11 @@ from tasks.core.files import read_json, read_jsonl
 from tasks.core.settings import EvaluateParams, GateParams, Settings
 from tasks.data.matching.eval_sets import DOMAIN_SUITES, PACK_FILE
 from tasks.evaluation.statistics import bootstrap_p_values, holm, paired_binary_levels, score_interval
-from tasks.release.gate_evidence import METRICS, Metric, Report, read_reports
-from tasks.release.gate_findings import Rule, level, rounded
-from tasks.release.gate_rules import check_rules
+from tasks.release.gate.evidence import METRICS, Metric, Report, read_reports
+from tasks.release.gate.findings import Rule, level, rounded
+from tasks.release.gate.rules import check_rules
 
-ASSUMPTIONS = Path(__file__).with_name("gate_assumptions.json")
+ASSUMPTIONS = Path(__file__).with_name("assumptions.json")
 #: The bar for both rates.
 BAR = 0.05
 #: Bootstrap samples a simulated run: enough for the levels rules decide at, a tenth of the gate's own.

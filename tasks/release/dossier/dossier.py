@@ -10,11 +10,11 @@ import yaml
 from tasks.core.files import write_text
 from tasks.core.settings import BaseModelParams, DossierParams, Hardware, PromoteParams
 from tasks.core.stage import HOPS
-from tasks.release.dossier_charts import interval_chart, loss_chart, rate_chart
-from tasks.release.dossier_data_charts import bar, length_charts
-from tasks.release.dossier_facts import Folders, collect
-from tasks.release.dossier_format import FILTERS
-from tasks.release.gate_words import HOP_TITLES, OUTCOME_ZH, claim
+from tasks.release.dossier.charts import interval_chart, loss_chart, rate_chart
+from tasks.release.dossier.data_charts import bar, length_charts
+from tasks.release.dossier.facts import Folders, collect
+from tasks.release.dossier.format import FILTERS
+from tasks.release.gate.words import HOP_TITLES, OUTCOME_ZH, claim
 
 log = logging.getLogger(__name__)
 

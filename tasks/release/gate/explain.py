@@ -8,7 +8,7 @@ from tasks.core.files import read_json
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.core.stage import GATE
-from tasks.release.gate_words import next_step
+from tasks.release.gate.words import next_step
 
 ITEMS_SHOWN = 5
 

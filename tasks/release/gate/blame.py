@@ -3,8 +3,8 @@
 import itertools
 
 from tasks.core.stage import HOPS
-from tasks.release.gate_evidence import Metric, Report, asked
-from tasks.release.gate_findings import rounded
+from tasks.release.gate.evidence import Metric, Report, asked
+from tasks.release.gate.findings import rounded
 
 
 def lost_at(metric: Metric, hops: list[str], reports: dict[str, Report]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.files import read_jsonl
-from tasks.release.dossier_scores import AFTER, BEFORE, Samples
+from tasks.release.dossier.scores import AFTER, BEFORE, Samples
 
 PAIRS, REFUSE, UNKNOWN, NUMERIC = "safety", "safety_refuse", "safety_unknown", "domain_numeric"
 HAZARDS = {

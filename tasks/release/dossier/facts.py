@@ -8,9 +8,9 @@ from tasks.core.files import read_json, read_jsonl
 from tasks.core.manifest import read_manifest
 from tasks.core.settings import BaseModelParams, Hardware, PromoteParams
 from tasks.core.stage import HOPS
-from tasks.release.dossier_cost import cost_facts
-from tasks.release.dossier_data import data_facts
-from tasks.release.dossier_evidence import (
+from tasks.release.dossier.cost import cost_facts
+from tasks.release.dossier.data import data_facts
+from tasks.release.dossier.evidence import (
     agreement_facts,
     approval_facts,
     before_signing,
@@ -20,9 +20,9 @@ from tasks.release.dossier_evidence import (
     quantization_facts,
     served_facts,
 )
-from tasks.release.dossier_safety import safety_facts
-from tasks.release.dossier_scores import concept_facts, exam_facts, language_facts
-from tasks.release.gate_words import next_step
+from tasks.release.dossier.safety import safety_facts
+from tasks.release.dossier.scores import concept_facts, exam_facts, language_facts
+from tasks.release.gate.words import next_step
 from tasks.release.model_files import read_losses
 
 

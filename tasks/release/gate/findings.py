@@ -14,7 +14,7 @@ from tasks.evaluation.statistics import (
     detectable_continuous,
     holm,
 )
-from tasks.release.gate_evidence import METRICS, Key, Metric, Report
+from tasks.release.gate.evidence import METRICS, Key, Metric, Report
 
 #: Decimals kept in verdict.json: below them lies only the order of additions.
 DECIMALS = 6

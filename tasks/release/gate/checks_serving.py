@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.core.files import read_jsonl
 from tasks.core.stage import HOPS
-from tasks.release.gate_evidence import Evidence, Fault
+from tasks.release.gate.evidence import Evidence, Fault
 from tasks.release.model_files import chat_template_text, stop_ids, token_ids
 
 

@@ -1,0 +1,1 @@
+"""The dossier: one page a reviewer can sign, and the model card, from the evidence of a run."""

@@ -1,0 +1,1 @@
+"""The gate: paired rules, hard checks, and the verdict in words."""
