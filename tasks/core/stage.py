@@ -93,7 +93,7 @@ def report_of(hop: str) -> str:
 _MODELS = ("tasks/models/base.py", "tasks/models/packaged.py", "tasks/models/safety.py")
 _CHAT = ("tasks/training/chat.py", "tasks/training/rows.py")
 #: What training leaves as evidence of its tokens.
-_PARITY = tuple(f"tasks/evaluation/parity_{part}" for part in ("conversations.json", "labels.py", "set.py"))
+_PARITY = tuple(f"tasks/evaluation/parity/{name}" for name in ("conversations.json", "conversations.py", "labels.py"))
 
 
 def _evaluate(hop: str, **model: str) -> Stage:

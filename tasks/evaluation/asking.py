@@ -81,7 +81,7 @@ def ask_all(params: EvaluateParams, questions: Questions, hop: Respondent, *, su
     """
     from tasks.evaluation.canary import run_canary
     from tasks.evaluation.fingerprint import fingerprint
-    from tasks.evaluation.parity import check_parity
+    from tasks.evaluation.parity.check import check_parity
 
     clock = _Clock(hop.hop)
     canary = run_canary(hop.client, hop.tokenizer)

@@ -119,7 +119,7 @@ def evaluate(
 
 def read_questions(params: EvaluateParams, prepared: Path, project: Project) -> Questions:
     """Return everything to ask; a broken file, or a judge without an address, is found before a server is started."""
-    from tasks.evaluation.parity_set import choose_conversations
+    from tasks.evaluation.parity.conversations import choose_conversations
 
     if params.judge:
         judge_client(params.judge, AnswerCache(None))

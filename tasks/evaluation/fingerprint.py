@@ -77,7 +77,7 @@ def fingerprint(client: Any, tokenizer: Any) -> list[list[int]]:
         client: a `ServedClient`.
         tokenizer: of the model's own folder.
     """
-    from tasks.evaluation.parity import render
+    from tasks.evaluation.parity.check import render
     from tasks.evaluation.served_model import greedy_query
 
     prompts = [render(tokenizer, [{"role": "user", "content": text}], True) for text in FINGERPRINT_PROMPTS]

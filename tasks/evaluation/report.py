@@ -13,7 +13,7 @@ from tasks.evaluation.exams.schema import Exam
 from tasks.evaluation.exams.scores import exam_facts
 from tasks.evaluation.exams.tasks import GENERATED, TASK_VERSION
 from tasks.evaluation.pack.schema import suite_named
-from tasks.evaluation.parity import template_sha256
+from tasks.evaluation.parity.check import template_sha256
 from tasks.evaluation.samples import DIGITS, Sample
 
 #: Suite -> name of its value in results.json.

@@ -9,14 +9,14 @@ import pytest
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.evaluation.client import AnswerCache, ServedClient
-from tasks.evaluation.parity import check_parity
-from tasks.evaluation.parity_set import SHAPES, Conversation
+from tasks.evaluation.parity.check import check_parity
+from tasks.evaluation.parity.conversations import SHAPES, Conversation
 from tasks.serving.vllm_server import VllmServer
 from tasks.training.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 OWN = [Conversation("r-1", "single", [{"role": "user", "content": "1+1=?"}, {"role": "assistant", "content": "2"}])]
 
 

@@ -12,7 +12,7 @@ from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl
 from tasks.training.chat import OPEN
 
-BUILT_IN = Path(__file__).with_name("parity_conversations.json")
+BUILT_IN = Path(__file__).with_name("conversations.json")
 LANGUAGES = ("zh", "en")
 #: Every shape a report names, whether the model's template can render it or not.
 SHAPES = (

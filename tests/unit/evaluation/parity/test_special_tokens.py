@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tasks.evaluation.special_tokens import check_special_tokens, template_sha256
+from tasks.evaluation.parity.special_tokens import check_special_tokens, template_sha256
 
 
 @pytest.fixture

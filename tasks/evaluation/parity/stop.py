@@ -4,7 +4,7 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.evaluation.client import Query, ServedClient
-from tasks.evaluation.parity_set import Conversation
+from tasks.evaluation.parity.conversations import Conversation
 from tasks.training.chat import render
 
 COMPLETIONS = "/v1/completions"

@@ -1,0 +1,1 @@
+"""Token parity: the same conversation becomes the same tokens in training, in evaluation and when served."""
