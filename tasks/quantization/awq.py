@@ -38,6 +38,8 @@ def compress(
 
     scheme = QuantizationScheme(targets=["Linear"], weights=weight_arguments(candidate))
     smoothing = _reporting_awq(model.config.num_hidden_layers, name_of(candidate))(n_grid=params.grid_points)
+    # One line about torch's own deprecations, which asks nothing of the user.
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     rows = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in token_ids]
     with unpinned_without_accelerator():
         oneshot(
