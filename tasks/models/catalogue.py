@@ -13,6 +13,8 @@ from tasks.core.settings import TrainParams
 from tasks.machine.estimate import Estimate, Shape, serving_at, training
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
+#: Share of the memory that an estimate may fill: allocators fragment, and other processes want some.
+HEADROOM = 0.9
 #: Uses a model's memory is stated for. Serving: one vLLM server; training: one process.
 USES = ("serve_16bit", "serve_8bit", "serve_4bit", "qlora", "lora", "full")
 #: What the figures stand for: one conversation of this length in the cache, one row of this length in a batch.
@@ -165,7 +167,7 @@ def choose(
         language: zh or en: supported by the family's own statement.
         licence: part of its name.
         reasoning: whether it thinks before it answers.
-        memory_gib: room for `use`.
+        memory_gib: room for `use`; a tenth of it stays free.
         use: one of USES.
 
     Raises:
@@ -180,7 +182,7 @@ def choose(
             and (language is None or language in catalogue.family_of(model).languages)
             and (licence is None or licence.lower() in model.licence.lower())
             and (reasoning is None or model.reasoning == reasoning)
-            and (memory_gib is None or memory(model, train)[use].gib <= memory_gib)
+            and (memory_gib is None or memory(model, train)[use].gib <= HEADROOM * memory_gib)
         )
 
     return [model for model in catalogue.models if passes(model)]

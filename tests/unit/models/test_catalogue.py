@@ -99,7 +99,7 @@ def test_the_largest_class_comes_first_and_a_published_score_breaks_ties():
 
 
 def test_list_names_memory_and_source():
-    (found,) = ask("list", "--family", "llama", "--memory", "10", "--use", "qlora", "--licence", "3.1")
+    (found,) = ask("list", "--family", "llama", "--memory", "12", "--use", "qlora", "--licence", "3.1")
     assert found["id"] == "meta-llama/Llama-3.1-8B-Instruct"
     assert found["scores"][0]["source"].startswith("https://")
     assert set(found["memory_gib"]) == set(USES)
@@ -114,3 +114,11 @@ def test_recommend_is_for_chinese_unless_told_otherwise():
 def test_nothing_fits_is_an_error_with_a_next_step():
     with pytest.raises(ConfigError, match="no model of the catalogue fits"):
         ask("recommend", "--memory", "1")
+
+
+def test_a_tenth_of_the_memory_stays_free():
+    (found,) = ask("list", "--family", "llama", "--licence", "3.1", "--memory", "12", "--use", "qlora")
+    need = found["memory_gib"]["qlora"]
+    listed = ("list", "--family", "llama", "--licence", "3.1", "--use", "qlora", "--memory")
+    assert ask(*listed, str(need * 1.13))
+    assert not ask(*listed, str(need * 1.05))
