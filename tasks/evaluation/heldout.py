@@ -89,7 +89,12 @@ def score_heldout(rows: list[HeldoutRow], client: ServedClient, tokenizer: Any) 
 
 
 def summary(rows: list[HeldoutRow], predictions: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return {"rows", "tokens", "bits_per_byte", "perplexity" (a token)} over all held-out text."""
+    """Return {"rows", "tokens", "bits_per_byte", "perplexity" (a token)} over the validation rows.
+
+    The pack's references are left out: not every hop is asked them, and they are a suite of their own.
+    """
+    scored = [pair for pair in zip(rows, predictions, strict=True) if pair[0].source == VALIDATION]
+    rows, predictions = [row for row, _ in scored], [prediction for _, prediction in scored]
     logprob = math.fsum(value for prediction in predictions for value in prediction["logprobs"])
     tokens = sum(len(prediction["reference"]) for prediction in predictions)
     size = sum(len(row.answer.encode()) for row in rows)

@@ -90,7 +90,7 @@ def test_the_base_model_is_scored_with_its_own_raw_logprobs(run, base, tmp_path)
     # A limit makes scores incomparable with the known one.
     assert results["calibration"] is None
     assert len({(row["suite"], row["item_id"]) for row in samples}) == len(samples) == 152
-    assert results["heldout"]["rows"] == 6 + len(CONVERSATIONS)
+    assert results["heldout"]["rows"] == len(CONVERSATIONS)
     assert results["metrics"]["heldout_bits_per_byte"] == results["heldout"]["bits_per_byte"]
     assert [len(tokens) for tokens in results["model"]["fingerprint"]] == [16] * 8
     predictions = [row for row in read_jsonl(tmp_path / "out/predictions.jsonl") if row["source"] == "domain_short"]
