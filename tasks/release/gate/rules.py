@@ -109,9 +109,12 @@ def judge(params: GateParams, findings: list[Finding]) -> list[dict[str, Any]]:
 
 
 def _where(rule: dict[str, Any], reports: dict[str, Report]) -> dict[str, Any]:
-    """Return {"hop", "steps"}: what each step on the way gained, and the step that lost most where the rule failed."""
+    """Return {"hop", "steps"}: what each step on the way gained, and the step that lost most.
+
+    No step is named where the rule passed, or is open and nothing was lost on the way.
+    """
     steps = lost_at(METRICS[rule["metric"]], rule["hops"], reports)
-    lost = rule["outcome"] != PASS and rule["value"] is not None
+    lost = rule["outcome"] == FAIL or (rule["outcome"] == INCONCLUSIVE and sum(steps.values()) < 0)
     return {"hop": min(steps, key=lambda hop: steps[hop]) if lost and steps else None, "steps": steps}
 
 

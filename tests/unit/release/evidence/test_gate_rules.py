@@ -250,3 +250,11 @@ def test_the_order_of_items_decides_nothing(pairs: list[tuple[float, float]], or
         mixed[hop] = Report(hop, report.folder, report.results, dict(rows))
     asked = params(rule())
     assert judge_rules(asked, mixed) == judge_rules(asked, found)
+
+
+def test_an_open_rule_names_a_step_only_where_something_was_lost() -> None:
+    asked, none = rule(metric="safety_accuracy"), [0.0] * 20
+    (same,) = judge_rules(params(asked), reports("safety_accuracy", base=none, awq=none))
+    (less,) = judge_rules(params(asked), reports("safety_accuracy", base=[1.0, *none], awq=[0.0, *none]))
+    assert (same["outcome"], same["hop"]) == ("INCONCLUSIVE", None)
+    assert (less["outcome"], less["hop"]) == ("INCONCLUSIVE", "awq")
