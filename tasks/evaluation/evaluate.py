@@ -22,6 +22,8 @@ from tasks.serving.vllm_server import VllmServer
 
 log = logging.getLogger(__name__)
 
+ADAPTER_CONFIG = "adapter_config.json"
+
 
 @dataclass(frozen=True)
 class Hop:
@@ -86,11 +88,22 @@ def evaluate(
         TransientError: the server is lost or does not start.
     """
     questions = read_questions(params, prepared, project)
+    if adapter and not (adapter / ADAPTER_CONFIG).is_file():
+        # train.mode full writes a whole model.
+        model, adapter = adapter, None
     asked_hop = Hop(hop, base, model, adapter)
-    full = adapter is None or params.adapter == "full"
+    full = hop != "adapter" or params.adapter == "full"
     with VllmServer(project.serve_python) as server:
         log_path = project.state / "logs" / f"evaluate-{hop}.log"
-        server.start(asked_hop.served, project.evaluation_port, serve_vllm, hop, log_path, adapter=adapter)
+        server.start(
+            asked_hop.served,
+            project.evaluation_port,
+            serve_vllm,
+            hop,
+            log_path,
+            adapter=asked_hop.adapter,
+            spare_cores=0,
+        )
         asked, tokenizer = _ask(params, questions, server, asked_hop, scratch, serve_vllm, full=full)
     made = model or adapter
     lines = [sample.row() for sample in asked.samples]

@@ -12,6 +12,7 @@ from tasks.core.settings import EvaluateParams
 from tasks.evaluation.exams.schema import Exam
 from tasks.evaluation.exams.scores import exam_facts
 from tasks.evaluation.exams.tasks import GENERATED, TASK_VERSION
+from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS
 from tasks.evaluation.pack.schema import suite_named
 from tasks.evaluation.parity.check import template_sha256
 from tasks.evaluation.samples import DIGITS, Sample
@@ -85,7 +86,8 @@ def results(
         "tokens": {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")},
         "canary": asked.canary,
         "server": {"engine": "vllm", "version": asked.server_version},
-        "model": model_facts(folder) | {"fingerprint": asked.fingerprint},
+        "model": model_facts(folder)
+        | {"fingerprint": asked.fingerprint, "fingerprint_prompts": list(FINGERPRINT_PROMPTS)},
         "evaluated": {name: _ids_sha256(samples) for name, samples in sorted(by_suite.items())},
     }
 

@@ -73,7 +73,7 @@ def test_flags_of_the_cpu_build():
     command = server_command(Path("/p"), Path("/m"), 8101, PARAMS, "tg-1", cuda=False)
     assert command[:3] == ["/p", "-m", "vllm.entrypoints.openai.api_server"]
     assert {"--model=/m", "--served-model-name=tg-1", "--host=127.0.0.1", "--port=8101", "--dtype=bfloat16",
-            "--max-model-len=1024", "--max-num-seqs=16", "--enforce-eager"} <= set(command)  # fmt: skip
+            "--max-model-len=1024", "--max-num-seqs=32", "--enforce-eager"} <= set(command)  # fmt: skip
     assert not any("gpu" in flag or "tensor" in flag or "trust" in flag for flag in command)
 
 
@@ -281,3 +281,10 @@ def test_real_vllm_starts_answers_and_leaves_no_process(tmp_path):
         # The owner's end of the pipe closes, as when the owner is killed.
         server.stop()
         assert not in_group(session)
+
+
+def test_evaluation_spares_no_core_and_serving_one(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    for spare, threads in ((1, "5"), (0, "6"), (9, "1")):
+        environment = server_environment(Path("/p"), PARAMS, cuda=False, spare_cores=spare)
+        assert environment["OMP_NUM_THREADS"] == threads
