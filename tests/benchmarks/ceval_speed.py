@@ -159,7 +159,7 @@ def measure(arguments: argparse.Namespace, vllm: VllmParams, concurrency: int) -
     tokenizer = load_tokenizer(base)
     found: dict[str, Any] = {name: {"seconds": 0.0, "tokens": 0, "logprobs": {}} for name in ("ours", *BARS)}
     with trying(arguments), VllmServer(project.serve_python) as server, tempfile.TemporaryDirectory() as folder:
-        server.start(base, arguments.port, vllm, "base", Path(folder) / "vllm.log")
+        server.start(base, arguments.port, vllm, "base", Path(folder) / "vllm.log", spare_cores=0)
         huggingface = HuggingFace(base, vllm.dtype, arguments)
         try:
             server.wait_ready()
