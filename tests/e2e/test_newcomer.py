@@ -70,6 +70,22 @@ def test_dvc_repro_finds_everything_done_and_says_something_useful(clone, demo):
     assert "loss" in (clone.root / "plots" / "index.html").read_text(encoding="utf-8")
 
 
+def test_the_verdict_is_explained_and_its_error_told(clone, demo):
+    explained = json.loads(clone.tunegate("gate", "explain", "1", "--json").stdout)
+    assert explained["verdict"] == "PASS"
+    assert "reference answers" in clone.tunegate("gate", "explain", "1").stdout.lower()
+    clone.tunegate("gate", "simulate", "--runs", "200")
+
+
+def test_a_reviewer_can_read_the_dossier_in_a_browser(clone, demo):
+    page = clone.root / "data/reports/dossier/index.html"
+    tests = "tests/unit/release/evidence/test_dossier_browser.py"
+    command = [".venv/bin/python", "-m", "pytest", "-q", "-m", "slow", tests, "-k", "not planted"]
+    environment = clone.environment | {"TUNEGATE_DOSSIER": str(page)}
+    done = subprocess.run(command, cwd=clone.root, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 @pytest.fixture(scope="module")
 def serving(clone, demo, running, until):
     """`tunegate serve` in the foreground, as a platform engineer starts it."""
@@ -103,6 +119,13 @@ def test_the_unmodified_openai_client_works(client, clone):
         model="champion", messages=[{"role": "user", "content": "What is an OIL?"}], max_tokens=16, stream=True
     )
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def test_the_live_endpoint_answers_as_its_evidence_says(clone, serving):
+    found = json.loads(clone.tunegate("eval", "live", "--limit", "2", "--json").stdout)
+    assert found["agrees"], found["problems"]
+    assert found["version"] == "1"
+    assert {"ceval_accuracy", "domain_choice_accuracy", "safety_refuse_accuracy"} <= set(found["metrics"])
 
 
 @pytest.fixture(scope="module")
