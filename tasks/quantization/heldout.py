@@ -89,26 +89,29 @@ def logits_of(model: Any, heldout: HeldOut) -> Iterator[Any]:
             yield logits.to("cpu", torch.bfloat16)
 
 
-def measure(answers: Iterable[Any], heldout: HeldOut, reference: list[Any] | None = None) -> Measured:
+def measure(
+    answers: Iterable[Any], heldout: HeldOut, reference: list[Any] | None = None, *, divergence: bool = True
+) -> Measured:
     """Return a model's figures on the held-out answers.
 
     Args:
         answers: its logits, one tensor a row, as `logits_of` gives them.
         heldout: the conversations.
         reference: the merged model's logits, likewise; null: nothing to compare to.
+        divergence: compute KL, which costs as much as half a pass of a small model; else it is null.
 
     Raises:
         DataContractError: the loss is not a number: the model is broken.
     """
-    nats = divergence = 0.0
+    nats = nats_apart = 0.0
     same = 0
     for place, logits in enumerate(answers):
         tokens = heldout.rows[place].completion_ids
         nats -= _log_likelihood(logits, tokens)
         if reference is not None:
-            kl, equal = _compare(reference[place], logits)
-            divergence, same = divergence + kl, same + equal
-    if not math.isfinite(nats + divergence):
+            same += int((reference[place].argmax(-1) == logits.argmax(-1)).sum())
+            nats_apart += _divergence(reference[place], logits) if divergence else 0.0
+    if not math.isfinite(nats + nats_apart):
         raise DataContractError(
             "the quantized model's loss on held-out answers is not a number", "check merge and quantize in params.yaml"
         )
@@ -118,7 +121,7 @@ def measure(answers: Iterable[Any], heldout: HeldOut, reference: list[Any] | Non
         loss_nats=loss,
         bits_per_byte=nats / math.log(2) / heldout.bytes,
         perplexity=math.exp(loss),
-        kl_nats=divergence / heldout.tokens if compared else None,
+        kl_nats=nats_apart / heldout.tokens if compared and divergence else None,
         top1_agreement=same / heldout.tokens if compared else None,
     )
 
@@ -135,14 +138,13 @@ def _log_likelihood(logits: Any, tokens: list[int]) -> float:
     return total
 
 
-def _compare(reference: Any, logits: Any) -> tuple[float, int]:
-    """Return the summed KL divergence in nats and the number of positions with the same first choice."""
+def _divergence(reference: Any, logits: Any) -> float:
+    """Return the KL divergence of the logits from the reference, in nats, summed over the positions."""
     import torch
 
-    divergence, same = 0.0, 0
+    total = 0.0
     for first in range(0, len(reference), PIECE_POSITIONS):
         ours = torch.log_softmax(reference[first : first + PIECE_POSITIONS].float(), -1)
         theirs = torch.log_softmax(logits[first : first + PIECE_POSITIONS].float(), -1)
-        divergence += (ours.exp() * (ours - theirs)).sum(-1).double().sum().item()
-        same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
-    return divergence, same
+        total += (ours.exp() * (ours - theirs)).sum(-1).double().sum().item()
+    return total

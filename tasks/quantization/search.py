@@ -104,7 +104,7 @@ class Search:
         """Return the figures of a candidate without calibration."""
         model = load(self.merged)
         round_to_nearest(target_layers(model, self.params.ignore), candidate)
-        measured = measure(logits_of(model, self.heldout), self.heldout, self.reference)
+        measured = measure(logits_of(model, self.heldout), self.heldout, self.reference, divergence=False)
         log.info("quantize: %s by rounding, %.3f nats a held-out token", name_of(candidate), measured.loss_nats)
         return measured
 

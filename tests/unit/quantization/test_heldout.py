@@ -1,6 +1,7 @@
 """The figures by which candidates are compared, against the same figures computed another way."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,13 @@ def test_divergence_and_agreement_are_over_the_whole_vocabulary(heldout):
     )
     assert found.kl_nats == pytest.approx(expected.item(), rel=1e-5)
     assert found.top1_agreement == pytest.approx((ours.argmax(-1) == theirs.argmax(-1)).double().mean().item())
+
+
+def test_without_divergence_the_rest_is_the_same(heldout):
+    reference = list(logits_of(Fixed(table(1)), heldout))
+    answers = list(logits_of(Fixed(table(2)), heldout))
+    full, quick = measure(answers, heldout, reference), measure(answers, heldout, reference, divergence=False)
+    assert quick == replace(full, kl_nats=None)
 
 
 def test_a_model_agrees_with_itself(heldout):
