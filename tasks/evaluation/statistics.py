@@ -5,6 +5,7 @@ one-sided: H0 "improvement <= threshold". `better by margin` has threshold +marg
 threshold -margin. Pure numpy and scipy; the bootstrap is seeded.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -17,6 +18,8 @@ from scipy import stats
 Floats = NDArray[np.float64]
 Rejects = Callable[[Floats, Floats], NDArray[np.bool_]]
 
+#: Pivot of a bootstrap sample that has no error of its own: beyond every observation.
+BEYOND = 1e100
 #: Points on which the unknown discordance rate is searched for the worst case of the exact unconditional test.
 NUISANCE_POINTS = 201
 #: Items up to which p-values are exact: beyond, the worst case over the nuisance takes seconds, and the statistic's
@@ -127,7 +130,7 @@ def compare_continuous(
         base_value=float(old.mean()),
         value=float(new.mean()),
         difference=mean,
-        interval=(mean - float(high) * error, mean - float(low) * error),
+        interval=(_end(mean, float(high), error), _end(mean, float(low), error)),
         p_value=_share_beyond(pivots, observed, error),
         p_opposite=_share_beyond(-pivots, -observed, error),
         minimum_detectable=detectable_continuous(len(old), error * np.sqrt(len(old)), alpha=alpha),
@@ -321,9 +324,16 @@ def _bootstrap_pivots(differences: Floats, samples: int, seed: int) -> Floats:
         drawn = differences[generator.integers(0, n, size=(rows, n))]
         shift, error = drawn.mean(axis=1) - mean, drawn.std(axis=1, ddof=1) / np.sqrt(n)
         # A sample of one repeated value has no error of its own: beyond every observation unless it sits on the mean.
-        flat = np.where(np.abs(shift) > TOLERANCE, np.sign(shift) * np.finfo(np.float64).max, 0.0)
+        flat = np.where(np.abs(shift) > TOLERANCE, np.sign(shift) * BEYOND, 0.0)
         pivots.append(np.where(error > TOLERANCE, shift / np.where(error > TOLERANCE, error, 1.0), flat))
     return np.concatenate(pivots)
+
+
+def _end(mean: float, quantile: float, error: float) -> float:
+    """Return one end of a bootstrap-t interval; infinite where too few items differ for an end to be told."""
+    # A quantile may fall between such a pivot and a finite one: any share of it is still beyond every observation.
+    unknown = abs(quantile) >= math.sqrt(BEYOND)
+    return -math.copysign(math.inf, quantile) if unknown else mean - quantile * error
 
 
 def _share_beyond(pivots: Floats, observed: float, error: float) -> float:

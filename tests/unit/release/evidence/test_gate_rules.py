@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tasks.core.errors import DataContractError
 from tasks.core.settings import AgreementParams, AgreementsParams, GateParams, GateRule
-from tasks.release.gate.evidence import Report
-from tasks.release.gate.findings import examine
+from tasks.release.gate.evidence import METRICS, Report
+from tasks.release.gate.findings import estimate, examine
 from tasks.release.gate.rules import judge_rules
 from tasks.release.gate.words import rule_words
 
@@ -258,3 +258,11 @@ def test_an_open_rule_names_a_step_only_where_something_was_lost() -> None:
     (less,) = judge_rules(params(asked), reports("safety_accuracy", base=[1.0, *none], awq=[0.0, *none]))
     assert (same["outcome"], same["hop"]) == ("INCONCLUSIVE", None)
     assert (less["outcome"], less["hop"]) == ("INCONCLUSIVE", "awq")
+
+
+def test_a_value_that_one_item_makes_has_no_huge_interval() -> None:
+    metric = METRICS["domain_keypoints"]
+    found = estimate(metric, params(rule()), [0.5] + [0.0] * 95)
+    assert found["value"] == pytest.approx(0.5 / 96, abs=1e-6)
+    assert all(end is None or 0 <= abs(end) <= 1 for end in found["interval"])
+    assert None in found["interval"]
