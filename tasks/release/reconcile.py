@@ -2,9 +2,10 @@
 
 import fcntl
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from tasks.core.errors import ConfigError, GateFailedError, TransientError, TunegateError
 from tasks.core.project import Project
@@ -17,6 +18,10 @@ from tasks.release.version_evidence import evaluated_fingerprint
 from tasks.serving import control
 
 log = logging.getLogger(__name__)
+
+#: A scheduled look that finds nothing to do is over sooner; a deployment takes longer.
+LOCK_WAIT_S = 15.0
+LOCK_POLL_S = 0.1
 
 
 def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
@@ -66,8 +71,8 @@ def promote(
     # A rollback goes back to what was good before; it is not held to what it replaces.
     if kind == "promote" and (why := champion_refusal(registry, settings, version)) is not None:
         raise GateFailedError(f"version {number} may not go live: {why}", f"tunegate gate explain {number}")
-    before = registry.champion()
     with _exclusively(project):
+        before = registry.champion()
         registry.set_champion(number)
         try:
             outcome = _ensure_served(project, registry, version)
@@ -145,14 +150,25 @@ def next_command(version: Version) -> str:
 
 @contextmanager
 def _exclusively(project: Project) -> Iterator[None]:
-    """Let one reconciler work at a time; a second one is told so (the lock dies with its process)."""
+    """Let one reconciler work at a time (the lock dies with its process).
+
+    A second one waits for what a scheduled look takes, and is told so where a deployment is under way.
+    """
     path = project.state / "reconcile.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_WAIT_S
     with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TransientError(
-                "another reconcile is at work", "wait for it, then tunegate reconcile --once"
-            ) from error
+        while not _locked(stream):
+            if time.monotonic() > deadline:
+                raise TransientError("another reconcile is at work", "wait for it, then tunegate reconcile --once")
+            time.sleep(LOCK_POLL_S)
         yield
+
+
+def _locked(stream: IO[str]) -> bool:
+    """Take the lock if nobody has it."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

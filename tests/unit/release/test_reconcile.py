@@ -1,6 +1,8 @@
 """Release rules against a real MLflow store; the serving host is a stand-in (the real one: tests/e2e)."""
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -153,9 +155,25 @@ def test_a_version_whose_evidence_has_no_fingerprint_is_not_served(project, sett
         promote(project, settings, "1", by="王工", reason="")
 
 
-def test_a_second_reconciler_is_told_that_one_is_at_work(project, settings, registry, host):
+def test_a_second_reconciler_is_told_that_one_is_at_work(project, settings, registry, host, monkeypatch):
+    monkeypatch.setattr("tasks.release.reconcile.LOCK_WAIT_S", 0.2)
     with _exclusively(project), pytest.raises(TransientError, match="another reconcile"):
         reconcile_once(project, settings)
+
+
+def test_a_second_reconciler_waits_for_a_short_one(project, settings, registry, host):
+    held = threading.Event()
+
+    def look():
+        with _exclusively(project):
+            held.set()
+            time.sleep(0.5)
+
+    other = threading.Thread(target=look)
+    other.start()
+    held.wait(10)
+    assert reconcile_once(project, settings)["action"] == "none"
+    other.join()
 
 
 def test_lineage_leads_from_an_answer_to_the_data(project, settings, registry, host):
