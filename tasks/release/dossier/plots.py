@@ -5,6 +5,7 @@ Told apart by shape and not by colour alone: before is a ring, after is a disc, 
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from markupsafe import Markup
 
@@ -12,6 +13,8 @@ from markupsafe import Markup
 HEIGHT, MIDDLE = 18, 9
 #: The outermost dots stay whole within the row.
 EDGE_PERCENT = 2.0
+#: No score is larger.
+LARGEST = 1e12
 
 
 def dots(
@@ -46,7 +49,7 @@ def dots(
     if interval is not None:
         parts.append(_line("span", *(x(end) for end in interval)))
     for kind, radius, value in (("before", 3.6, before), ("after", 4.2, after)):
-        if value is not None and math.isfinite(value):
+        if _drawable(value):
             parts.append(f'<circle class="{kind}" cx="{x(value)}" cy="{MIDDLE}" r="{radius}"/>')
     # Only numbers are put in; there is nothing to escape.
     return Markup(f'<svg class="dots" width="100%" height="{HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>')
@@ -57,9 +60,14 @@ def _line(kind: str, start: str, end: str) -> str:
     return f'<line class="{kind}" x1="{start}" x2="{end}" y1="{MIDDLE}" y2="{MIDDLE}"/>'
 
 
+def _drawable(value: float | None) -> TypeGuard[float]:
+    """Tell whether a value can be placed: a number, and none so large that differences of it overflow."""
+    return value is not None and abs(value) <= LARGEST
+
+
 def scale_of(values: Sequence[float | None]) -> tuple[float, float]:
     """Return the ends of a scale that all finite values lie within, a little inside."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
+    known = [value for value in values if _drawable(value)]
     if not known:
         return 0.0, 1.0
     room = 0.06 * (max(known) - min(known) or 1.0)

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.core.files import read_json, read_jsonl
@@ -118,6 +118,7 @@ NUMBERS = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 
 
 @given(NUMBERS, NUMBERS, st.booleans())
+@example(0.0, 1.6959369196814301e308, False)
 def test_any_dots_stay_in_their_row(before: float | None, after: float | None, turned: bool) -> None:
     drawn = dots(before, after, scale_of([before, after]), better_is_left=turned)
     assert not re.search(r"nan|inf", drawn)
