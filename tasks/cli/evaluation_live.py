@@ -17,6 +17,7 @@ from tasks.core.errors import ConfigError, GateFailedError, TransientError
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.core.stage import report_of
+from tasks.serving.headers import LINEAGE
 
 KEY_VARIABLE = "TUNEGATE_API_KEY"
 KEY_PREFIX = "eval-live"
@@ -102,7 +103,7 @@ def _lineage_id(url: str, key: str) -> str:
     request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})
     try:
         with urllib.request.urlopen(request, timeout=MODELS_TIMEOUT_S) as answer:
-            lineage_id = answer.headers.get("x-tunegate-lineage")
+            lineage_id = answer.headers.get(LINEAGE)
     except urllib.error.HTTPError as error:
         words = _words(error)
         if error.code in (401, 403):

@@ -5,11 +5,7 @@ from typing import Any
 
 import click
 
-from tasks.cli.main import emit
-from tasks.core.project import Project
-from tasks.core.settings import Settings, load_settings
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+from tasks.cli.main import emit, json_option, project_and_settings
 
 
 @click.group()
@@ -28,7 +24,7 @@ def explain(version: str | None, as_json: bool) -> None:
     """
     from tasks.release.gate.explain import explain_version, explanation
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     verdict = explain_version(project, settings, version)
     emit(verdict, as_json=as_json, text=explanation(verdict))
 
@@ -46,16 +42,10 @@ def simulate(runs: int, seed: int, assumed: bool, as_json: bool) -> None:
     """
     from tasks.release.gate.simulation import simulate_families, simulation_words
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     folder = None if assumed else _evaluated(project.root)
     found = simulate_families(settings, project.root, reports=folder, runs=runs, seed=seed)
     emit(found, as_json=as_json, text=simulation_words(found))
-
-
-def _load() -> tuple[Project, Settings]:
-    """Return the project around the current directory and its settings."""
-    project = Project.here()
-    return project, load_settings(project.root / "params.yaml")
 
 
 def _evaluated(root: Path) -> dict[str, Any] | None:

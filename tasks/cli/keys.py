@@ -5,12 +5,10 @@ from typing import Any
 
 import click
 
-from tasks.cli.main import emit
+from tasks.cli.main import emit, json_option
 from tasks.core.project import Project
 from tasks.serving.keys import ROLES, ApiKey, KeyStore, as_role
 from tasks.serving.paths import keys_path
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 
 
 def _store() -> KeyStore:

@@ -5,13 +5,16 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tasks.core.errors import TunegateError
 from tasks.core.logs import setup_logging
-from tasks.core.project import QUIET, TELEMETRY_OFF
+from tasks.core.project import QUIET, TELEMETRY_OFF, Project
+
+if TYPE_CHECKING:
+    from tasks.core.settings import Settings
 
 #: command -> (module, attribute, one line for --help). Order is the order a newcomer needs them in.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -87,6 +90,17 @@ def guarded(function: Callable[[], Any]) -> int:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
     return 0
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+
+
+def project_and_settings() -> tuple[Project, "Settings"]:
+    """Return the project around the current directory and its settings."""
+    from tasks.core.settings import load_settings
+
+    project = Project.here()
+    return project, load_settings(project.root / "params.yaml")
 
 
 def emit(value: dict[str, Any] | list[Any], *, as_json: bool, text: str) -> None:

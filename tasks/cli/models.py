@@ -4,14 +4,12 @@ from typing import Any
 
 import click
 
-from tasks.cli.main import emit
+from tasks.cli.main import emit, json_option, project_and_settings
 from tasks.core.errors import ConfigError
-from tasks.core.project import Project
-from tasks.core.settings import Settings, load_settings
+from tasks.core.settings import Settings
 from tasks.machine.table import table
 from tasks.models.catalogue import USES, Catalogue, Model, choose, load_catalogue, memory, recommend
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 #: How many `recommend` names.
 NAMED = 3
 
@@ -44,7 +42,7 @@ def list_models(as_json: bool, **wanted: Any) -> None:
 
     Memory is an estimate (one conversation of 8,192 tokens when served, one row of 2,048 in training).
     """
-    _, settings = _load()
+    _, settings = project_and_settings()
     catalogue = load_catalogue()
     found = choose(catalogue, settings.train, **wanted)
     emit([_facts(model, catalogue, settings) for model in found], as_json=as_json, text=_listed(found, settings))
@@ -58,7 +56,7 @@ def recommend_models(as_json: bool, memory_gib: float | None, **wanted: Any) -> 
 
     Without --memory: the memory of this machine (of one GPU where there is one). Without --language: Chinese.
     """
-    _, settings = _load()
+    _, settings = project_and_settings()
     catalogue = load_catalogue()
     room = memory_gib or _room()
     wanted["language"] = wanted["language"] or "zh"
@@ -85,16 +83,10 @@ def bakeoff(candidates: tuple[str, ...], by: str, limit: int | None, as_json: bo
     """
     from tasks.models.bakeoff import compare, ranked_text, run_bakeoff
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     reports = run_bakeoff(candidates, settings, project, limit=limit)
     ranking = compare(reports, by=by, gate=settings.gate)
     emit(ranking, as_json=as_json, text=ranked_text(ranking))
-
-
-def _load() -> tuple[Project, Settings]:
-    """Return the project around the current directory and its settings."""
-    project = Project.here()
-    return project, load_settings(project.root / "params.yaml")
 
 
 def _room() -> float:

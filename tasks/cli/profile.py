@@ -7,15 +7,13 @@ from typing import Any
 
 import click
 
-from tasks.cli.main import emit
+from tasks.cli.main import emit, json_option
 from tasks.core.errors import ConfigError
 from tasks.core.project import PROFILES, Project
 from tasks.core.settings import Settings, load_settings
 from tasks.machine.table import table
 
 log = logging.getLogger(__name__)
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 
 
 @click.group()

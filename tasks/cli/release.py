@@ -5,17 +5,9 @@ from typing import Any
 
 import click
 
-from tasks.cli.main import emit
+from tasks.cli.main import emit, json_option, project_and_settings
 from tasks.core.project import Project
-from tasks.core.settings import Settings, load_settings
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
-
-
-def _load() -> tuple[Project, Settings]:
-    """Return the project around the current directory and its settings."""
-    project = Project.here()
-    return project, load_settings(project.root / "params.yaml")
+from tasks.core.settings import Settings
 
 
 def _registry(project: Project, settings: Settings) -> Any:
@@ -31,7 +23,7 @@ def status(as_json: bool) -> None:
     """Show the champion (what should be served), what is served, and whether they agree."""
     from tasks.release.status import describe, serving_status
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     state = serving_status(project, settings)
     emit(state, as_json=as_json, text=describe(state))
 
@@ -45,7 +37,7 @@ def approve(version: str, by: str, reason: str, as_json: bool) -> None:
     """Approve a registered VERSION by name."""
     from tasks.release.approvals import approve as add_approval
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     approved = add_approval(_registry(project, settings), version, by, reason)
     needed = settings.promote.approvals_required
     text = f"version {version}: {len(approved.approvals)} of {needed} approvals\n  next: tunegate promote {version}"
@@ -64,7 +56,7 @@ def promote(version: str, reason: str, as_json: bool) -> None:
     from tasks.release.reconcile import promote as make_champion
     from tasks.release.registry import requester
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     outcome = make_champion(project, settings, version, by=requester(), reason=reason)
     emit(outcome, as_json=as_json, text=f"version {version} is champion, served at {project.gateway_url}")
 
@@ -77,7 +69,7 @@ def rollback(reason: str, as_json: bool) -> None:
     from tasks.release.reconcile import rollback as go_back
     from tasks.release.registry import requester
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     outcome = go_back(project, settings, by=requester(), reason=reason)
     emit(outcome, as_json=as_json, text=f"back to version {outcome['version']}, served at {project.gateway_url}")
 
@@ -89,7 +81,7 @@ def reconcile(once: bool, as_json: bool) -> None:
     """Make serving match the alias `champion`, or say on the version why not."""
     from tasks.release.reconcile import reconcile_once
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     while True:
         outcome = reconcile_once(project, settings)
         emit(outcome, as_json=as_json, text=f"{outcome['action']}: version {outcome['version']}, {outcome['reason']}")
@@ -105,6 +97,6 @@ def lineage(version_or_lineage_id: str, as_json: bool) -> None:
     """Trace a registered version, or the lineage id of a chat answer, to data, base model, settings and code."""
     from tasks.release.status import describe_lineage, trace
 
-    project, settings = _load()
+    project, settings = project_and_settings()
     found = trace(_registry(project, settings), version_or_lineage_id)
     emit(found, as_json=as_json, text=describe_lineage(found))

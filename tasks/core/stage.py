@@ -91,7 +91,8 @@ def report_of(hop: str) -> str:
 
 #: Not the catalogue beside them: a new entry must train nothing again.
 _MODELS = ("tasks/models/base.py", "tasks/models/packaged.py", "tasks/models/safety.py")
-_CHAT = ("tasks/training/chat.py", "tasks/training/rows.py")
+_CONVERSATION = "tasks/data/conversation.py"
+_CHAT = ("tasks/training/chat.py", "tasks/training/rows.py", _CONVERSATION)
 #: What training leaves as evidence of its tokens.
 _PARITY = tuple(f"tasks/evaluation/parity/{name}" for name in ("conversations.json", "conversations.py", "labels.py"))
 
@@ -108,7 +109,6 @@ def _evaluate(hop: str, **model: str) -> Stage:
             "tasks/serving/vllm_server.py",
             *_MODELS,
             *_CHAT,
-            "tasks/data/conversation.py",
             "tasks/data/matching/folding.py",
             PIPELINE_LOCK,
             SERVE_LOCK,
@@ -153,7 +153,7 @@ STAGES: tuple[Stage, ...] = (
         # `validation` is read for its manifest alone: rows with a broken critical expectation are never trained on.
         inputs=_inputs(prepared=PREPARED, validation=VALIDATION),
         output=ADAPTER,
-        code=("tasks/training", *_MODELS, *_PARITY, PIPELINE_LOCK),
+        code=("tasks/training", *_MODELS, *_PARITY, _CONVERSATION, PIPELINE_LOCK),
         base_model=True,
         extras=("scratch", "lineage_id", "project"),
         gpu=True,

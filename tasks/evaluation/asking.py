@@ -14,9 +14,9 @@ from tasks.evaluation.exams.schema import Exam
 from tasks.evaluation.pack.generation import GenerationItem, generation_items
 from tasks.evaluation.pack.loading import Pack
 from tasks.evaluation.pack.prompts import MAX_TOKENS_THINKING
-from tasks.evaluation.pack.scoring import OPEN
 from tasks.evaluation.report import Asked
 from tasks.evaluation.samples import Sample, exam_sample, weighed_sample, written_sample
+from tasks.training.chat import switches_thinking, thought_opened
 
 log = logging.getLogger(__name__)
 
@@ -151,12 +151,8 @@ def ask_pack(pack: Pack, hop: Respondent, max_generated_tokens: int) -> list[Sam
     model = ServedModel(hop.client, hop.tokenizer, "domain pack")
     records = run_tasks(model, likelihood_tasks(pack), chat_template=True, limit=None)
     samples = [weighed_sample(record) for record in records]
-    return samples + write_answers(generation_items(pack, thinking=can_think(hop.tokenizer)), hop, max_generated_tokens)
-
-
-def can_think(tokenizer: Any) -> bool:
-    """Return whether the chat template can switch thinking on and off."""
-    return "enable_thinking" in str(tokenizer.chat_template)
+    items = generation_items(pack, thinking=switches_thinking(hop.tokenizer))
+    return samples + write_answers(items, hop, max_generated_tokens)
 
 
 def write_answers(items: list[GenerationItem], hop: Respondent, max_generated_tokens: int) -> list[Sample]:
@@ -168,7 +164,7 @@ def write_answers(items: list[GenerationItem], hop: Respondent, max_generated_to
         thinking = {} if item.thinking is None else {"enable_thinking": item.thinking}
         text = hop.tokenizer.apply_chat_template(item.messages, tokenize=False, add_generation_prompt=True, **thinking)
         prompt = hop.tokenizer.encode(text, add_special_tokens=False)
-        opened.append(text.rstrip().endswith(OPEN))
+        opened.append(thought_opened(text))
         # Some templates open a thought whether they are asked to or not: the answer comes after it.
         wanted = max(item.max_tokens, MAX_TOKENS_THINKING) if opened[-1] else item.max_tokens
         room = max(1, min(wanted, max_generated_tokens, hop.context_tokens - len(prompt)))
@@ -178,6 +174,14 @@ def write_answers(items: list[GenerationItem], hop: Respondent, max_generated_to
         written_sample(item, answer, thinking_opened=is_open)
         for item, answer, is_open in zip(items, answers, opened, strict=True)
     ]
+
+
+def limited(params: EvaluateParams, limit: int | None) -> EvaluateParams:
+    """Return the settings with at most `limit` items of each exam and of each kind of the pack."""
+    if limit is None:
+        return params
+    exams = [exam.model_copy(update={"limit": limit}) for exam in params.exams]
+    return params.model_copy(update={"exams": exams, "domain": params.domain.model_copy(update={"limit": limit})})
 
 
 def cut(pack: Pack, limit: int | None) -> Pack:

@@ -115,9 +115,10 @@ def evaluate(
         tokenizer=tokenizer,
         folder=asked_hop.folder,
         full=full,
-        calibration=_calibration(params.exams, base_model, asked) if hop == "base" else None,
         judge=second_opinion(params.judge if full else None, questions.pack, lines, scratch),
     )
+    if hop == "base":
+        results["calibration"] = _calibration(params.exams, base_model, results["exams"])
     write_json(output / "results.json", results)
     write_jsonl(output / "samples.jsonl", lines)
     write_jsonl(output / "predictions.jsonl", asked.predictions)
@@ -179,11 +180,12 @@ def _ask(
         return ask_all(params, questions, respondent, suites=full), tokenizer
 
 
-def _calibration(exams: list[ExamParams], base_model: BaseModelParams, asked: report.Asked) -> dict[str, Any] | None:
+def _calibration(
+    exams: list[ExamParams], base_model: BaseModelParams, facts: list[dict[str, Any]]
+) -> dict[str, Any] | None:
     """Return how the base's score compares with its known one, for the first exam with a known score."""
-    for params, exam in zip(exams, asked.exams, strict=True):
-        facts = report.exam_facts(exam, asked.samples)
-        if found := check_calibration(base_model.id, base_model.digest, facts, params):
+    for params, exam in zip(exams, facts, strict=True):
+        if found := check_calibration(base_model.id, base_model.digest, exam, params):
             return found
     return None
 

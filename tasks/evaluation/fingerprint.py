@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.errors import DataContractError
+from tasks.core.sequences import common_prefix
 
 FINGERPRINT_PROMPTS = (
     "什么是应急计划区？",
@@ -77,8 +78,8 @@ def fingerprint(client: Any, tokenizer: Any) -> list[list[int]]:
         client: a `ServedClient`.
         tokenizer: of the model's own folder.
     """
-    from tasks.evaluation.parity.check import render
     from tasks.evaluation.served_model import greedy_query
+    from tasks.training.chat import render
 
     prompts = [render(tokenizer, [{"role": "user", "content": text}], True) for text in FINGERPRINT_PROMPTS]
     queries = [greedy_query(prompt, FINGERPRINT_TOKENS, "fingerprint") for prompt in prompts]
@@ -91,7 +92,7 @@ def agreement(found: Answers, expected: Answers) -> float:
     After the first difference two greedy answers are about different texts, so what follows says nothing.
     """
     total = sum(len(answer) for answer in expected)
-    return sum(_common(one, other) for one, other in zip(found, expected, strict=True)) / total
+    return sum(common_prefix(one, other) for one, other in zip(found, expected, strict=True)) / total
 
 
 def likest(found: Answers, by_hop: Mapping[str, Answers]) -> tuple[str, float]:
@@ -99,9 +100,3 @@ def likest(found: Answers, by_hop: Mapping[str, Answers]) -> tuple[str, float]:
     shares = {hop: agreement(found, answers) for hop, answers in by_hop.items()}
     hop = max(shares, key=lambda name: shares[name])
     return hop, shares[hop]
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return the length of the common beginning."""
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-                min(len(one), len(other)))  # fmt: skip

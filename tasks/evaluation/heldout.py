@@ -14,7 +14,7 @@ from typing import Any
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.evaluation.client import ServedClient
-from tasks.evaluation.served_model import Scored, continuation_query
+from tasks.evaluation.served_model import Scored, continuation_query, split_ids
 
 PACK, VALIDATION = "domain_short", "validation"
 
@@ -78,11 +78,7 @@ def score_heldout(rows: list[HeldoutRow], client: ServedClient, tokenizer: Any) 
         context = tokenizer.apply_chat_template(
             row.messages, tools=row.tools, tokenize=False, add_generation_prompt=True
         )
-        before = tokenizer.encode(context, add_special_tokens=False)
-        both = tokenizer.encode(context + row.answer, add_special_tokens=False)
-        after = both[len(before) :] if both[: len(before)] == before else tokenizer.encode(
-            row.answer, add_special_tokens=False
-        )  # fmt: skip
+        before, after = split_ids(tokenizer, context, row.answer, special=False)
         queries.append(continuation_query(before, after, f"held-out row {row.row_id}"))
     answers = [Scored(**value[0]) for value in client.ask(queries, "held-out text")]
     return [_prediction(row, scored) for row, scored in zip(rows, answers, strict=True)]

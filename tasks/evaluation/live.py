@@ -10,11 +10,12 @@ from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl
 from tasks.core.project import Project
 from tasks.core.settings import EvaluateParams
 from tasks.evaluation import live_agreement, report
-from tasks.evaluation.asking import Respondent, ask_exam, ask_pack, cut, fitted_exam
+from tasks.evaluation.asking import Respondent, ask_exam, ask_pack, cut, fitted_exam, limited
 from tasks.evaluation.client import AnswerCache
 from tasks.evaluation.exams.reading import load_exam
 from tasks.evaluation.exams.schema import Exam
 from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS, FINGERPRINT_TOKENS, SERVED_HOP
+from tasks.evaluation.live_client import PIECE, GatewayClient
 from tasks.evaluation.pack.generation import generation_items
 from tasks.evaluation.pack.loading import Pack, load_pack
 from tasks.evaluation.samples import Sample
@@ -22,8 +23,6 @@ from tasks.evaluation.samples import Sample
 log = logging.getLogger(__name__)
 
 HOP = "served"
-#: What the last token stands for where it is a piece of a character.
-PIECE = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ def read_live_questions(params: EvaluateParams, project: Project, limit: int | N
     Raises:
         DataContractError: a set breaks its schema.
     """
-    chosen = [exam if limit is None else exam.model_copy(update={"limit": limit}) for exam in params.exams]
-    pack = cut(load_pack(project.root / params.domain.path), params.domain.limit if limit is None else limit)
+    params = limited(params, limit)
+    pack = cut(load_pack(project.root / params.domain.path), params.domain.limit)
     # Callers cannot switch thinking on or off: what they get is the template's own way.
     askable = {kind: [] if kind == "thinking" else items for kind, items in pack.items.items()}
-    exams = [load_exam(exam, project.root, project.state / "datasets") for exam in chosen]
+    exams = [load_exam(exam, project.root, project.state / "datasets") for exam in params.exams]
     return LiveQuestions(exams, replace(pack, items=askable))
 
 
@@ -150,7 +149,6 @@ def _ask(
 ) -> tuple[report.Asked, list[str]]:
     """Return everything the endpoint answered, and its answers to the fingerprint prompts."""
     from tasks.evaluation.canary import run_canary
-    from tasks.evaluation.live_client import GatewayClient
 
     client = GatewayClient(
         endpoint.url, endpoint.key, version.lineage_id, tokenizer, concurrency=endpoint.concurrency, cache=cache
@@ -194,7 +192,6 @@ def _results(params: EvaluateParams, asked: report.Asked, version: LiveVersion, 
     """Return the endpoint's report in the form of a hop's; what cannot be asked through a gateway is left out."""
     found = report.results(
         params, asked, hop=HOP, lineage_id=version.lineage_id, tokenizer=tokenizer, folder=version.model, full=True,
-        calibration=None,
     )  # fmt: skip
     found["metrics"].pop("heldout_bits_per_byte", None)
     return found | {"released_hop": SERVED_HOP}

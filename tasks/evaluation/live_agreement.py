@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tasks.core.sequences import common_prefix
 from tasks.evaluation.fingerprint import MIN_AGREEMENT
 
 Key = tuple[str, str]
@@ -64,14 +65,8 @@ def text_agreement(found: list[str], expected: list[str]) -> float:
     same = total = 0
     for one, other in zip(found, expected, strict=True):
         total += max(len(other), 1)
-        same += _common(one, other) if other else int(not one)
+        same += common_prefix(one, other) if other else int(not one)
     return same / total
-
-
-def _common(one: str, other: str) -> int:
-    """Return the length of the common beginning."""
-    length = min(len(one), len(other))
-    return next((place for place in range(length) if one[place] != other[place]), length)
 
 
 def _by_key(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Mapping[str, Any]]:

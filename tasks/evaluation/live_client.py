@@ -15,13 +15,13 @@ import aiohttp
 
 from tasks.core.errors import ConfigError, DataContractError, TransientError
 from tasks.evaluation.client import RETRY_AFTER_S, TRANSIENT_STATUS, AnswerCache, Query, ServedClient
+from tasks.serving.headers import LINEAGE
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 #: vLLM's own cap on the log-probabilities of one position.
 TOP = 20
 #: A key's rate limit empties within a minute; more than this much waiting for one request is another trouble.
 MOST_WAIT_S = 300.0
-LINEAGE = "x-tunegate-lineage"
 HINT = "leave the suite out, or evaluate the hop: tunegate stage evaluate@awq"
 #: What the tokenizer writes for a piece of a character.
 PIECE = "\ufffd"

@@ -14,7 +14,7 @@ from tasks.evaluation.exams.scores import exam_facts
 from tasks.evaluation.exams.tasks import GENERATED, TASK_VERSION
 from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS
 from tasks.evaluation.pack.schema import suite_named
-from tasks.evaluation.parity.check import template_sha256
+from tasks.evaluation.parity.special_tokens import template_sha256
 from tasks.evaluation.samples import DIGITS, Sample
 
 #: Suite -> name of its value in results.json.
@@ -50,10 +50,9 @@ def results(
     tokenizer: Any,
     folder: Path,
     full: bool,
-    calibration: dict[str, Any] | None,
     judge: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return results.json.
+    """Return results.json; `calibration` is the base's alone and added there.
 
     Args:
         params: section `evaluate`.
@@ -63,7 +62,6 @@ def results(
         tokenizer: of its folder.
         folder: its folder.
         full: whether the suites were asked.
-        calibration: how the base's known score compares; None where none is known.
         judge: how a judge and the key points agree; None where there is no judge.
     """
     by_suite: dict[str, list[Sample]] = defaultdict(list)
@@ -78,7 +76,7 @@ def results(
         "suites": suites,
         "metrics": metrics | {"heldout_bits_per_byte": asked.heldout["bits_per_byte"]},
         "exams": [exam_facts(exam, asked.samples) for exam in asked.exams],
-        "calibration": calibration,
+        "calibration": None,
         "judge": judge,
         "heldout": asked.heldout,
         "parity": asked.parity,

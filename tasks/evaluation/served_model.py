@@ -60,6 +60,23 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
 
 
+def split_ids(tokenizer: Any, context: str, continuation: str, *, special: bool) -> tuple[list[int], list[int]]:
+    """Return the token ids of a context and of what follows it, split exactly where the server's prompt ends.
+
+    Args:
+        tokenizer: of the served model.
+        context: the prompt as text.
+        continuation: what follows.
+        special: add the tokens that the tokenizer puts around plain text.
+    """
+    before: list[int] = tokenizer.encode(context, add_special_tokens=special)
+    both: list[int] = tokenizer.encode(context + continuation, add_special_tokens=special)
+    if both[: len(before)] == before:
+        return before, both[len(before) :]
+    # Tokens merge across the boundary: a server that got the context cannot produce that; score what it can.
+    return before, tokenizer.encode(continuation, add_special_tokens=False)
+
+
 class ServedModel(LM):  # type: ignore[misc]
     """lm-eval's view of a served model.
 
@@ -96,13 +113,7 @@ class ServedModel(LM):  # type: ignore[misc]
 
         A chat template writes its own special tokens; plain text gets those the tokenizer adds.
         """
-        special = context not in self._rendered
-        before = self.tokenizer.encode(context, add_special_tokens=special)
-        both = self.tokenizer.encode(context + continuation, add_special_tokens=special)
-        if both[: len(before)] == before:
-            return before, both[len(before) :]
-        # Tokens merge across the boundary: a server that got the context cannot produce that; score what it can.
-        return before, self.tokenizer.encode(continuation, add_special_tokens=False)
+        return split_ids(self.tokenizer, context, continuation, special=context not in self._rendered)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Return (log-probability, is greedy) of each continuation given its context.

@@ -94,16 +94,10 @@ def run_bakeoff(names: Sequence[str], settings: Settings, project: Project, *, l
     prepared = project.root / "data" / "prepared"
     if not (prepared / "validation.jsonl").is_file():
         raise DataContractError(f"{prepared}/validation.jsonl does not exist", "tunegate stage prepare")
+    from tasks.evaluation.asking import limited
+
     params = limited(settings.evaluate, limit)
     return [_evaluated(name, base, params, settings, project) for name, base in bases.items()]
-
-
-def limited(params: EvaluateParams, limit: int | None) -> EvaluateParams:
-    """Return the settings with at most `limit` items of each exam and of each kind of the pack."""
-    if limit is None:
-        return params
-    exams = [exam.model_copy(update={"limit": limit}) for exam in params.exams]
-    return params.model_copy(update={"exams": exams, "domain": params.domain.model_copy(update={"limit": limit})})
 
 
 def read_candidate(name: str, folder: Path) -> Candidate:

@@ -51,10 +51,7 @@ class Tried:
 
 def load(folder: Path) -> Any:
     """Return the merged model in bf16, on the machine's accelerators as far as they hold it."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return _dispatched(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16))
+    return _dispatched(_loaded_plainly(folder))
 
 
 def target_layers(model: Any, ignore: list[str]) -> dict[str, Any]:

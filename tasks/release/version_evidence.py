@@ -18,14 +18,28 @@ def report_folder(registry: Registry, version: Version, hop: str) -> Path:
         DataContractError: the version was not registered by Tunegate, or that hop's report is not among its evidence.
         TransientError: the artifact store does not answer.
     """
-    if version.run_id is None:
-        raise DataContractError(f"version {version.number} has no run: there is no evidence", "tunegate run")
-    root = registry.client.get_run(version.run_id).info.artifact_uri
-    place = registry.project.state / "serving" / "evidence" / version.number
-    folder = tracking.download(f"{root}/{report_of(hop).removeprefix('data/')}", place)
+    folder = registered(registry, version, report_of(hop).removeprefix("data/"))
     if not (folder / "results.json").is_file():
         raise DataContractError(f"version {version.number} has no report of hop {hop}", "tunegate run")
     return folder
+
+
+def registered(registry: Registry, version: Version, path: str) -> Path:
+    """Return a file or folder of a version's evidence, as it was registered.
+
+    Args:
+        registry: where the version is.
+        version: whose evidence.
+        path: below the run's artifacts: `reports/gate`.
+
+    Raises:
+        DataContractError: the version was not registered by Tunegate.
+        TransientError: the artifact store does not answer.
+    """
+    if version.run_id is None:
+        raise DataContractError(f"version {version.number} has no run: there is no evidence", "tunegate run")
+    root = registry.client.get_run(version.run_id).info.artifact_uri
+    return tracking.download(f"{root}/{path}", registry.project.state / "serving" / "evidence" / version.number)
 
 
 def evaluated_fingerprint(registry: Registry, version: Version) -> Fingerprint:

@@ -14,6 +14,7 @@ from tasks.core.settings import GatewayParams
 from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, unavailable
 from tasks.serving.audit import AuditLog
 from tasks.serving.exchange import Exchange
+from tasks.serving.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.serving.keys import ApiKey, KeyStore, Role
 from tasks.serving.limits import Limits
 from tasks.serving.metrics import Metrics
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 HEALTH, METRICS = "/healthz", "/metrics"
 CHAMPION = "champion"
-REQUEST_ID, VERSION, LINEAGE = "x-request-id", "x-tunegate-version", "x-tunegate-lineage"
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
 

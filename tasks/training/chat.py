@@ -8,9 +8,10 @@ import json
 import re
 from typing import Any
 
+from tasks.data.conversation import CLOSE, OPEN
+
 Message = dict[str, Any]
 
-OPEN, CLOSE = "<think>", "</think>"
 CALL = "<tool_call>"
 
 _CALL = re.compile(r"<tool_call>\n(.*?)\n</tool_call>", re.DOTALL)
@@ -108,6 +109,11 @@ def render(
     )
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
     return ids
+
+
+def thought_opened(asked: str) -> bool:
+    """Tell whether a rendered prompt asks for an answer with a thought already opened."""
+    return asked.rstrip().endswith(OPEN)
 
 
 def split_thought(content: str) -> tuple[str, str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
-from tasks.training.chat import CLOSE, OPEN, Message, served_messages, served_tools, split_thought
+from tasks.core.sequences import common_prefix
+from tasks.data.conversation import CLOSE, OPEN
+from tasks.training.chat import Message, served_messages, served_tools, split_thought, thought_opened
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ def encode_row(row_id: str, messages: list[Message], tokenizer: Any, tools: list
         if message["role"] != "assistant":
             continue
         asked, start = _handed_over(messages[:turn], text, tokenizer, tools)
-        if asked != text[:start] and _thought_opened(asked):
+        if asked != text[:start] and thought_opened(asked):
             continue
         first, last = _span(ids, text[:start], tokenizer, row_id)
         labels[first : last + 1] = ids[first : last + 1]
@@ -130,7 +132,7 @@ def _trained_text(messages: list[Message], tools: list[Any] | None, tokenizer: A
     """
     text = _render(tokenizer, messages, tools)
     asked, start = _handed_over(messages[:-1], text, tokenizer, tools)
-    if asked == text[:start] or not _thought_opened(asked):
+    if asked == text[:start] or not thought_opened(asked):
         return text, False
     thought, _ = split_thought(messages[-1]["content"])
     return f"{asked}{thought}\n{CLOSE}\n\n{text[start:].lstrip(chr(10))}", True
@@ -144,22 +146,17 @@ def _handed_over(before: list[Message], text: str, tokenizer: Any, tools: list[A
     """
     closed = _render(tokenizer, before, tools)
     asked = _render(tokenizer, before, tools, generate=True)
-    handed = asked.rstrip().removesuffix(OPEN) if _thought_opened(asked) else asked
-    start = next((len(form) for form in (asked, handed) if text.startswith(form)), _common_prefix(asked, text))
+    handed = asked.rstrip().removesuffix(OPEN) if thought_opened(asked) else asked
+    start = next((len(form) for form in (asked, handed) if text.startswith(form)), common_prefix(asked, text))
     if start < len(closed) or (len(asked) > len(closed) and start == len(closed)):
         raise RowRefused("template_rewrites_earlier_turns")
     return asked, start
 
 
-def _thought_opened(asked: str) -> bool:
-    """Tell whether the server asks for an answer with a thought already opened."""
-    return asked.rstrip().endswith(OPEN)
-
-
 def _span(ids: list[int], before: str, tokenizer: Any, row_id: str) -> tuple[int, int]:
     """Return the first and last place of one answer, its end-of-turn token included."""
     asked, special = _tokenize(tokenizer, before), set(tokenizer.all_special_ids)
-    first = _common_prefix(asked, ids)
+    first = common_prefix(asked, ids)
     last = next((place for place in range(first, len(ids)) if ids[place] in special), None)
     if last is None:
         raise DataContractError(
@@ -180,13 +177,6 @@ def _render(tokenizer: Any, messages: list[Message], tools: list[Any] | None, ge
     except (TemplateError, TypeError) as error:
         raise RowRefused("template_refuses") from error
     return text
-
-
-def _common_prefix(first: Any, second: Any) -> int:
-    """Return how many leading items two sequences share."""
-    pairs = zip(first, second, strict=False)
-    shorter = min(len(first), len(second))
-    return next((place for place, (one, other) in enumerate(pairs) if one != other), shorter)
 
 
 def _tokenize(tokenizer: Any, text: str) -> list[int]:

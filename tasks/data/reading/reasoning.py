@@ -4,11 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from tasks.data.conversation import Message
+from tasks.data.conversation import CLOSE, OPEN, Message
 from tasks.data.problems import BadRowError
 from tasks.data.reading.language import chinese_share
-
-OPEN, CLOSE = "<think>", "</think>"
 
 # Reasoning that lost its tags: it begins as thought does and comes to an announced answer. One of the two alone is
 # how good answers are written.

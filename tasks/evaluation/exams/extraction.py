@@ -10,10 +10,10 @@ import bisect
 import re
 import unicodedata
 
+from tasks.data.conversation import CLOSE, OPEN
+
 #: How far before a statement its word of conclusion may stand, in characters.
 LONGEST_CLAUSE = 200
-#: End of a thinking model's reasoning; what stands before it is no answer.
-THINKING = ("<think>", "</think>")
 #: Marks that models put around a letter: Markdown, LaTeX, quotation.
 _DECORATION = re.compile(r"\\(?:boxed|text|mathrm|textbf)\b|[*_`$#{}\"'“”‘’「」『』<>]")
 #: Runs of white space become one: patterns stay linear in the length of the answer.
@@ -74,10 +74,9 @@ def extract_letter(text: str) -> str | None:
 
 def _plain(text: str) -> str | None:
     """Return the answer in half-width letters without decoration; None where the reasoning never ended."""
-    opened, closed = THINKING
-    if closed in text:
-        text = text.rpartition(closed)[2]
-    elif opened in text:
+    if CLOSE in text:
+        text = text.rpartition(CLOSE)[2]
+    elif OPEN in text:
         return None
     # NFKC makes Ａ A, （ (, ： :, and circled Ⓐ A.
     plain = _DECORATION.sub(" ", unicodedata.normalize("NFKC", text))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.data.conversation import LANGUAGES
+from tasks.evaluation.exams.schema import LETTERS
 from tasks.evaluation.pack.quantities import unit_named
 
 SCHEMA = 2
-LETTERS = ("A", "B", "C", "D")
 DIFFICULTIES = ("easy", "medium", "hard")
 #: Items of order show at most so many steps: one letter each.
 STEPS = range(3, 9)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from tasks.data.conversation import CLOSE, OPEN
 from tasks.evaluation.pack.keypoints import found_points
 from tasks.evaluation.pack.numeric import score_numeric
 from tasks.evaluation.pack.open_answers import score_open_answer
@@ -10,8 +11,6 @@ from tasks.evaluation.pack.ordering import score_order
 from tasks.evaluation.pack.schema import Item
 
 Scored = tuple[float, dict[str, Any]]
-
-CLOSE, OPEN = "</think>", "<think>"
 
 
 def score_answer(item: Item, text: str, *, thinking_opened: bool = False) -> Scored:

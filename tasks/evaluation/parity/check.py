@@ -15,15 +15,12 @@ from tasks.core.digest import sha256_json
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.evaluation.client import Query, ServedClient
-from tasks.evaluation.parity.conversations import SHAPES, Conversation, built_in, choose_conversations
+from tasks.evaluation.parity.conversations import SHAPES, Conversation, built_in
 from tasks.evaluation.parity.labels import is_exact, label_faults, taught
-from tasks.evaluation.parity.special_tokens import check_special_tokens, template_sha256
+from tasks.evaluation.parity.special_tokens import check_special_tokens
 from tasks.evaluation.parity.stop import check_stop
 from tasks.training.chat import as_request, offers_tools, render, switches_thinking, writes_calls, writes_clock
 from tasks.training.rows import RowRefused, TokenRow, encode_row
-
-__all__ = ["check_parity", "check_special_tokens", "choose_conversations", "first_difference", "render",
-           "template_sha256"]  # fmt: skip
 
 TOKENIZE = "/tokenize"
 PARITY_FILE = "parity.jsonl"

@@ -10,10 +10,9 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl
-from tasks.training.chat import OPEN
+from tasks.data.conversation import LANGUAGES, OPEN
 
 BUILT_IN = Path(__file__).with_name("conversations.json")
-LANGUAGES = ("zh", "en")
 #: Every shape a report names, whether the model's template can render it or not.
 SHAPES = (
     "single", "system", "multi_turn", "thinking", "thinking_on", "thinking_off", "tools", "whitespace",

@@ -6,7 +6,7 @@ from typing import Any
 from tasks.core.settings import Hardware, PromoteParams
 from tasks.core.stage import HOPS
 from tasks.release.dossier.safety import OFF_BY_1000
-from tasks.release.dossier.scores import AFTER, is_number
+from tasks.release.dossier.scores import AFTER, is_number, place_among
 from tasks.release.gate.words import OUTCOME_ZH, claim
 
 #: The hop that quantization starts from.
@@ -52,7 +52,9 @@ def parity_facts(results: dict[str, Any]) -> dict[str, Any]:
     return {
         "rows": max(found["rows"] for found in parity.values()),
         "trained": max(found.get("trained", 0) for found in parity.values()),
-        "shapes": [_shape(shape, parity) for shape in sorted(shapes, key=_shape_place) if shape not in unsupported],
+        "shapes": [
+            _shape(shape, parity) for shape in sorted(shapes, key=place_among(SHAPES_ZH)) if shape not in unsupported
+        ],
         "mismatches": [{"hop": hop, **fault} for hop, found in parity.items() for fault in found["mismatches"]],
         "unsupported": [(_shape_words(shape), reason) for shape, reason in unsupported.items()],
         "stop": {hop: found["stop"] for hop, found in parity.items() if found.get("stop")},
@@ -63,12 +65,6 @@ def parity_facts(results: dict[str, Any]) -> dict[str, Any]:
 def _shape_words(shape: str) -> Pair:
     """Return a shape's name in English and Chinese."""
     return shape.replace("_", " "), SHAPES_ZH.get(shape, "")
-
-
-def _shape_place(shape: str) -> tuple[int, str]:
-    """Return where a shape stands: the plain ones first, unknown ones last."""
-    known = list(SHAPES_ZH)
-    return (known.index(shape) if shape in known else len(known)), shape
 
 
 def _shape(shape: str, parity: dict[str, Any]) -> dict[str, Any]:

@@ -51,14 +51,14 @@ def _exam(hops: dict[str, Any]) -> dict[str, Any]:
         "marks": {mark: {hop: exam["marks"][mark]["accuracy"] for hop, exam in hops.items() if mark in exam["marks"]}
                   for mark in after["marks"]},
         "generated": {hop: exam["generated"] for hop, exam in hops.items() if exam["generated"]},
-        "groups": [_category(name, hops) for name in sorted(after["categories"], key=_category_place)],
+        "groups": [_category(name, hops) for name in sorted(after["categories"], key=place_among(CATEGORY_ZH))],
     }  # fmt: skip
 
 
-def _category_place(name: str) -> tuple[int, str]:
-    """Return where a category stands: in the order of C-Eval's paper, unknown ones last."""
-    known = list(CATEGORY_ZH)
-    return (known.index(name) if name in known else len(known)), name
+def place_among(known: Iterable[str]) -> Callable[[str], tuple[int, str]]:
+    """Return what sorts names into the order of the known ones, unknown ones last."""
+    order = list(known)
+    return lambda name: (order.index(name) if name in order else len(order), name)
 
 
 def _category(name: str, hops: dict[str, Any]) -> dict[str, Any]:

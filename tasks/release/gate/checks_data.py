@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.files import read_jsonl
 from tasks.data.matching.normalization import normalize, normalize_all
-from tasks.release.gate.evidence import Evidence, Fault, Key, asked
+from tasks.release.gate.evidence import Evidence, Fault, Key, asked, names
 
 #: What no loss is computed on.
 IGNORED = -100
@@ -43,7 +43,8 @@ def no_leaks(evidence: Evidence) -> Iterator[Fault]:
     if strange := sorted(_evaluated(evidence) - set(searched)):
         yield Fault(
             "prepared",
-            f"{len(strange)} item(s) were evaluated that the training rows were never searched for: {_names(strange)}.",
+            f"{len(strange)} item(s) were evaluated that the training rows were never searched for: "
+            f"{names(strange, NAMED)}.",
             "The evaluation sets changed after the data was prepared.",
             "tunegate stage prepare, then tunegate run",
         )
@@ -70,7 +71,7 @@ def whole_sets(evidence: Evidence) -> Iterator[Fault]:
         if missing and suite not in limited and len(missing) < len(keys):
             yield Fault(
                 "base",
-                f"{len(missing)} of {len(keys)} items of {suite} were asked at no hop: {_names(missing)}.",
+                f"{len(missing)} of {len(keys)} items of {suite} were asked at no hop: {names(missing, NAMED)}.",
                 "The set was cut short, and no evaluate.*.limit says so: what is missing may be what fails.",
                 "restore the set, or set the limit in params.yaml, then tunegate run",
             )
@@ -205,9 +206,3 @@ def _held_in(text: str, starts: dict[str, list[tuple[str, list[str], Key]]]) -> 
             if text.startswith(question, at) and sum(option in text for option in options) * 2 >= len(options):
                 return key
     return None
-
-
-def _names(keys: list[Key]) -> str:
-    """Return the first few items by name."""
-    shown = ", ".join("/".join(key) for key in keys[:NAMED])
-    return f"{shown} and {len(keys) - NAMED} more" if len(keys) > NAMED else shown

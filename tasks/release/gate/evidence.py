@@ -219,7 +219,7 @@ def _require_same_items(reports: dict[str, Report]) -> None:
         if lacking := sorted(everywhere - set(report.samples)):
             others = " and ".join(name for name in full if lacking[0] in reports[name].samples)
             raise DataContractError(
-                f"hop {hop} lacks {len(lacking)} of {len(everywhere)} items that {others} has: {_names(lacking)}; "
+                f"hop {hop} lacks {len(lacking)} of {len(everywhere)} items that {others} has: {names(lacking)}; "
                 f"only the same items can be compared",
                 _again(hop),
             )
@@ -231,10 +231,10 @@ def _require_same_items(reports: dict[str, Report]) -> None:
             )
 
 
-def _names(keys: list[Key]) -> str:
+def names(keys: list[Key], most: int = NAMED) -> str:
     """Return the first few items by name."""
-    shown = ", ".join(f"{suite}/{item}" for suite, item in keys[:NAMED])
-    return f"{shown} and {len(keys) - NAMED} more" if len(keys) > NAMED else shown
+    shown = ", ".join("/".join(key) for key in keys[:most])
+    return f"{shown} and {len(keys) - most} more" if len(keys) > most else shown
 
 
 def _again(hop: str) -> str:

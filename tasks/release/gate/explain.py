@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from tasks.core import tracking
-from tasks.core.errors import ConfigError, DataContractError
+from tasks.core.errors import ConfigError
 from tasks.core.files import read_json
 from tasks.core.project import Project
 from tasks.core.settings import Settings
@@ -11,6 +10,8 @@ from tasks.core.stage import GATE
 from tasks.release.gate.words import next_step
 
 ITEMS_SHOWN = 5
+#: Where the comparison with the champion stands among a version's evidence.
+CHAMPION = "reports/champion.json"
 
 
 def explain_version(project: Project, settings: Settings, version: str | None) -> dict[str, Any]:
@@ -32,18 +33,13 @@ def explain_version(project: Project, settings: Settings, version: str | None) -
             raise ConfigError(f"{path} does not exist: the gate has not judged yet", "tunegate run")
         return {"version": None, **read_json(path), "champion_comparison": None}
     from tasks.release.registry import Registry
+    from tasks.release.version_evidence import registered
 
     registry = Registry(project, settings.register_.model_name)
     found = registry.version(version)
-    if found.run_id is None:
-        raise DataContractError(f"version {version} was not registered by Tunegate: no evidence", "tunegate run")
-    root = registry.client.get_run(found.run_id).info.artifact_uri
-    place = project.state / "serving" / "evidence" / version
-    folder = tracking.download(f"{root}/reports/gate", place)
+    folder = registered(registry, found, "reports/gate")
     kept = {item.path for item in registry.client.list_artifacts(found.run_id, "reports")}
-    comparison = None
-    if "reports/champion.json" in kept:
-        comparison = read_json(tracking.download(f"{root}/reports/champion.json", place))
+    comparison = read_json(registered(registry, found, CHAMPION)) if CHAMPION in kept else None
     return {"version": version, **read_json(folder / "verdict.json"), "champion_comparison": comparison}
 
 

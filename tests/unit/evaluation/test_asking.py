@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from tasks.core.settings import ExamParams
-from tasks.evaluation.asking import Respondent, ask_exam, ask_pack, can_think, cut
+from tasks.evaluation.asking import Respondent, ask_exam, ask_pack, cut
 from tasks.evaluation.canary import run_canary
 from tasks.evaluation.client import AnswerCache, ServedClient
 from tasks.evaluation.exams.schema import Exam, Question, Subject
 from tasks.evaluation.heldout import heldout_rows, score_heldout, summary
 from tasks.evaluation.pack.loading import Pack
 from tasks.evaluation.pack.schema import KINDS
+from tasks.training.chat import switches_thinking
 
 TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}"
 ASK_FOR_LETTER = "请只回答正确选项的字母。"
@@ -156,7 +157,7 @@ def test_thinking_is_asked_both_ways_only_where_the_template_knows_it(fake_vllm,
         server = fake_vllm()
         client = ServedClient(server.url, "m", model_digest="d", concurrency=4, cache=AnswerCache(None))
         hop = Respondent("m", client, tokenizer, tokenizer, Path(), Path(), 1024)
-        assert can_think(tokenizer) is bool(template)
+        assert switches_thinking(tokenizer) is bool(template)
         assert {sample.item_id for sample in ask_pack(pack, hop, 64)} == ways
         assert len(set(asked(server, tokenizer))) == len(ways)
 

@@ -9,8 +9,9 @@ from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import write_json, write_jsonl
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.evaluation.asking import limited
 from tasks.models import bakeoff
-from tasks.models.bakeoff import base_model_of, compare, limited, ranked_text, read_candidate, run_bakeoff
+from tasks.models.bakeoff import base_model_of, compare, ranked_text, read_candidate, run_bakeoff
 from tasks.models.base import BaseModel
 
 SETTINGS = load_settings(Path(__file__).parents[3] / "params.yaml")
