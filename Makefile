@@ -26,8 +26,8 @@ test: setup  ## Fast tests (no training, no vLLM): minutes
 test-all: setup  ## All tests that run without a GPU and without a model hub
 	@$(BIN)/python -m pytest -m "not gpu and not net"
 
-lint: setup  ## Linter, formatter, type checker
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: setup  ## Linter, formatter, type checker, floors (no room imports from one above it)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
 lock: setup  ## Write the locks again from their .in files
 	@cd infra/environments && for name in pipeline serve; do \

@@ -8,9 +8,10 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from flows.stages import is_transient, run_through_dvc, stage_task
 from tasks.core.errors import GateFailedError
 from tasks.core.files import read_json
+from tasks.core.layout import DOSSIER, GATE, VALIDATION
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-from tasks.core.stage import DOSSIER, GATE, STAGES, VALIDATION, find_stages
+from tasks.stages.table import STAGES, find_stages
 
 
 @flow(name="stage", persist_result=False)
@@ -46,7 +47,7 @@ def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> d
     verdict = _publish_evidence()
     version = register()
     if verdict["verdict"] != "PASS":
-        from tasks.release.gate.gate import require_pass
+        from tasks.gate.gate import require_pass
 
         require_pass(verdict)
         raise GateFailedError(f"version {version} has verdict {verdict['verdict']}", "tunegate status")
@@ -57,7 +58,7 @@ def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> d
 @task(name="register", retries=2, retry_delay_seconds=20, retry_condition_fn=is_transient, persist_result=False)
 def register() -> str:
     """Register the quantized model with its evidence and return the version's number."""
-    from tasks.release.registry import register as register_version
+    from tasks.release.register import register as register_version
 
     project = Project.here()
     version = register_version(project, load_settings(project.root / "params.yaml"))

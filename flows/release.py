@@ -17,8 +17,8 @@ def promote(version: str, reason: str = "promoted from Prefect", by: str | None 
         reason: kept in the champion history.
         by: who asks; the worker's user where not given.
     """
+    from tasks.release.history import requester
     from tasks.release.reconcile import promote as make_champion
-    from tasks.release.registry import requester
 
     project, settings = _here()
     outcome = make_champion(project, settings, version, by=by or requester(), reason=reason)
@@ -34,8 +34,8 @@ def rollback(reason: str = "rolled back from Prefect", by: str | None = None) ->
         reason: kept in the champion history.
         by: who asks; the worker's user where not given.
     """
+    from tasks.release.history import requester
     from tasks.release.reconcile import rollback as go_back
-    from tasks.release.registry import requester
 
     project, settings = _here()
     outcome = go_back(project, settings, by=by or requester(), reason=reason)

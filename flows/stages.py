@@ -11,9 +11,9 @@ from prefect.deployments import run_deployment
 
 from flows.outcome import error_of
 from tasks.core.errors import TransientError, TunegateError
-from tasks.core.failures import clear_failure, recorded_failure
 from tasks.core.project import Project
-from tasks.core.stage import Stage
+from tasks.stages.failures import clear_failure, recorded_failure
+from tasks.stages.table import Stage
 
 TRANSIENT_RETRIES = 2
 RETRY_DELAY_S = 20

@@ -3,9 +3,9 @@
 from typing import Any
 
 from tasks.core.files import read_json
+from tasks.core.layout import DOSSIER, GATE, HOPS, VALIDATION
 from tasks.core.project import Project
-from tasks.core.stage import DOSSIER, GATE, HOPS, VALIDATION
-from tasks.release.registry import hop_metrics
+from tasks.release.register import hop_metrics
 
 #: Shown first; whatever else was measured follows.
 FIRST = ("heldout_bits_per_byte", "domain_bits_per_byte", "ceval_accuracy", "cmmlu_accuracy", "domain_choice_accuracy")

@@ -21,8 +21,8 @@ import click
 
 from flows.environment import prepare_environment
 from flows.outcome import error_of
-from tasks.cli.main import guarded
 from tasks.core.errors import ConfigError, TransientError
+from tasks.core.guard import guarded
 from tasks.core.logs import setup_logging
 from tasks.core.progress import duration
 from tasks.core.project import Project

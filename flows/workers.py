@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from flows.environment import prepare_environment
-from tasks.cli.main import guarded
 from tasks.core.errors import MissingToolError, TransientError
+from tasks.core.guard import guarded
 from tasks.core.logs import setup_logging
 from tasks.core.project import Project
 from tasks.machine.network import answer_of
@@ -102,7 +102,7 @@ def run_workers(project: Project, pools: list[str]) -> None:
 
 def _start(project: Project, pool: str) -> "subprocess.Popen[bytes]":
     """Start a worker under a keeper: neither it nor its runs outlive this process."""
-    from tasks.serving import keeper
+    from tasks.engine import keeper
 
     limit = POOLS[pool]
     words = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"{pool}-{platform.node()}"]

@@ -3,7 +3,8 @@
     python3 infra/environments/bootstrap.py pipeline serve
 
 A second call compares one hash and installs nothing. The only step a lock cannot carry is torch, which comes as a CPU
-or as a CUDA build: see `install_torch`.
+or as a CUDA build: see `install_torch`. What the serving interpreter then holds is written to `serve.installed`: it
+decides what models answer, so every evaluation depends on it.
 """
 
 import argparse
@@ -21,6 +22,14 @@ ROOT = HERE.parents[1]
 TORCH = "2.13.0"
 STAMP = "tunegate-stamp.json"
 FOLDERS = {"pipeline": ".venv", "serve": ".venv-serve"}
+#: What the serving interpreter holds, a `name==version` a line.
+INSTALLED = HERE / "serve.installed"
+#: Installers come with Python or with us and answer nothing: the same lock is the same file on every machine.
+_LIST_PACKAGES = """
+from importlib.metadata import distributions
+found = {f"{one.name.lower().replace('_', '-')}=={one.version}" for one in distributions()}
+print("\\n".join(sorted(line for line in found if line.split("==")[0] not in {"pip", "setuptools", "wheel", "uv"})))
+"""
 
 
 class SetupError(Exception):
@@ -133,6 +142,31 @@ def make(name: str, gpu: bool) -> None:
     say(f"{FOLDERS[name]}: ready after {time.monotonic() - started:.0f} s")
 
 
+def serving_python() -> Path:
+    """Return the interpreter that serves: $TUNEGATE_SERVE_PYTHON, or that of .venv-serve."""
+    return Path(os.environ.get("TUNEGATE_SERVE_PYTHON") or ROOT / FOLDERS["serve"] / "bin" / "python")
+
+
+def installed_packages(python: Path) -> str:
+    """Return what an interpreter holds, a `name==version` a line, sorted.
+
+    Raises:
+        SetupError: there is no such interpreter, or it does not run.
+    """
+    try:
+        done = subprocess.run([python, "-I", "-c", _LIST_PACKAGES], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SetupError(f"the serving interpreter {python} does not work: {error}") from error
+    return done.stdout
+
+
+def record_installed() -> None:
+    """Write what the serving interpreter holds, where that is not what the record says."""
+    found = installed_packages(serving_python())
+    if not INSTALLED.is_file() or INSTALLED.read_text(encoding="utf-8") != found:
+        INSTALLED.write_text(found, encoding="utf-8")
+
+
 def main() -> int:
     """Make the environments named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,6 +176,8 @@ def main() -> int:
         require_tools()
         for name in names:
             make(name, has_gpu())
+        if "serve" in names:
+            record_installed()
     except SetupError as error:
         sys.stderr.write(f"error: {error}\n")
         return 5

@@ -11,9 +11,9 @@ import click
 
 from tasks.cli.main import emit
 from tasks.core.errors import ConfigError
+from tasks.core.layout import PREPARED
 from tasks.core.project import Project
 from tasks.core.settings import Format
-from tasks.core.stage import PREPARED
 
 WORKSPACE = "workspace"
 SHOWN = 10
@@ -67,7 +67,7 @@ def diff(rev_a: str, rev_b: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def profile(file: Path, as_json: bool) -> None:
     """Write what the prepared dataset looks like in numbers, for validate.drift.reference: keep one with a release."""
-    from tasks.data.expectations.profile import write_profile
+    from tasks.data.profile import write_profile
 
     written = write_profile(Project.here().root / PREPARED, file)
     emit(written, as_json=as_json, text=f"{file}: profile of {written['rows']} rows, lineage {written['lineage_id']}")

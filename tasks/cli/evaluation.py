@@ -8,9 +8,9 @@ import click
 from tasks.cli.evaluation_live import live
 from tasks.cli.main import emit
 from tasks.core.errors import DataContractError
+from tasks.core.layout import PREPARED
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-from tasks.core.stage import PREPARED
 
 SHOWN = 20
 
@@ -29,7 +29,7 @@ evaluation.add_command(live)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def new_pack(folder: Path, name: str | None, as_json: bool) -> None:
     """Write a pack to start from into FOLDER: one item of every kind in Chinese and English."""
-    from tasks.evaluation.pack.new import new_pack as write
+    from tasks.evaluation.own_pack.new import new_pack as write
 
     files = write(folder, name or folder.resolve().name)
     text = "\n".join(map(str, files)) + f"\n\nedit the files, then: tunegate eval check-pack {folder}"
@@ -51,7 +51,7 @@ def check_pack(folder: Path, rows: str, as_json: bool) -> None:
 
     Ends with exit code 3 where there are errors; warnings alone end with 0.
     """
-    from tasks.evaluation.pack import checks
+    from tasks.evaluation.own_pack import checks
 
     project = Project.here()
     prepare = load_settings(project.root / "params.yaml").prepare
@@ -66,7 +66,7 @@ def check_pack(folder: Path, rows: str, as_json: bool) -> None:
 
 def _leaks(pack: Any, rows: str, project: Project, prepare: Any) -> tuple[int, list[Any]]:
     """Return how many training rows were searched and the leaks found in them."""
-    from tasks.evaluation.pack.leaks import find_leaks, prepared_rows, raw_rows
+    from tasks.evaluation.own_pack.leaks import find_leaks, prepared_rows, raw_rows
 
     if rows == "none":
         return 0, []

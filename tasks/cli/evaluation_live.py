@@ -14,10 +14,10 @@ import click
 
 from tasks.cli.main import emit
 from tasks.core.errors import ConfigError, GateFailedError, TransientError
+from tasks.core.layout import report_of
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
-from tasks.core.stage import report_of
-from tasks.serving.headers import LINEAGE
+from tasks.engine.headers import LINEAGE
 
 KEY_VARIABLE = "TUNEGATE_API_KEY"
 KEY_PREFIX = "eval-live"
@@ -40,7 +40,7 @@ def live(url: str | None, limit: int | None, concurrency: int, output: Path | No
     The key comes from $TUNEGATE_API_KEY; without it a key is made for this call and revoked after it. A killed run goes
     on where it was. Ends with exit code 4 where the endpoint does not answer as the released version did.
     """
-    from tasks.evaluation.live import Endpoint, evaluate_live, read_live_questions
+    from tasks.evaluation.live.live import Endpoint, evaluate_live, read_live_questions
 
     project = Project.here()
     settings = load_settings(project.root / "params.yaml")
@@ -81,8 +81,8 @@ def _live_version(project: Project, settings: Settings, url: str, key: str) -> t
         TransientError: the gateway does not answer, or serves nothing.
         ConfigError: the key is refused, or what is live was never registered here.
     """
-    from tasks.evaluation.fingerprint import SERVED_HOP
-    from tasks.evaluation.live import LiveVersion
+    from tasks.engine.fingerprint import SERVED_HOP
+    from tasks.evaluation.live.live import LiveVersion
     from tasks.release.registry import Registry
     from tasks.release.version_evidence import report_folder
 

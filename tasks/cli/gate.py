@@ -22,10 +22,11 @@ def explain(version: str | None, as_json: bool) -> None:
     Without VERSION: the verdict of the last run, in data/reports/gate. The verdict of a registered version comes from
     MLflow, with its comparison with the champion.
     """
-    from tasks.release.gate.explain import explain_version, explanation
+    from tasks.gate.explain import explanation
+    from tasks.release.verdicts import verdict_of
 
     project, settings = project_and_settings()
-    verdict = explain_version(project, settings, version)
+    verdict = verdict_of(project, settings, version)
     emit(verdict, as_json=as_json, text=explanation(verdict))
 
 
@@ -40,7 +41,7 @@ def simulate(runs: int, seed: int, assumed: bool, as_json: bool) -> None:
     Items and spreads come from data/reports/eval where all hops were evaluated, else from what the settings would
     evaluate and from stated assumptions.
     """
-    from tasks.release.gate.simulation import simulate_families, simulation_words
+    from tasks.gate.simulation import simulate_families, simulation_words
 
     project, settings = project_and_settings()
     folder = None if assumed else _evaluated(project.root)
@@ -50,7 +51,7 @@ def simulate(runs: int, seed: int, assumed: bool, as_json: bool) -> None:
 
 def _evaluated(root: Path) -> dict[str, Any] | None:
     """Return the reports' folders by hop, None where a hop was not evaluated."""
-    from tasks.core.stage import HOPS, report_of
+    from tasks.core.layout import HOPS, report_of
 
     folders = {hop: root / report_of(hop) for hop in HOPS}
     return folders if all((folder / "results.json").is_file() for folder in folders.values()) else None

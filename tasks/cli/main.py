@@ -4,12 +4,11 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tasks.core.errors import TunegateError
+from tasks.core.guard import guarded
 from tasks.core.logs import setup_logging
 from tasks.core.project import QUIET, TELEMETRY_OFF, Project
 
@@ -69,27 +68,6 @@ def cli(verbose: bool) -> None:
     if not verbose:
         os.environ.update(QUIET)
     setup_logging(verbose=verbose)
-
-
-def guarded(function: Callable[[], Any]) -> int:
-    """Run an entry point; turn our errors into one message and their exit code.
-
-    Any other exception is a bug of ours and keeps its traceback.
-    """
-    try:
-        function()
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        click.echo("stopped by you; what was finished is kept, run the same command to go on", err=True)
-        return 130
-    except TunegateError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    return 0
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")

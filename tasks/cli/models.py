@@ -7,7 +7,7 @@ import click
 from tasks.cli.main import emit, json_option, project_and_settings
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings
-from tasks.machine.table import table
+from tasks.core.table import table
 from tasks.models.catalogue import USES, Catalogue, Model, choose, load_catalogue, memory, recommend
 
 #: How many `recommend` names.
@@ -81,7 +81,7 @@ def bakeoff(candidates: tuple[str, ...], by: str, limit: int | None, as_json: bo
 
     CANDIDATES: ids of the catalogue, packaged models, or folders. A candidate that was finished is not asked again.
     """
-    from tasks.models.bakeoff import compare, ranked_text, run_bakeoff
+    from tasks.evaluation.bakeoff import compare, ranked_text, run_bakeoff
 
     project, settings = project_and_settings()
     reports = run_bakeoff(candidates, settings, project, limit=limit)

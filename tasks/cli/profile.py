@@ -11,7 +11,7 @@ from tasks.cli.main import emit, json_option
 from tasks.core.errors import ConfigError
 from tasks.core.project import PROFILES, Project
 from tasks.core.settings import Settings, load_settings
-from tasks.machine.table import table
+from tasks.core.table import table
 
 log = logging.getLogger(__name__)
 

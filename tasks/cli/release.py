@@ -53,8 +53,8 @@ def promote(version: str, reason: str, as_json: bool) -> None:
 
     What it starts keeps serving; `tunegate stop` ends it.
     """
+    from tasks.release.history import requester
     from tasks.release.reconcile import promote as make_champion
-    from tasks.release.registry import requester
 
     project, settings = project_and_settings()
     outcome = make_champion(project, settings, version, by=requester(), reason=reason)
@@ -66,8 +66,8 @@ def promote(version: str, reason: str, as_json: bool) -> None:
 @json_option
 def rollback(reason: str, as_json: bool) -> None:
     """Serve the champion before the present one again. No training, no quantization, no dropped request."""
+    from tasks.release.history import requester
     from tasks.release.reconcile import rollback as go_back
-    from tasks.release.registry import requester
 
     project, settings = project_and_settings()
     outcome = go_back(project, settings, by=requester(), reason=reason)

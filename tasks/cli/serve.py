@@ -84,7 +84,8 @@ def audit_verify(as_json: bool) -> None:
 
 def _start_host(project: Project, settings: Settings) -> "subprocess.Popen[bytes]":
     """Start the host so that it dies with this process; it is a process of its own, so that MLflow slows no answer."""
-    from tasks.serving import control, keeper
+    from tasks.engine import keeper
+    from tasks.serving import control
 
     grace_s = settings.serve.gateway.drain_timeout_s + STOP_MARGIN_S
     command = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(grace_s), *control.host_command()]

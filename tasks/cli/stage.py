@@ -5,11 +5,11 @@ import json
 import click
 
 from tasks.core.errors import TunegateError
-from tasks.core.failures import clear_failure, record_failure
 from tasks.core.project import Project
-from tasks.core.runner import run_stage
 from tasks.core.settings import load_settings
-from tasks.core.stage import STAGE_KEYS, STAGES, Stage, find_stages
+from tasks.stages.failures import clear_failure, record_failure
+from tasks.stages.runner import run_stage
+from tasks.stages.table import STAGE_KEYS, STAGES, Stage, find_stages
 
 
 @click.command(

@@ -1,1 +1,1 @@
-"""Stage contract, settings, manifest, errors, isolated interpreters, tracking."""
+"""Errors, files, digests, settings, manifest, progress, tracking: what every room uses, and nothing of ours above."""

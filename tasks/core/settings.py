@@ -24,19 +24,17 @@ from tasks.core.params.data import (
     ReadParams,
     ValidateParams,
 )
-from tasks.core.params.evidence import (
+from tasks.core.params.engine import VllmParams
+from tasks.core.params.evaluate import DomainParams, EvaluateParams, ExamParams, JudgeParams
+from tasks.core.params.gate import (
     AgreementParams,
     AgreementsParams,
     ChampionRule,
     Claim,
-    DomainParams,
     DossierParams,
-    EvaluateParams,
-    ExamParams,
     GateParams,
     GateRule,
     Hop,
-    JudgeParams,
 )
 from tasks.core.params.model import (
     BaseModelParams,
@@ -47,7 +45,7 @@ from tasks.core.params.model import (
     QuantizeParams,
     TrainParams,
 )
-from tasks.core.params.release import GatewayParams, Hardware, PromoteParams, RegisterParams, ServeParams, VllmParams
+from tasks.core.params.release import GatewayParams, Hardware, PromoteParams, RegisterParams, ServeParams
 from tasks.core.params.section import Section
 
 __all__ = [

@@ -17,10 +17,10 @@ from tasks.core.settings import DomainParams, ExamParams, PrepareParams
 from tasks.data.matching.eval_sets import read_eval_sets
 from tasks.data.passes.facts import Gathered
 from tasks.data.passes.first import ChunkJudge, FirstPass
-from tasks.data.passes.pool import ordered, process_count
 from tasks.data.passes.second import decide
 from tasks.data.passes.summary import summarize
 from tasks.data.passes.third import Outputs
+from tasks.data.pool import ordered, process_count
 from tasks.data.privacy.pseudonyms import environment_key
 from tasks.data.reading.raw import INSTRUCTIONS, Chunk, instruction_files, read_chunks
 from tasks.data.tokens import RowLengths

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from unicodedata import is_normalized
 
-from tasks.data.conversation import Message
+from tasks.chat.conversation import Message
+from tasks.chat.template import CALL, served_messages, served_tools
 from tasks.data.problems import BadRowError
-from tasks.training.chat import CALL, served_messages, served_tools
 
 UNCOUNTED = -1
 
@@ -81,7 +81,7 @@ class RowLengths:
 @lru_cache(2)
 def _tokenizer(base: Path) -> Any:
     """Return the tokenizer of a model folder, read once a process."""
-    from tasks.training.tokenizer import load_tokenizer
+    from tasks.chat.tokenizer import load_tokenizer
 
     return load_tokenizer(base)
 

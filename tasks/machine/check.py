@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from tasks.machine.table import table
+from tasks.core.table import table
 
 Outcome = Literal["ok", "warning", "failed"]
 

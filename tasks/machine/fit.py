@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tasks.core.settings import Settings
 from tasks.machine.check import Check, Outcome
-from tasks.machine.estimate import Estimate, Shape, serving, shape_of, training
 from tasks.machine.resources import Gpu
+from tasks.models.estimate import Estimate, Shape, serving, shape_of, training
 
 #: Above this share of the room an estimate that fits is too close to rely on.
 CLOSE = 0.9

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from tasks.core.errors import MissingToolError, TransientError
 from tasks.core.project import Project
 from tasks.core.settings import Settings
+from tasks.engine.server import require_free_port
 from tasks.machine.check import Check
 from tasks.models.base import hub_folder
 from tasks.serving.control import host_status
-from tasks.serving.vllm_server import require_free_port
 
 ANSWER_TIMEOUT_S = 2.0
 #: Environment variable -> (what it names, path that answers when the service is well, what happens without it).

@@ -1,6 +1,5 @@
 """Programs and environments: Python, git, g++, the two locked environments."""
 
-import importlib.util
 import json
 import os
 import platform
@@ -10,8 +9,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tasks.core.errors import MissingToolError
 from tasks.core.project import Project
+from tasks.engine.environment import load_bootstrap
 from tasks.machine.check import Check
 
 LEAST_PYTHON = (3, 11)
@@ -34,21 +33,6 @@ def check_environments(project: Project) -> list[Check]:
     if os.environ.get("TUNEGATE_SERVE_PYTHON"):
         return [*checks, _given_environment(project.serve_python)]
     return [*checks, _environment("serve", project, bootstrap)]
-
-
-def load_bootstrap(project: Project) -> ModuleType:
-    """Return infra/environments/bootstrap.py as a module: it alone knows what a finished environment is.
-
-    Raises:
-        MissingToolError: the file is not there.
-    """
-    path = project.root / "infra" / "environments" / "bootstrap.py"
-    spec = importlib.util.spec_from_file_location("tunegate_bootstrap", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise MissingToolError(f"{path} does not exist", "git checkout infra/environments")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _python() -> Check:

@@ -1,1 +1,1 @@
-"""Models as folders: where the base comes from, what may enter, what the tokenizer must say."""
+"""Models as folders: where the base comes from, what may enter, how much memory one takes."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.settings import TrainParams
-from tasks.machine.estimate import Estimate, Shape, serving_at, training
+from tasks.models.estimate import Estimate, Shape, serving_at, training
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
 #: Share of the memory that an estimate may fill: allocators fragment, and other processes want some.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.rows import encode_rows
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.core.settings import QuantizeParams
-from tasks.training.rows import encode_rows
 
 POLICY = "train rows in file order by language share, serving template, cut at max_length_tokens, longest first"
 

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.rows import IGNORED, TokenRow, encode_rows
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.core.settings import QuantizeParams
-from tasks.training.rows import IGNORED, TokenRow, encode_rows
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Gate, dossier, registry, approvals: what decides whether a model goes live, and the record of it."""
+"""Registry, approvals, champion, history, reconcile: whether a model goes live, and the record of it."""

@@ -16,10 +16,10 @@ from typing import Any
 from tasks.core.errors import DataContractError
 from tasks.core.files import write_json
 from tasks.core.settings import ChampionRule, GateParams, Settings
-from tasks.release.gate.evidence import METRICS, Report, read_report
-from tasks.release.gate.findings import examine
-from tasks.release.gate.rules import FAIL, INCONCLUSIVE, PASS, judge
-from tasks.release.gate.words import claim, rule_words
+from tasks.gate.evidence import METRICS, Report, read_report
+from tasks.gate.findings import examine
+from tasks.gate.rules import FAIL, INCONCLUSIVE, PASS, judge
+from tasks.gate.words import claim, rule_words
 from tasks.release.registry import Registry, Version
 from tasks.release.version_evidence import report_folder
 

@@ -7,9 +7,9 @@ from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
-from tasks.release.history import read_history
+from tasks.release.history import read_history, requester
 from tasks.release.reconcile import next_command, promote
-from tasks.release.registry import Registry, requester
+from tasks.release.registry import Registry
 from tasks.serving import control
 from tasks.serving.ask import ask
 

@@ -1,6 +1,8 @@
 """Which version was champion when, and who did it: append-only, hash-chained, kept on the registered model."""
 
+import getpass
 import json
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -80,3 +82,8 @@ def champions_before(events: list[Event]) -> list[str]:
 def _link(event: Event) -> str:
     """Return the hash by which the next entry refers to this one."""
     return sha256_json(asdict(event))
+
+
+def requester() -> str:
+    """Return who asks: $TUNEGATE_USER (set by CI and schedulers), or the login name."""
+    return os.environ.get("TUNEGATE_USER") or getpass.getuser()

@@ -12,8 +12,8 @@ from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
-from tasks.release.history import Kind, append_event, champions_before, read_history
-from tasks.release.registry import Registry, Version, requester
+from tasks.release.history import Kind, append_event, champions_before, read_history, requester
+from tasks.release.registry import Registry, Version
 from tasks.release.version_evidence import evaluated_fingerprint
 from tasks.serving import control
 

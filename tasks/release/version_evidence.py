@@ -6,8 +6,8 @@ from typing import Any
 from tasks.core import tracking
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json
-from tasks.core.stage import HOPS, report_of
-from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS, SERVED_HOP, Fingerprint
+from tasks.core.layout import HOPS, report_of
+from tasks.engine.fingerprint import FINGERPRINT_PROMPTS, SERVED_HOP, Fingerprint
 from tasks.release.registry import Registry, Version
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError, TunegateError
 from tasks.core.progress import duration
 from tasks.core.project import Project
-from tasks.evaluation.fingerprint import Fingerprint
+from tasks.engine.fingerprint import Fingerprint
 from tasks.serving.paths import control_socket, host_log
 
 log = logging.getLogger(__name__)

@@ -11,15 +11,16 @@ import aiohttp
 from aiohttp import web
 
 from tasks.core.settings import GatewayParams
+from tasks.engine.deployment import Deployment
+from tasks.engine.headers import LINEAGE, REQUEST_ID, VERSION
+from tasks.engine.server import IDLE_CONNECTION_S
 from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, unavailable
 from tasks.serving.audit import AuditLog
 from tasks.serving.exchange import Exchange
-from tasks.serving.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.serving.keys import ApiKey, KeyStore, Role
 from tasks.serving.limits import Limits
 from tasks.serving.metrics import Metrics
-from tasks.serving.slots import Deployment, Lease, Slots
-from tasks.serving.vllm_server import IDLE_CONNECTION_S
+from tasks.serving.slots import Lease, Slots
 
 log = logging.getLogger(__name__)
 

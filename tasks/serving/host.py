@@ -24,15 +24,16 @@ from tasks.core.files import read_json, write_json
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.data.privacy.desensitize import mask_text
-from tasks.evaluation.fingerprint import Fingerprint
+from tasks.engine.deployment import Deployment
+from tasks.engine.fingerprint import Fingerprint
+from tasks.engine.server import VllmServer
+from tasks.engine.smoke import smoke_test
 from tasks.serving.audit import AuditLog
 from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
 from tasks.serving.paths import audit_folder, control_socket, keys_path, serving_folder
-from tasks.serving.slots import Deployment, Server, Slots, StartServer
-from tasks.serving.smoke import smoke_test
-from tasks.serving.vllm_server import VllmServer
+from tasks.serving.slots import Server, Slots, StartServer
 
 log = logging.getLogger(__name__)
 
@@ -307,7 +308,7 @@ def run_host() -> None:
 
 
 if __name__ == "__main__":
-    from tasks.cli.main import guarded
+    from tasks.core.guard import guarded
     from tasks.core.logs import setup_logging
 
     setup_logging()

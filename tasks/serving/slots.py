@@ -6,30 +6,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.progress import duration
-from tasks.evaluation.fingerprint import Fingerprint
+from tasks.engine.deployment import Deployment
 
 log = logging.getLogger(__name__)
 
 DRAIN_POLL_S = 0.02
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """A registered version and the folder of its weights; vLLM serves it under the lineage id.
-
-    Args:
-        fingerprint: what its evidence says it answers; None where it has no evidence to be held to.
-    """
-
-    version: str
-    lineage_id: str
-    model: Path
-    fingerprint: Fingerprint | None = None
 
 
 class Server(Protocol):

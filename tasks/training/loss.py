@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tasks.training.rows import IGNORED
+from tasks.chat.rows import IGNORED
 
 #: Positions whose logits exist at once: 512 x 152,000 in fp32 is 300 MB.
 PIECE_POSITIONS = 512

@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.tokenizer import copy_tokenizer, load_tokenizer
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, write_json
 from tasks.core.settings import MergeParams
-from tasks.training.tokenizer import copy_tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
 

@@ -5,16 +5,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.labels import taught
+from tasks.chat.rows import EncodedRows, RowRefused, TokenRow, encode_row, encode_rows
+from tasks.chat.shapes import built_in, shape_of, spread
+from tasks.chat.tokenizer import copy_tokenizer, load_tokenizer
 from tasks.core.digest import sha256_file
 from tasks.core.files import read_json, write_json, write_jsonl, write_text
 from tasks.core.project import Project
 from tasks.core.settings import TrainParams
-from tasks.evaluation.parity.conversations import built_in, shape_of, spread
-from tasks.evaluation.parity.labels import taught
 from tasks.training.batches import training_order
 from tasks.training.checkpoints import last_complete, step_of
-from tasks.training.rows import EncodedRows, RowRefused, TokenRow, encode_row, encode_rows
-from tasks.training.tokenizer import copy_tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
 

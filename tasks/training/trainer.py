@@ -11,6 +11,7 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from tasks.chat.rows import TokenRow
 from tasks.core.errors import ConfigError
 from tasks.core.progress import Progress
 from tasks.core.settings import TrainParams
@@ -19,7 +20,6 @@ from tasks.training.checkpoints import PREFIX, seal
 from tasks.training.lora_linear import fuse_lora_layers
 from tasks.training.loss import score_completions
 from tasks.training.model import adapter_to_fp32
-from tasks.training.rows import TokenRow
 
 log = logging.getLogger(__name__)
 

@@ -33,7 +33,9 @@ from typing import Any
 
 from tasks.core.project import QUIET, TELEMETRY_OFF, Project
 from tasks.core.settings import ExamParams, VllmParams, load_settings
-from tasks.evaluation.exams import Exam, exam_item, likelihood_tasks, load_exam
+from tasks.evaluation.multiple_choice.tasks import exam_item, likelihood_tasks
+from tasks.exams.reading import load_exam
+from tasks.exams.schema import Exam
 from tasks.models.base import materialize
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +70,7 @@ def blocks_of(exam: Exam, blocks: int, items: int | None) -> list[Exam]:
 
 def run(model: Any, exam: Exam) -> dict[str, Any]:
     """Score an exam through lm-eval; return seconds and item -> log-probabilities of the letters."""
-    from tasks.evaluation.harness import run_tasks
+    from tasks.evaluation.hops.harness import run_tasks
 
     started = time.monotonic()
     records = run_tasks(model, likelihood_tasks(exam), chat_template=False, limit=None)
@@ -148,9 +150,9 @@ def count_tokens(tokenizer: Any, exam: Exam) -> int:
 
 def measure(arguments: argparse.Namespace, vllm: VllmParams, concurrency: int) -> dict[str, Any]:
     """Run all three, block by block, and return times, tokens and answers of each."""
-    from tasks.evaluation.client import AnswerCache, ServedClient
-    from tasks.evaluation.served_model import ServedModel, load_tokenizer
-    from tasks.serving.vllm_server import VllmServer
+    from tasks.engine.client import AnswerCache, ServedClient
+    from tasks.engine.server import VllmServer
+    from tasks.evaluation.hops.served_model import ServedModel, load_tokenizer
 
     project = Project(ROOT)
     settings = load_settings(ROOT / "params.yaml")
@@ -182,7 +184,7 @@ def measure(arguments: argparse.Namespace, vllm: VllmParams, concurrency: int) -
 @contextmanager
 def trying(arguments: argparse.Namespace) -> Iterator[None]:
     """Start servers with more flags and variables than the settings give: to tune before they are settings."""
-    from tasks.serving import vllm_server
+    from tasks.engine import server as vllm_server
 
     command, environment = vllm_server.server_command, vllm_server.server_environment
     added = dict(pair.split("=", 1) for pair in arguments.try_env)

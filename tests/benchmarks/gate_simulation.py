@@ -3,7 +3,7 @@
     .venv/bin/python tests/benchmarks/gate_simulation.py
 
 Prints false-block and false-pass rates of every profile, then one JSON line; ends with 1 where a rate is above 5 %.
-Assumed items and spreads: tasks/release/gate/assumptions.json.
+Assumed items and spreads: tasks/gate/assumptions.json.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tasks.core.settings import load_settings
-from tasks.release.gate.simulation import simulate_families, simulation_words
+from tasks.gate.simulation import simulate_families, simulation_words
 
 ROOT = Path(__file__).parents[2]
 

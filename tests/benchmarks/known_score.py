@@ -1,7 +1,7 @@
 """A base model's score by lm-eval's own Hugging Face backend: what known_scores.json is filled from.
 
 No vLLM, no HTTP and none of our client takes part: only the prompts are ours. Prints the entry for
-tasks/evaluation/exams/known_scores.json, for the base model and the exams of params.yaml:
+tasks/evaluation/multiple_choice/known_scores.json, for the base model and the exams of params.yaml:
 
     python tests/benchmarks/known_score.py [--dtype bfloat16]
 """
@@ -14,8 +14,10 @@ from typing import Any
 
 from tasks.core.project import QUIET, TELEMETRY_OFF, Project
 from tasks.core.settings import ExamParams, load_settings
-from tasks.evaluation.exams import exam_facts, exam_item, likelihood_tasks, load_exam
-from tasks.evaluation.samples import Sample
+from tasks.evaluation.hops.samples import Sample
+from tasks.evaluation.multiple_choice.scores import exam_facts
+from tasks.evaluation.multiple_choice.tasks import exam_item, likelihood_tasks
+from tasks.exams.reading import load_exam
 from tasks.models.base import materialize
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +27,7 @@ TOLERANCE, LOGPROB_TOLERANCE = 0.03, 0.03
 
 def facts_of(model: Any, params: ExamParams, cache: Path) -> dict[str, Any]:
     """Return the exam's facts, scored by an lm-eval model."""
-    from tasks.evaluation.harness import run_tasks
+    from tasks.evaluation.hops.harness import run_tasks
 
     exam = load_exam(params.model_copy(update={"answer": "loglikelihood"}), ROOT, cache)
     records = run_tasks(model, likelihood_tasks(exam), chat_template=params.chat_template, limit=None)

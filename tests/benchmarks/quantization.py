@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.files import read_json
 from tasks.core.settings import QuantizeCandidate, QuantizeParams, load_settings
 from tasks.quantization.calibration import read_calibration
@@ -25,7 +26,6 @@ from tasks.quantization.quantize import quantize
 from tasks.quantization.screening import weight_arguments
 from tasks.quantization.search import Search, Tried, load, target_layers
 from tasks.quantization.written import read_back
-from tasks.training.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 PRESET_GROUPS, PRESET_GRID = (128, 64, 32, 16), 20

@@ -34,7 +34,7 @@ from tasks.core.settings import load_settings
 from tasks.data.matching.eval_sets import read_eval_sets
 from tasks.data.passes.facts import ChunkFacts, Columns
 from tasks.data.passes.first import ChunkJudge, FirstPass
-from tasks.data.passes.pool import ordered
+from tasks.data.pool import ordered
 from tasks.data.reading.raw import read_chunks
 from tasks.data.reading.rows import Chunk
 from tasks.models.base import materialize

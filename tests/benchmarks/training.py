@@ -19,13 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.rows import TokenRow, encode_rows
+from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.files import read_jsonl, write_json, write_jsonl
 from tasks.core.project import TELEMETRY_OFF, Project
 from tasks.core.settings import TrainParams, load_settings
 from tasks.models.base import materialize
 from tasks.training.batches import training_order
-from tasks.training.rows import TokenRow, encode_rows
-from tasks.training.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 ROWS, BATCH, STEPS, MAX_LENGTH = 64, 4, 16, 512

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tasks.core.project import Project
-from tasks.evaluation.fingerprint import Fingerprint
+from tasks.engine.fingerprint import Fingerprint
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import keys_path

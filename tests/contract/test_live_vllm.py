@@ -8,7 +8,7 @@ import pytest
 from tasks.core.files import write_json, write_jsonl
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
+from tasks.engine.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
 from tasks.models.base import materialize
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
@@ -48,11 +48,11 @@ def project(tmp_path_factory, free_ports, base):
 @pytest.fixture(scope="module")
 def asked(project, base, tmp_path_factory):
     """Return how to ask the endpoint, and the evidence: the same questions asked of the slot's vLLM directly."""
-    from tasks.evaluation.asking import Respondent, ask_exam, ask_pack, fitted_exam
-    from tasks.evaluation.client import AnswerCache, ServedClient
-    from tasks.evaluation.fingerprint import fingerprint
-    from tasks.evaluation.live import read_live_questions
-    from tasks.evaluation.served_model import load_tokenizer
+    from tasks.engine.client import AnswerCache, ServedClient
+    from tasks.engine.fingerprint import fingerprint
+    from tasks.evaluation.hops.asking import Respondent, ask_exam, ask_pack, fitted_exam
+    from tasks.evaluation.hops.served_model import load_tokenizer
+    from tasks.evaluation.live.live import read_live_questions
 
     settings = load_settings(project.root / "params.yaml")
     params = settings.evaluate
@@ -72,7 +72,7 @@ def asked(project, base, tmp_path_factory):
 
 
 def test_through_the_gateway_the_same_weights_give_the_same_answers(project, base, asked, tmp_path):
-    from tasks.evaluation.live import Endpoint, LiveVersion, evaluate_live
+    from tasks.evaluation.live.live import Endpoint, LiveVersion, evaluate_live
 
     settings, questions, evidence, _ = asked
     caps = settings.serve.gateway
@@ -98,8 +98,8 @@ def test_the_slot_passes_its_own_fingerprint_and_no_other(project, base, asked):
     import asyncio
 
     from tasks.core.errors import DataContractError
-    from tasks.serving.slots import Deployment
-    from tasks.serving.smoke import smoke_test
+    from tasks.engine.deployment import Deployment
+    from tasks.engine.smoke import smoke_test
 
     settings, _, _, answers = asked
     url = f"http://127.0.0.1:{project.slot_ports['blue']}"

@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from tasks.core.files import read_json, write_json
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.engine.server import BARE_SUFFIX, VllmServer
 from tasks.models.base import materialize
-from tasks.serving.vllm_server import BARE_SUFFIX, VllmServer
 
 pytestmark = pytest.mark.slow
 

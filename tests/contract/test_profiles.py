@@ -7,10 +7,11 @@ import pytest
 from scipy import stats
 
 from tasks.core.settings import QuantizeCandidate, load_settings
-from tasks.evaluation.statistics import detectable_binary, detectable_continuous
-from tasks.machine.estimate import serving, shape_of, training
+from tasks.evaluation.statistics.binary import detectable_binary
+from tasks.evaluation.statistics.continuous import detectable_continuous
+from tasks.gate.rules import check_rules
+from tasks.models.estimate import serving, shape_of, training
 from tasks.quantization.candidates import fitting
-from tasks.release.gate.rules import check_rules
 
 ROOT = Path(__file__).parents[2]
 FILES = {path.stem: path for path in (ROOT / "infra" / "profiles").glob("*.yaml")}

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.core.errors import DataContractError
-from tasks.evaluation.fingerprint import Fingerprint
+from tasks.engine.fingerprint import Fingerprint
 from tasks.serving import control
 
 PROMPTS = ("碘片什么时候服用？", "What does sheltering mean?")

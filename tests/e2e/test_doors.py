@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.core.stage import STAGES
 from tasks.machine.network import answer_of
+from tasks.stages.table import STAGES
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

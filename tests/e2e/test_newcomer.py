@@ -11,8 +11,8 @@ import pytest
 from tasks.core.manifest import verify_manifest
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-from tasks.core.stage import STAGES
 from tasks.release.registry import Registry
+from tasks.stages.table import STAGES
 
 pytestmark = pytest.mark.e2e
 REPORTS = ("data/reports/gate/verdict.json", "data/reports/dossier/index.html", "data/prepared/ledger.jsonl")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.project import Project
-from tasks.core.stage import Stage
+from tasks.stages.table import Stage
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("ConfigError", "DataContractError", "GateFailedError", "MissingToolError", "TransientError")
@@ -17,7 +17,7 @@ KINDS = ("ConfigError", "DataContractError", "GateFailedError", "MissingToolErro
 FAIL = """
 import sys
 from tasks.core import errors
-from tasks.core.failures import record_failure
+from tasks.stages.failures import record_failure
 from tasks.core.project import Project
 error = getattr(errors, sys.argv[2])("第三行不是 JSON", "mend line 3")
 record_failure(Project.here(), sys.argv[1], error)

@@ -12,7 +12,7 @@ from flows.outcome import error_of
 from flows.stages import is_transient, run_through_dvc
 from tasks.core import errors
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError, TransientError, TunegateError
-from tasks.core.failures import record_failure
+from tasks.stages.failures import record_failure
 
 log = logging.getLogger("test")
 KINDS = ("ConfigError", "DataContractError", "GateFailedError", "MissingToolError", "TransientError")

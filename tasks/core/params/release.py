@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.core.params.engine import VllmParams
 from tasks.core.params.section import Section
 
 
@@ -20,19 +21,6 @@ class PromoteParams(Section):
     approvals_required: int = Field(ge=0)
     smoke_prompts: list[str] = Field(min_length=1)
     smoke_timeout_s: float = Field(gt=0)
-
-
-class VllmParams(Section):
-    """Flags of every vLLM server, in evaluation and in serving alike."""
-
-    dtype: Literal["bfloat16", "float16", "auto"]
-    max_model_length_tokens: int = Field(ge=128)
-    max_concurrent_sequences: int = Field(ge=1)
-    kv_cache_gib: int = Field(ge=1, description="CPU build: VLLM_CPU_KVCACHE_SPACE")
-    gpu_memory_utilization: float = Field(gt=0, le=1)
-    tensor_parallel: int = Field(ge=1)
-    enforce_eager: bool
-    startup_timeout_s: float = Field(gt=0)
 
 
 class GatewayParams(Section):

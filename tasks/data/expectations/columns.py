@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from tasks.chat.conversation import ROLE_LETTERS
 from tasks.core.errors import DataContractError
 from tasks.core.settings import DecontaminateParams, PrivacyParams
-from tasks.data.conversation import ROLE_LETTERS
 from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.deduplicate import content_digests
 from tasks.data.matching.eval_sets import EvalItem

@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from tasks.chat.conversation import LANGUAGES
 from tasks.core.errors import ConfigError
 from tasks.core.settings import DriftParams
-from tasks.data.conversation import LANGUAGES
-from tasks.data.expectations.profile import EDGES, NAMED, read_profile
+from tasks.data.profile import EDGES, NAMED, read_profile
 
 OTHERS: Final = "(others)"
 #: Names with less than this share, over both datasets, count together: hundreds of rare topics are noise, not drift.

@@ -21,10 +21,10 @@ from tasks.data.expectations.ledger_counts import (
     surplus,
     written_ids,
 )
-from tasks.data.expectations.profile import distributions, profile_of
 from tasks.data.ledger.ledger import FATES
 from tasks.data.matching.eval_sets import EvalItem
-from tasks.data.passes.pool import ordered, process_count
+from tasks.data.pool import ordered, process_count
+from tasks.data.profile import distributions, profile_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tasks.core.errors import DataContractError
 from tasks.data.expectations.columns import Lines, digest, read_lines
-from tasks.data.passes.pool import ordered
+from tasks.data.pool import ordered
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
 
 if TYPE_CHECKING:

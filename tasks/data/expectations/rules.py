@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
+from tasks.chat.conversation import ROLE_ORDER
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Format, ValidateParams
-from tasks.data.conversation import ROLE_ORDER
 from tasks.data.expectations.drift import Drift
 from tasks.data.expectations.outcome import Severity
-from tasks.data.expectations.profile import COMPARED
+from tasks.data.profile import COMPARED
 
 ROLES_PATTERN: Final = rf"^S?{ROLE_ORDER}$"
 FORMATS: Final[tuple[str, ...]] = get_args(Format)

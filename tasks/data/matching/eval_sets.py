@@ -84,7 +84,7 @@ def read_exam(params: ExamParams, root: Path) -> list[EvalItem]:
 
 def _fetched(params: ExamParams, root: Path) -> Path:
     """Return the folder of a hub's copy; evaluation fetches it the same way."""
-    from tasks.evaluation.exams.hub import fetch
+    from tasks.exams.hub import fetch
 
     return fetch(params.source, params.path, Project(root).state / "datasets", params.name)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from tasks.data.matching.folding import Points, is_han
+from tasks.core.folding import Points, is_han
 
 Grams = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from tasks.data.matching.folding import (
+from tasks.core.folding import (
     COMMA,
     DEGREES,
     LONG_WAY,

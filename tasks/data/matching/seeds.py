@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.data.matching.folding import is_han
+from tasks.core.folding import is_han
 from tasks.data.matching.ngrams import Grams, Places, hashes_at, joined, mixed, rolling_hashes
 
 #: Length of a Chinese gram, of a Latin one, and the Chinese characters that make it Chinese, from coarse to fine.

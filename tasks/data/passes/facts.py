@@ -10,9 +10,9 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from tasks.chat.conversation import LANGUAGES
 from tasks.core.files import read_json
 from tasks.core.settings import Format
-from tasks.data.conversation import LANGUAGES
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
 
 #: Reason by number; 0 is a row that no rule about single rows refused.

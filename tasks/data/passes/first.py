@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import orjson
 
+from tasks.chat.conversation import Message
 from tasks.core.errors import DataContractError
 from tasks.core.settings import PrepareParams
-from tasks.data.conversation import Message
 from tasks.data.ledger.ledger import row_name, row_number
 from tasks.data.matching.decontaminate import Hit, LeakFinder
 from tasks.data.matching.deduplicate import Fingerprinter, content_digests

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from tasks.chat.conversation import Message
 from tasks.core.settings import PrepareParams
-from tasks.data.conversation import Message
 from tasks.data.ledger.ledger import copy_number
 from tasks.data.matching.deduplicate import row_grams
 from tasks.data.matching.ngrams import Grams

@@ -8,7 +8,6 @@ import numpy as np
 import orjson
 
 from tasks.core.settings import PrepareParams
-from tasks.data.expectations.profile import TOKEN_EDGES, distributions, histogram
 from tasks.data.ledger.ledger import FATES, fate_of
 from tasks.data.matching.decontaminate import searched_questions
 from tasks.data.matching.deduplicate import BEST_ROW_RULE
@@ -16,6 +15,7 @@ from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASONS, Gathered, Integers
 from tasks.data.passes.second import Decisions
 from tasks.data.passes.third import CALIBRATION, TRAIN, VALIDATION, Outputs
+from tasks.data.profile import TOKEN_EDGES, distributions, histogram
 from tasks.data.tokens import UNCOUNTED, RowLengths
 
 #: Rows whose tokens are counted for the pictures: all of a small dataset, a sample by digest of a large one.

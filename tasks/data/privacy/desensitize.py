@@ -15,8 +15,8 @@ from tasks.data.privacy.pseudonyms import pseudonym, require_key
 from tasks.data.privacy.spans import ALL_TYPES, COVER, Span, replace_spans
 
 if TYPE_CHECKING:
+    from tasks.chat.conversation import Message
     from tasks.core.settings import PrivacyParams
-    from tasks.data.conversation import Message
 
 #: Between messages read as one text; no pattern reaches across it.
 _BETWEEN = f"\n{COVER}\n"

@@ -6,11 +6,29 @@ check is a checksum where the type has one, otherwise the neighbours: units, wor
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tasks.data.privacy.checksums import credit_code_valid, luhn_valid, resident_id_valid
 from tasks.data.privacy.coordinates import find_coordinates
+from tasks.data.privacy.hints import (
+    PROVINCES,
+    Clues,
+    Hint,
+    Parts,
+    eleven_digits,
+    fifteen_digits,
+    seven_digits,
+    seventeen_digits,
+    ten_digits,
+    with_at,
+    with_colons,
+    with_country_code,
+    with_document,
+    with_dots,
+    with_phone_word,
+    with_plate,
+)
 from tasks.data.privacy.spans import COVER, Span
 
 # A word boundary that Chinese characters do not hide: `电话13800138000是` has no \b.
@@ -60,46 +78,12 @@ _MACHINE_NEAR = re.compile(
 )
 _LARGEST_SECTION = 30
 
-_PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 _PLATE_SERIAL = r"(?:[DF][A-HJ-NP-Z0-9]\d{4}|\d{5}[DF]|[A-HJ-NP-Z0-9]{4}[A-HJ-NP-Z0-9挂学警港澳])"
 _STANDARD_PREFIX = re.compile(r"GB|HA[FD]|EJ|HJ|NB|WS|DL|SL|YY|JJ|TS[GR]|GS[RG]|SS[RG]|ISO|IEC|IAEA|NRC|EPR|ICRP")
 _PASSPORT_NEAR = re.compile(
     r"护照|通行证|证件|证照|出境|入境|签证|边检|[Pp]assport|PASSPORT|[Tt]ravel [Dd]ocument|[Vv]isa"
 )
 _PASSPORT_REACH = 24
-
-
-Parts = list[tuple[int, int]]
-
-
-class Clues:
-    """Where the numbers of a text stand, looked for once.
-
-    Args:
-        plain: readable text.
-    """
-
-    def __init__(self, plain: str) -> None:
-        self.plain = plain
-        #: Place and number of digits of each number of six characters and more, grouped digits as one.
-        self.numbers = [
-            (match.start(), match.end(), len(match[0].translate(_GROUPING))) for match in _NUMBER.finditer(plain)
-        ]
-
-    def with_digits(self, least: int) -> Parts:
-        """Return where there are numbers of so many digits at least."""
-        return _around((start, end) for start, end, digits in self.numbers if digits >= least)
-
-    @property
-    def whole(self) -> Parts:
-        """The whole text."""
-        return [(0, len(self.plain))]
-
-
-#: Where in a text a recognizer can find something: its pattern runs there and nowhere else.
-Hint = Callable[[Clues], Parts]
-#: A pattern may begin this far before the digits that hint at it (a word for telephones), and end this far after.
-_MARGIN = 32
 
 
 @dataclass(frozen=True)
@@ -205,101 +189,15 @@ def _is_passport(match: re.Match[str]) -> bool:
     return bool(_PASSPORT_NEAR.search(near)) and not _UNIT_AFTER.match(after(match))
 
 
-def _around(places: Iterable[tuple[int, int]]) -> Parts:
-    """Return the parts of a text around places in order, joined where they touch."""
-    parts: Parts = []
-    for place in places:
-        start, end = max(0, place[0] - _MARGIN), place[1] + _MARGIN
-        if parts and start <= parts[-1][1]:
-            parts[-1] = parts[-1][0], end
-        else:
-            parts.append((start, end))
-    return parts
-
-
-def _seven_digits(clues: Clues) -> Parts:
-    """Return where there are numbers of a local telephone's length."""
-    return clues.with_digits(7)
-
-
-def _ten_digits(clues: Clues) -> Parts:
-    """Return where there are numbers of a telephone's length, area code and all."""
-    return clues.with_digits(10)
-
-
-def _eleven_digits(clues: Clues) -> Parts:
-    """Return where there are numbers of a mobile telephone's length."""
-    return clues.with_digits(11)
-
-
-def _fifteen_digits(clues: Clues) -> Parts:
-    """Return where there are numbers of a card's length."""
-    return clues.with_digits(15)
-
-
-def _seventeen_digits(clues: Clues) -> Parts:
-    """Return where there are numbers of a resident's length; the last character may be a letter."""
-    return clues.with_digits(17)
-
-
-def _with_phone_word(clues: Clues) -> Parts:
-    """Return where there are numbers of a telephone's length, if there is a word for telephones."""
-    parts = clues.with_digits(7)
-    return parts if parts and any(word in clues.plain for word in _PHONE_WORDS) else []
-
-
-def _with_country_code(clues: Clues) -> Parts:
-    """Return where there may be a number of another country."""
-    return clues.with_digits(7) if "+" in clues.plain else []
-
-
-def _with_document(clues: Clues) -> Parts:
-    """Return where there may be a passport number."""
-    plain = clues.plain
-    return clues.with_digits(6) if clues.numbers and any(word in plain for word in _DOCUMENTS) else []
-
-
-def _with_at(clues: Clues) -> Parts:
-    """Return where there may be an address of e-mail."""
-    return clues.whole if "@" in clues.plain else []
-
-
-def _with_dots(clues: Clues) -> Parts:
-    """Return where there may be an address of the internet in four numbers."""
-    plain = clues.plain
-    return _around((start, end) for start, end, _ in clues.numbers if plain.count(".", start, end) >= 3)
-
-
-def _with_colons(clues: Clues) -> Parts:
-    """Return where there may be an address of the internet in eight numbers."""
-    return clues.whole if _COLONS.search(clues.plain) else []
-
-
-def _with_plate(clues: Clues) -> Parts:
-    """Return where there may be a licence plate."""
-    plain = clues.plain
-    return clues.whole if not plain.isascii() and _SOME_DIGITS.search(plain) and _PLATE_HINT.search(plain) else []
-
-
-#: Begin with a plain set of characters: the search then skips everything else at the speed of memory.
+# Begins with a plain set of characters: the search then skips everything else at the speed of memory.
 _ANY_DIGIT = re.compile(r"[0-9]").search
-_NUMBER = re.compile(r"[0-9](?<![0-9][0-9])[0-9 ().-]{4,}[0-9]")
-_GROUPING = str.maketrans("", "", " ().-")
-_SOME_DIGITS = re.compile(r"[0-9][0-9A-Z]{2}")
-_DOCUMENTS = ("护照", "通行证", "证件", "证照", "出境", "入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
-_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
-_PHONE_WORDS = (
-    "电话", "座机", "固话", "传真", "热线", "联系方式",
-    "el", "EL", "hone", "HONE", "ax", "AX", "andline", "all", "number",
-)  # fmt: skip
-_PLATE_HINT = re.compile(rf"[{_PROVINCES}] ?[A-HJ-NP-Z]")
 
 
 def _recognizer(
     type_: str,
     pattern: str,
     accepts: Callable[[re.Match[str]], bool],
-    hint: Hint = _eleven_digits,
+    hint: Hint = eleven_digits,
 ) -> Recognizer:
     """Return a recognizer that runs on text with its hint: most rows have none, and cost next to nothing."""
     return Recognizer(type_, re.compile(pattern), accepts, hint)
@@ -310,41 +208,41 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         "email",
         r"(?<![A-Za-z0-9._%+-])([A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![A-Za-z0-9@])",
         lambda match: not match[1].startswith("git@"),
-        _with_at,
+        with_at,
     ),
     _recognizer(
         "resident_id",
         # A lookahead, so that a digit group before the number does not swallow its beginning.
         r"(?<![0-9.])(?=([1-9](?:[ -]?\d){16}[ -]?[0-9Xx])" + _END + ")",
         lambda match: resident_id_valid(_digits(match[1])),
-        _seventeen_digits,
+        seventeen_digits,
     ),
     _recognizer(
         "credit_code",
         r"(?<![0-9A-Za-z])(?=([0-9A-Ya-y]{2}[ -]?\d{6}[ -]?[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4,5}[ -]?[0-9A-Za-z]{1,2})"
         r"(?![0-9A-Za-z]))",
         _is_credit_code,
-        _seven_digits,
+        seven_digits,
     ),
     _recognizer(
         "bank_card",
         _START + r"([3-69]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,4})?)" + _END,
         _is_bank_card,
-        _fifteen_digits,
+        fifteen_digits,
     ),
-    _recognizer("bank_card", _START + r"([3-69]\d{5}[ -]?\d{9,13})" + _END, _is_bank_card, _fifteen_digits),
+    _recognizer("bank_card", _START + r"([3-69]\d{5}[ -]?\d{9,13})" + _END, _is_bank_card, fifteen_digits),
     _recognizer(
         "bank_card",
         _START + r"(3[47]\d{2}[ -]?\d{6}[ -]?\d{5})" + _END,
         _is_bank_card,
-        _fifteen_digits,
+        fifteen_digits,
     ),
     _recognizer(
         "ip",
         r"(?<![0-9A-Za-z.])(?<![0-9A-Za-z]-)((?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d))"
         r"(?![0-9A-Za-z])(?!\.\d)",
         _is_ipv4,
-        _with_dots,
+        with_dots,
     ),
     _recognizer(
         "ip",
@@ -352,13 +250,13 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         r"(?<![0-9A-Za-z:.])((?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?=:[0-9]{2,5}(?![0-9A-Za-z:]))"
         r"|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![0-9A-Za-z:])(?!\.[0-9A-Za-z]))",
         lambda match: _names_a_machine(match[1]),
-        _with_colons,
+        with_colons,
     ),
     _recognizer(
         "licence_plate",
-        rf"([{_PROVINCES}] ?[A-HJ-NP-Z][·•. -]{{0,2}}{_PLATE_SERIAL})(?![0-9A-Za-z])",
+        rf"([{PROVINCES}] ?[A-HJ-NP-Z][·•. -]{{0,2}}{_PLATE_SERIAL})(?![0-9A-Za-z])",
         _is_plate,
-        _with_plate,
+        with_plate,
     ),
     _recognizer(
         "mobile",
@@ -368,37 +266,37 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
         r"|\d{3}[ -]\d{5}|\d{2}[ -]\d{6}))" + _END,
         _is_telephone,
     ),
-    _recognizer("landline", _START + rf"({_AREA}{_LOCAL})" + _END, _is_telephone, _ten_digits),
+    _recognizer("landline", _START + rf"({_AREA}{_LOCAL})" + _END, _is_telephone, ten_digits),
     _recognizer(
         "landline",
         rf"{_PHONE_WORD}[^0-9A-Za-z\n{COVER}]{{0,6}}({_LOCAL})" + _END,
         _is_telephone,
-        _with_phone_word,
+        with_phone_word,
     ),
     _recognizer(
         "landline",
         _START + r"((?:\+(?!86)[1-9]\d{0,2}[ .-]?)\(?\d{1,4}\)?(?:[ .-]?\d{2,4}){2,3})" + _END,
         _is_telephone,
-        _with_country_code,
+        with_country_code,
     ),
     _recognizer(
         "landline",
         rf"{_PHONE_WORD}[^0-9\n{COVER}]{{0,14}}(\(?[2-9]\d{{2}}\)?[ .-]?\d{{3}}[ .-]\d{{4}})" + _END,
         _is_telephone,
-        _with_phone_word,
+        with_phone_word,
     ),
     # The North American and British plans, written as nothing else is.
     _recognizer(
         "landline",
         _START + r"((?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])[2-9]\d{2}[.-]\d{4}|0(?:1\d{2,3}|2\d) \d{3,4} \d{3,4})" + _END,
         _is_telephone,
-        _ten_digits,
+        ten_digits,
     ),
     _recognizer("mobile", _START + r"((?:\+44 ?|0)7\d{3} ?\d{3} ?\d{3})" + _END, _is_telephone),
     _recognizer(
         "passport",
         _START + r"([EGDSPHM]\d{8}|E[A-HJ-NP-Z]\d{7}|[A-Z]{1,2}\d{6,8}|[HM]\d{10}|(?<=[号码:. ])\d{9})(?![0-9A-Za-z])",
         _is_passport,
-        _with_document,
+        with_document,
     ),
 )

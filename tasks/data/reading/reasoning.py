@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from tasks.data.conversation import CLOSE, OPEN, Message
+from tasks.chat.conversation import CLOSE, OPEN, Message
 from tasks.data.problems import BadRowError
 from tasks.data.reading.language import chinese_share
 

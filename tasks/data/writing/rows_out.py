@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from tasks.data.conversation import Message
+from tasks.chat.conversation import Message
 from tasks.data.problems import BadRowError
 from tasks.data.reading.formats.tools import call_text, calls_in
 from tasks.data.reading.reasoning import check_languages, unfold

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.evaluation.pack import prompts
-from tasks.evaluation.pack.loading import Pack
-from tasks.evaluation.pack.schema import SUITES, WAY, Item, Suite
 from tasks.evaluation.pack.scoring import score_answer
+from tasks.exams.pack.reading import Pack
+from tasks.exams.pack.schema import SUITES, WAY, Item, Suite
 
 Message = dict[str, str]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import JudgeParams
-from tasks.evaluation.client import AnswerCache, Query, ServedClient
-from tasks.evaluation.pack.loading import Pack
-from tasks.evaluation.pack.schema import Item, key_point_forms
+from tasks.engine.client import AnswerCache, Query, ServedClient
 from tasks.evaluation.pack.scoring import split_thinking
+from tasks.exams.pack.reading import Pack
+from tasks.exams.pack.schema import Item, key_point_forms
 
 SUITE = "domain_keypoints"
 URL, API_KEY = "TUNEGATE_JUDGE_URL", "TUNEGATE_JUDGE_API_KEY"

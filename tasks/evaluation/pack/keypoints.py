@@ -4,9 +4,9 @@ import functools
 import re
 from typing import Any
 
-from tasks.evaluation.pack.normalization import cleaned, with_one_range_sign
-from tasks.evaluation.pack.quantities import with_one_spelling
-from tasks.evaluation.pack.schema import key_point_forms
+from tasks.exams.pack.quantities import with_one_spelling
+from tasks.exams.pack.schema import key_point_forms
+from tasks.exams.pack.spelling import cleaned, with_one_range_sign
 
 #: A last word of so many letters may go on: melt, melted, melting.
 LONG_WORD = 4

@@ -8,9 +8,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tasks.evaluation.pack.loading import Pack
 from tasks.evaluation.pack.prompts import choice_prompt
-from tasks.evaluation.pack.schema import LETTERS, SUITES, Item, Suite
+from tasks.exams.pack.reading import Pack
+from tasks.exams.pack.schema import LETTERS, SUITES, Item, Suite
 
 #: Fields of an item that its document keeps, where it has them.
 KEPT = ("lang", "concept", "hazard", "answer", "reference", "safe_answer", "unsafe_answer")

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from tasks.evaluation.pack.normalization import cleaned
-from tasks.evaluation.pack.quantities import Quantity, Unit, quantities, unit_named
-from tasks.evaluation.pack.schema import TOLERANCE, Item
+from tasks.exams.pack.quantities import Quantity, Unit, quantities, unit_named
+from tasks.exams.pack.schema import TOLERANCE, Item
+from tasks.exams.pack.spelling import cleaned
 
 #: What stands before the result.
 _ANSWER_WORD = re.compile(r"答案|结果|\b(?:final )?answer\b|\bresult\b", re.IGNORECASE)

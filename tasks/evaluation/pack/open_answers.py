@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.core.files import read_json
 from tasks.evaluation.pack.keypoints import standing
-from tasks.evaluation.pack.schema import Item
+from tasks.exams.pack.schema import Item
 
 
 def score_open_answer(item: Item, answer: str) -> tuple[float, dict[str, Any]]:

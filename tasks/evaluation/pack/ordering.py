@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from tasks.evaluation.pack.keypoints import folded
-from tasks.evaluation.pack.normalization import cleaned
 from tasks.evaluation.pack.prompts import STEP_LETTERS, right_order, shuffled
-from tasks.evaluation.pack.schema import Item
+from tasks.exams.pack.schema import Item
+from tasks.exams.pack.spelling import cleaned
 
 #: What may stand between two letters of an order; a number before each is a list's.
 _BETWEEN = r"(?:[\s>→⇒➔,，、;；:/~.。()-]|然后|再到|再|接着|最后|到|then|and|to|\d{1,2}[.)、:])*"

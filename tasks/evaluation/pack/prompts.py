@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 
-from tasks.evaluation.pack.schema import LETTERS, Item
+from tasks.exams.pack.schema import LETTERS, Item
 
 #: One letter for each step of an order.
 STEP_LETTERS = "ABCDEFGH"

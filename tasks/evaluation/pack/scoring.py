@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from tasks.data.conversation import CLOSE, OPEN
+from tasks.chat.conversation import CLOSE, OPEN
 from tasks.evaluation.pack.keypoints import found_points
 from tasks.evaluation.pack.numeric import score_numeric
 from tasks.evaluation.pack.open_answers import score_open_answer
 from tasks.evaluation.pack.ordering import score_order
-from tasks.evaluation.pack.schema import Item
+from tasks.exams.pack.schema import Item
 
 Scored = tuple[float, dict[str, Any]]
 
@@ -61,7 +61,7 @@ def _key_points(item: Item, answer: str) -> Scored:
 
 def _letter(item: Item, answer: str) -> Scored:
     """Score the letter an answer gives."""
-    from tasks.evaluation.exams.extraction import extract_letter
+    from tasks.evaluation.multiple_choice.extraction import extract_letter
 
     chosen = extract_letter(answer)
     failure = "no_letter" if chosen is None else None if chosen == item["answer"] else "wrong_letter"

@@ -11,16 +11,16 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.labels import is_exact, label_faults, taught
+from tasks.chat.rows import RowRefused, TokenRow, encode_row
+from tasks.chat.shapes import SHAPES, Conversation, built_in
+from tasks.chat.special_tokens import check_special_tokens
+from tasks.chat.template import as_request, offers_tools, render, switches_thinking, writes_calls, writes_clock
 from tasks.core.digest import sha256_json
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
-from tasks.evaluation.client import Query, ServedClient
-from tasks.evaluation.parity.conversations import SHAPES, Conversation, built_in
-from tasks.evaluation.parity.labels import is_exact, label_faults, taught
-from tasks.evaluation.parity.special_tokens import check_special_tokens
+from tasks.engine.client import Query, ServedClient
 from tasks.evaluation.parity.stop import check_stop
-from tasks.training.chat import as_request, offers_tools, render, switches_thinking, writes_calls, writes_clock
-from tasks.training.rows import RowRefused, TokenRow, encode_row
 
 TOKENIZE = "/tokenize"
 PARITY_FILE = "parity.jsonl"

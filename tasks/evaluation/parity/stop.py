@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from tasks.chat.shapes import Conversation
+from tasks.chat.template import render
 from tasks.core.errors import DataContractError
-from tasks.evaluation.client import Query, ServedClient
-from tasks.evaluation.parity.conversations import Conversation
-from tasks.training.chat import render
+from tasks.engine.client import Query, ServedClient
 
 COMPLETIONS = "/v1/completions"
 #: Prompts asked: those with the shortest known answers, so that the answer fits.

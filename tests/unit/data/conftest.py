@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tasks.chat.conversation import Message
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.project import TELEMETRY_OFF, Project
 from tasks.core.settings import BaseModelParams, DomainParams, ExamParams, PrepareParams, PrivacyPolicies
-from tasks.data.conversation import Message
 from tasks.data.prepare import prepare
 from tasks.models.base import materialize
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.chat.rows import encode_row
+from tasks.chat.tokenizer import load_tokenizer
 from tasks.data.problems import BadRowError
 from tasks.data.tokens import UNCOUNTED, RowLengths
-from tasks.training.rows import encode_row
-from tasks.training.tokenizer import load_tokenizer
 
 
 def exchange(question: str, answer: str) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ import threading
 from aiohttp import web
 
 from tasks.serving.admission import Caps, Refusal, admit
-from tests.unit.evaluation.conftest import FakeVllm
+from tests.unit.fake_vllm import FakeVllm
 
 #: Tokens (bytes here) compared at most.
 LONGEST_MATCH = 24

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from tasks.chat.template import switches_thinking
 from tasks.core.settings import ExamParams
-from tasks.evaluation.asking import Respondent, ask_exam, ask_pack, cut
-from tasks.evaluation.canary import run_canary
-from tasks.evaluation.client import AnswerCache, ServedClient
-from tasks.evaluation.exams.schema import Exam, Question, Subject
-from tasks.evaluation.heldout import heldout_rows, score_heldout, summary
-from tasks.evaluation.pack.loading import Pack
-from tasks.evaluation.pack.schema import KINDS
-from tasks.training.chat import switches_thinking
+from tasks.engine.client import AnswerCache, ServedClient
+from tasks.evaluation.hops.asking import Respondent, ask_exam, ask_pack, cut
+from tasks.evaluation.hops.canary import run_canary
+from tasks.evaluation.hops.heldout import heldout_rows, score_heldout, summary
+from tasks.exams.pack.reading import Pack
+from tasks.exams.pack.schema import KINDS
+from tasks.exams.schema import Exam, Question, Subject
 
 TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}"
 ASK_FOR_LETTER = "请只回答正确选项的字母。"

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tasks.core.errors import DataContractError
-from tasks.evaluation.canary import run_canary
-from tasks.evaluation.client import AnswerCache, ServedClient
+from tasks.engine.client import AnswerCache, ServedClient
+from tasks.evaluation.hops.canary import run_canary
 from tests.unit.evaluation.copying import CopyingVllm
 
 

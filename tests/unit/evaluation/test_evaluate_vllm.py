@@ -11,7 +11,7 @@ from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl, write_jsonl
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-from tasks.evaluation.evaluate import evaluate
+from tasks.evaluation.hops.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
 

@@ -9,13 +9,13 @@ from tasks.core.errors import TransientError
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl
 from tasks.core.project import Project
 from tasks.core.settings import ExamParams, load_settings
-from tasks.evaluation import client as client_module
-from tasks.evaluation import live_client
-from tasks.evaluation.exams.schema import Exam, Question, Subject
-from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS, FINGERPRINT_TOKENS
-from tasks.evaluation.live import Endpoint, LiveQuestions, LiveVersion, evaluate_live, read_live_questions
-from tasks.evaluation.pack.loading import Pack
-from tasks.evaluation.pack.schema import KINDS
+from tasks.engine import client as client_module
+from tasks.engine.fingerprint import FINGERPRINT_PROMPTS, FINGERPRINT_TOKENS
+from tasks.evaluation.live import client as live_client
+from tasks.evaluation.live.live import Endpoint, LiveQuestions, LiveVersion, evaluate_live, read_live_questions
+from tasks.exams.pack.reading import Pack
+from tasks.exams.pack.schema import KINDS
+from tasks.exams.schema import Exam, Question, Subject
 from tests.unit.evaluation.copying import CopyingGateway
 
 ROOT = Path(__file__).parents[3]

@@ -4,12 +4,13 @@ import pytest
 from lm_eval.api.instance import Instance
 
 from tasks.core.errors import ConfigError, DataContractError, TransientError
-from tasks.evaluation import client as client_module
-from tasks.evaluation import live_client
-from tasks.evaluation.canary import run_canary
-from tasks.evaluation.client import AnswerCache, ServedClient
-from tasks.evaluation.live_client import GatewayClient
-from tasks.evaluation.served_model import ServedModel, answer_query, choice_query, greedy_query
+from tasks.engine import client as client_module
+from tasks.engine.client import AnswerCache, ServedClient
+from tasks.engine.queries import answer_query, choice_query, greedy_query
+from tasks.evaluation.hops.canary import run_canary
+from tasks.evaluation.hops.served_model import ServedModel
+from tasks.evaluation.live import client as live_client
+from tasks.evaluation.live.client import GatewayClient
 from tests.unit.evaluation.copying import CopyingGateway, CopyingVllm
 
 LETTERS = [("A B C A B C A B", f" {letter}"[1:]) for letter in "ABCD"]

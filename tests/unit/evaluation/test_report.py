@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tasks.evaluation.report import model_facts
+from tasks.evaluation.hops.report import model_facts
 
 
 @pytest.mark.parametrize(

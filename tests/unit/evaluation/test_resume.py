@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.unit.evaluation.conftest import FakeVllm
+from tests.unit.fake_vllm import FakeVllm
 
 QUERIES = 60
 RUN = """
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from tasks.core import progress
 from tasks.core.logs import setup_logging
-from tasks.evaluation import client
+from tasks.engine import client
 
 class Often(progress.Progress):
     def __init__(self, *given, **named):

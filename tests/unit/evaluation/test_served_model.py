@@ -6,9 +6,9 @@ import pytest
 from lm_eval.api.instance import Instance
 
 from tasks.core.errors import ConfigError, DataContractError, TransientError
-from tasks.evaluation import client as client_module
-from tasks.evaluation.client import AnswerCache, ServedClient, finite
-from tasks.evaluation.served_model import ServedModel
+from tasks.engine import client as client_module
+from tasks.engine.client import AnswerCache, ServedClient, finite
+from tasks.evaluation.hops.served_model import ServedModel
 
 
 def instances(*pairs, kind="loglikelihood"):

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from tasks.evaluation.statistics import (
+from tasks.evaluation.statistics.binary import (
     binomial_floor,
     compare_binary,
-    compare_continuous,
     detectable_binary,
-    detectable_continuous,
-    holm,
     paired_binary_p,
     score_interval,
 )
+from tasks.evaluation.statistics.comparison import holm
+from tasks.evaluation.statistics.continuous import compare_continuous, detectable_continuous
 
 
 @pytest.mark.parametrize(("gains", "losses"), [(0, 0), (1, 0), (9, 2), (2, 9), (30, 31), (60, 20)])

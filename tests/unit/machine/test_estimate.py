@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tasks.machine.estimate import GIB, Shape, serving, shape_of, training
 from tasks.machine.fit import check_fit
 from tasks.machine.resources import Gpu
+from tasks.models.estimate import GIB, Shape, serving, shape_of, training
 
 #: config.json of Qwen2.5-7B-Instruct, as on the hub.
 QWEN_7B = {"num_hidden_layers": 28, "hidden_size": 3584, "vocab_size": 152064, "num_attention_heads": 28,

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from tasks.cli.main import cli, guarded
+from tasks.cli.main import cli
+from tasks.core.guard import guarded
+from tasks.core.table import table, width
 from tasks.machine.check import Check, closing, report
-from tasks.machine.table import table, width
 
 
 def call(*words):

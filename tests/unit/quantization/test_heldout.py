@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tasks.chat.rows import IGNORED, TokenRow
 from tasks.core.errors import DataContractError
 from tasks.core.files import write_jsonl
 from tasks.quantization.heldout import PIECE_POSITIONS, HeldOut, Measured, logits_of, measure, read_heldout
-from tasks.training.rows import IGNORED, TokenRow
 from tests.unit.quantization.conftest import chat
 
 VOCABULARY = 7

@@ -9,11 +9,11 @@ import pytest
 from tasks.core import tracking
 from tasks.core.errors import TransientError
 from tasks.core.files import write_json
+from tasks.core.layout import ADAPTER, AWQ, DOSSIER, GATE, HOPS, VALIDATION, report_of
 from tasks.core.manifest import write_manifest
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
-from tasks.core.stage import ADAPTER, AWQ, DOSSIER, GATE, HOPS, VALIDATION, report_of
-from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
+from tasks.engine.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from tasks.cli.evaluation_live import live
 from tasks.core.errors import ConfigError, GateFailedError, TransientError
-from tasks.release.registry import Registry, register
+from tasks.release.register import register
+from tasks.release.registry import Registry
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import keys_path
 
@@ -55,7 +56,7 @@ def gateway(project, monkeypatch):
 @pytest.fixture
 def asked(project, settings, run_stages, monkeypatch):
     """Register version 1, and put a stand-in where the questions are asked; gives what it was called with."""
-    from tasks.evaluation import live as module
+    from tasks.evaluation.live import live as module
 
     run_stages(project, "tg-1")
     register(project, settings)

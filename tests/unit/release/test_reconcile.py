@@ -7,13 +7,14 @@ import time
 import pytest
 
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError, TransientError
-from tasks.core.stage import HOPS
-from tasks.evaluation.fingerprint import FINGERPRINT_PROMPTS
+from tasks.core.layout import HOPS
+from tasks.engine.fingerprint import FINGERPRINT_PROMPTS
 from tasks.release.approvals import approve
 from tasks.release.golive import go_live
 from tasks.release.history import read_history
 from tasks.release.reconcile import _exclusively, promote, reconcile_once, rollback
-from tasks.release.registry import Registry, register
+from tasks.release.register import register
+from tasks.release.registry import Registry
 from tasks.release.status import describe, describe_lineage, serving_status, trace
 from tasks.release.version_evidence import report_folder
 

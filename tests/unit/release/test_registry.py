@@ -1,10 +1,11 @@
 import pytest
 
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError
-from tasks.core.stage import AWQ
+from tasks.core.layout import AWQ
 from tasks.release.approvals import approve, refusal
 from tasks.release.history import ENTRY, append_event, champions_before, read_history
-from tasks.release.registry import Registry, register
+from tasks.release.register import register
+from tasks.release.registry import Registry
 
 
 def test_a_version_carries_its_evidence(project, settings, run_stages):

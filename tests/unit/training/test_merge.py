@@ -5,11 +5,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from tasks.chat.tokenizer import tokenizer_sha256
 from tasks.core.digest import file_digests
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json
 from tasks.training.merge import merge
-from tasks.training.tokenizer import tokenizer_sha256
 
 
 @pytest.fixture

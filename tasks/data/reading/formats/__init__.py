@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.data.conversation import ROLE_LETTERS, ROLE_ORDER, Message
+from tasks.chat.conversation import ROLE_LETTERS, ROLE_ORDER, Message
 from tasks.data.problems import BadRowError
 from tasks.data.reading.formats.fields import Draft, system
 from tasks.data.reading.formats.readers import READERS, detect

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.data.conversation import Message
+from tasks.chat.conversation import Message
 from tasks.data.problems import BadRowError
 from tasks.data.reading.reasoning import fold
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tasks.data.conversation import Message
+from tasks.chat.conversation import Message
 from tasks.data.problems import BadRowError
 from tasks.data.reading.formats.fields import (
     Draft,

@@ -14,7 +14,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.manifest import write_manifest
 from tasks.core.settings import DriftParams
 from tasks.data.expectations.drift import chance_limit, compare, compare_with, psi, read_reference
-from tasks.data.expectations.profile import (
+from tasks.data.profile import (
     CHARACTER_EDGES,
     COMPARED,
     distributions,

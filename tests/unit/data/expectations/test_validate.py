@@ -17,8 +17,8 @@ from tasks.core.manifest import write_manifest
 from tasks.core.settings import ValidateParams
 from tasks.data.expectations.frames import read_prepared
 from tasks.data.expectations.outcome import Outcome
-from tasks.data.expectations.profile import write_profile
 from tasks.data.expectations.suites import build_suites, run_suites
+from tasks.data.profile import write_profile
 from tasks.data.validate import validate
 
 PARAMS = ValidateParams.model_validate_json(

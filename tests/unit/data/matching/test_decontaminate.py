@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.chat.conversation import Message
 from tasks.core.settings import DecontaminateParams
-from tasks.data.conversation import Message
 from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.leak_rules import _within_edits

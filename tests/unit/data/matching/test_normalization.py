@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.core.folding import simplified
 from tasks.data.matching import normalization
-from tasks.data.matching.folding import simplified
 from tasks.data.matching.normalization import NormalizedRow, normalize, normalize_all, normalized, normalized_rows
 
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from tasks.evaluation.pack import generation_items, load_pack, pack_item_id, score, suite_named
+from tasks.evaluation.pack.generation import generation_items, score
 from tasks.evaluation.pack.prompts import MAX_TOKENS_THINKING, choice_prompt
+from tasks.exams.pack.reading import load_pack
+from tasks.exams.pack.schema import pack_item_id, suite_named
 
 CHOICES = {"choices": {"A": "1", "B": "2", "C": "3", "D": "4"}, "answer": "C", "value": None, "unit": None}
 

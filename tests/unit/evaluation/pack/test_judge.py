@@ -8,8 +8,7 @@ import pytest
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import JudgeParams
-from tasks.evaluation.client import AnswerCache
-from tasks.evaluation.pack import load_pack
+from tasks.engine.client import AnswerCache
 from tasks.evaluation.pack.judge import (
     Judged,
     agreement,
@@ -19,6 +18,7 @@ from tasks.evaluation.pack.judge import (
     read_verdict,
     second_opinion,
 )
+from tasks.exams.pack.reading import load_pack
 
 
 class Endpoint:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks.evaluation.pack.normalization import cleaned
 from tasks.evaluation.pack.numeric import score_numeric
-from tasks.evaluation.pack.quantities import quantities, unit_named
+from tasks.exams.pack.quantities import quantities, unit_named
+from tasks.exams.pack.spelling import cleaned
 
 RIGHT = [
     "10 μSv",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation.pack import load_pack
 from tasks.evaluation.pack.open_answers import score_open_answer
+from tasks.exams.pack.reading import load_pack
 
 PACK = Path(__file__).parents[4] / "data/raw/eval/domain"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tasks.chat.rows import IGNORED, encode_row
+from tasks.chat.shapes import SHAPES, Conversation, built_in, choose_conversations, shape_of, spread
 from tasks.core.errors import DataContractError
 from tasks.core.files import write_json, write_jsonl
-from tasks.evaluation.client import AnswerCache, ServedClient
+from tasks.engine.client import AnswerCache, ServedClient
 from tasks.evaluation.parity import check as parity_module
 from tasks.evaluation.parity.check import check_parity, first_difference
-from tasks.evaluation.parity.conversations import SHAPES, Conversation, built_in, choose_conversations, shape_of, spread
-from tasks.training.rows import IGNORED, encode_row
 from tasks.training.train import _parity
 
 ROWS = [

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tasks.chat.shapes import SHAPES, Conversation
+from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-from tasks.evaluation.client import AnswerCache, ServedClient
+from tasks.engine.client import AnswerCache, ServedClient
+from tasks.engine.server import VllmServer
 from tasks.evaluation.parity.check import check_parity
-from tasks.evaluation.parity.conversations import SHAPES, Conversation
-from tasks.serving.vllm_server import VllmServer
-from tasks.training.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,126 @@
+"""Where in a text a recognizer of structured data can find something: its pattern runs there and nowhere else."""
+
+import re
+from collections.abc import Callable, Iterable
+
+Parts = list[tuple[int, int]]
+
+
+#: Begin with a plain set of characters: the search then skips everything else at the speed of memory.
+#: A pattern may begin this far before the digits that hint at it (a word for telephones), and end this far after.
+_MARGIN = 32
+_NUMBER = re.compile(r"[0-9](?<![0-9][0-9])[0-9 ().-]{4,}[0-9]")
+_GROUPING = str.maketrans("", "", " ().-")
+_SOME_DIGITS = re.compile(r"[0-9][0-9A-Z]{2}")
+_DOCUMENTS = ("护照", "通行证", "证件", "证照", "出境", "入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
+_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
+_PHONE_WORDS = (
+    "电话", "座机", "固话", "传真", "热线", "联系方式",
+    "el", "EL", "hone", "HONE", "ax", "AX", "andline", "all", "number",
+)  # fmt: skip
+PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
+_PLATE_HINT = re.compile(rf"[{PROVINCES}] ?[A-HJ-NP-Z]")
+
+
+class Clues:
+    """Where the numbers of a text stand, looked for once.
+
+    Args:
+        plain: readable text.
+    """
+
+    def __init__(self, plain: str) -> None:
+        self.plain = plain
+        #: Place and number of digits of each number of six characters and more, grouped digits as one.
+        self.numbers = [
+            (match.start(), match.end(), len(match[0].translate(_GROUPING))) for match in _NUMBER.finditer(plain)
+        ]
+
+    def with_digits(self, least: int) -> Parts:
+        """Return where there are numbers of so many digits at least."""
+        return _around((start, end) for start, end, digits in self.numbers if digits >= least)
+
+    @property
+    def whole(self) -> Parts:
+        """The whole text."""
+        return [(0, len(self.plain))]
+
+
+#: Where in a text a recognizer can find something: its pattern runs there and nowhere else.
+Hint = Callable[[Clues], Parts]
+
+
+def _around(places: Iterable[tuple[int, int]]) -> Parts:
+    """Return the parts of a text around places in order, joined where they touch."""
+    parts: Parts = []
+    for place in places:
+        start, end = max(0, place[0] - _MARGIN), place[1] + _MARGIN
+        if parts and start <= parts[-1][1]:
+            parts[-1] = parts[-1][0], end
+        else:
+            parts.append((start, end))
+    return parts
+
+
+def seven_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a local telephone's length."""
+    return clues.with_digits(7)
+
+
+def ten_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a telephone's length, area code and all."""
+    return clues.with_digits(10)
+
+
+def eleven_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a mobile telephone's length."""
+    return clues.with_digits(11)
+
+
+def fifteen_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a card's length."""
+    return clues.with_digits(15)
+
+
+def seventeen_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a resident's length; the last character may be a letter."""
+    return clues.with_digits(17)
+
+
+def with_phone_word(clues: Clues) -> Parts:
+    """Return where there are numbers of a telephone's length, if there is a word for telephones."""
+    parts = clues.with_digits(7)
+    return parts if parts and any(word in clues.plain for word in _PHONE_WORDS) else []
+
+
+def with_country_code(clues: Clues) -> Parts:
+    """Return where there may be a number of another country."""
+    return clues.with_digits(7) if "+" in clues.plain else []
+
+
+def with_document(clues: Clues) -> Parts:
+    """Return where there may be a passport number."""
+    plain = clues.plain
+    return clues.with_digits(6) if clues.numbers and any(word in plain for word in _DOCUMENTS) else []
+
+
+def with_at(clues: Clues) -> Parts:
+    """Return where there may be an address of e-mail."""
+    return clues.whole if "@" in clues.plain else []
+
+
+def with_dots(clues: Clues) -> Parts:
+    """Return where there may be an address of the internet in four numbers."""
+    plain = clues.plain
+    return _around((start, end) for start, end, _ in clues.numbers if plain.count(".", start, end) >= 3)
+
+
+def with_colons(clues: Clues) -> Parts:
+    """Return where there may be an address of the internet in eight numbers."""
+    return clues.whole if _COLONS.search(clues.plain) else []
+
+
+def with_plate(clues: Clues) -> Parts:
+    """Return where there may be a licence plate."""
+    plain = clues.plain
+    return clues.whole if not plain.isascii() and _SOME_DIGITS.search(plain) and _PLATE_HINT.search(plain) else []

@@ -1,0 +1,1 @@
+"""One model server as a process: start, stop, ask, and tell which model answers."""

@@ -1,0 +1,118 @@
+"""What a version must answer before it goes live: something to every prompt, and what its evidence says it answers."""
+
+import asyncio
+import logging
+from typing import Any
+
+import aiohttp
+
+from tasks.core.errors import DataContractError, TransientError
+from tasks.core.settings import PromoteParams
+from tasks.engine.deployment import Deployment
+from tasks.engine.fingerprint import MIN_AGREEMENT, SERVED_HOP, Fingerprint, agreement, likest
+
+log = logging.getLogger(__name__)
+
+SMOKE_TOKENS = 64
+#: How a good answer ends: by the model's own stop token, or by our length limit.
+GOOD_ENDINGS = frozenset({"stop", "length"})
+
+
+async def smoke_test(url: str, deployment: Deployment, params: PromoteParams) -> None:
+    """Ask a started server every smoke prompt, and hold it to the fingerprint of its evidence.
+
+    Raises:
+        DataContractError: it serves another name than the lineage id, an answer is empty or ends oddly, or it answers
+            like another model than the one that was evaluated.
+        TransientError: it does not answer in `smoke_timeout_s`.
+    """
+    timeout = aiohttp.ClientTimeout(total=params.smoke_timeout_s)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            await _require_name(session, url, deployment)
+            for prompt in params.smoke_prompts:
+                await _require_answer(session, url, deployment, prompt)
+            if deployment.fingerprint:
+                await _require_fingerprint(session, url, deployment, deployment.fingerprint)
+    except (TimeoutError, aiohttp.ClientError) as error:
+        reason = str(error) or f"no answer in {params.smoke_timeout_s:g} s"
+        raise TransientError(
+            f"smoke test of version {deployment.version}: {reason}", "read the slot's log in .tunegate/serving"
+        ) from error
+
+
+async def _require_name(session: aiohttp.ClientSession, url: str, deployment: Deployment) -> None:
+    """Refuse a server that serves something else."""
+    async with session.get(f"{url}/v1/models") as answer:
+        names = [model["id"] for model in (await answer.json())["data"]]
+    if names != [deployment.lineage_id]:
+        raise _failed(deployment, f"it serves {', '.join(names)} instead of {deployment.lineage_id}")
+
+
+async def _require_answer(session: aiohttp.ClientSession, url: str, deployment: Deployment, prompt: str) -> None:
+    """Refuse a server whose answer to a prompt is an error, empty, by another model, or ends oddly."""
+    request = {
+        "model": deployment.lineage_id,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": SMOKE_TOKENS,
+        "temperature": 0,
+    }
+    async with session.post(f"{url}/v1/chat/completions", json=request) as answer:
+        if answer.status != 200:
+            raise _failed(deployment, f"{prompt!r} gave HTTP {answer.status}: {(await answer.text())[:300]}")
+        value: dict[str, Any] = await answer.json()
+    choice = value["choices"][0]
+    if value["model"] != deployment.lineage_id:
+        raise _failed(deployment, f"{prompt!r} was answered by {value['model']!r}, not by {deployment.lineage_id}")
+    if not (choice["message"]["content"] or "").strip():
+        raise _failed(deployment, f"{prompt!r} got an empty answer")
+    if choice["finish_reason"] not in GOOD_ENDINGS:
+        raise _failed(deployment, f"the answer to {prompt!r} ended with {choice['finish_reason']!r}")
+
+
+async def _require_fingerprint(
+    session: aiohttp.ClientSession, url: str, deployment: Deployment, expected: Fingerprint
+) -> None:
+    """Refuse a server that answers otherwise than the evaluated weights did in the evaluated template."""
+    lengths = [len(answer) for answer in expected.served]
+    asked = zip(expected.prompts, lengths, strict=True)
+    found = await asyncio.gather(*(_greedy_ids(session, url, deployment, prompt, length) for prompt, length in asked))
+    share = agreement(found, expected.served)
+    log.info("smoke test of version %s: %.0f %% of the fingerprint's tokens agree", deployment.version, 100 * share)
+    if share >= MIN_AGREEMENT:
+        return
+    hop, nearest = likest(found, expected.answers)
+    guess = f"; hop {hop} answered so ({nearest:.0%})" if hop != SERVED_HOP and nearest >= MIN_AGREEMENT else ""
+    raise _failed(
+        deployment,
+        f"{share:.0%} of its answers' tokens are those of its evidence, at least {MIN_AGREEMENT:.0%} must be{guess}: "
+        "other weights, another chat template, or another vLLM than the one evaluated",
+    )
+
+
+async def _greedy_ids(
+    session: aiohttp.ClientSession, url: str, deployment: Deployment, prompt: str, tokens: int
+) -> list[int]:
+    """Return the token ids of a greedy answer in the server's own chat template, not stopped by end of turn."""
+    request = {
+        "model": deployment.lineage_id,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "return_token_ids": True,
+    }
+    async with session.post(f"{url}/v1/chat/completions", json=request) as answer:
+        value = await answer.json() if answer.status == 200 else {}
+    try:
+        return [int(token) for token in value["choices"][0]["token_ids"]]
+    except (KeyError, IndexError, TypeError) as error:
+        raise _failed(deployment, f"{prompt!r} got no token ids (HTTP {answer.status})") from error
+
+
+def _failed(deployment: Deployment, reason: str) -> DataContractError:
+    """Return the error of a failed smoke test."""
+    return DataContractError(
+        f"version {deployment.version} failed its smoke test: {reason}",
+        "the old version goes on serving; mend the model, tunegate run",
+    )

@@ -1,0 +1,151 @@
+"""The language model lm-eval talks to: token ids out, log-probabilities back, from a vLLM server over HTTP.
+
+Items whose continuations are single tokens (multiple choice by letter) cost one request each: the next token's raw
+log-probabilities for exactly those tokens. Other continuations are scored from prompt log-probabilities.
+Both are vLLM's `raw_logprobs` (its default): log-softmax of the logits before penalties, temperature and masks.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+
+from tasks.core.errors import ConfigError, DataContractError
+from tasks.engine.client import Query, ServedClient
+from tasks.engine.queries import Scored, choice_query, continuation_query, generation_query
+
+#: Tokens a free generation may take where the task says nothing.
+GENERATED_TOKENS = 256
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model folder; never anything from a hub, never custom code."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+
+
+def split_ids(tokenizer: Any, context: str, continuation: str, *, special: bool) -> tuple[list[int], list[int]]:
+    """Return the token ids of a context and of what follows it, split exactly where the server's prompt ends.
+
+    Args:
+        tokenizer: of the served model.
+        context: the prompt as text.
+        continuation: what follows.
+        special: add the tokens that the tokenizer puts around plain text.
+    """
+    before: list[int] = tokenizer.encode(context, add_special_tokens=special)
+    both: list[int] = tokenizer.encode(context + continuation, add_special_tokens=special)
+    if both[: len(before)] == before:
+        return before, both[len(before) :]
+    # Tokens merge across the boundary: a server that got the context cannot produce that; score what it can.
+    return before, tokenizer.encode(continuation, add_special_tokens=False)
+
+
+class ServedModel(LM):  # type: ignore[misc]
+    """lm-eval's view of a served model.
+
+    Args:
+        client: the way to the server.
+        tokenizer: of the model's own folder; renders the chat template and makes the token ids.
+        what: name in the progress line.
+    """
+
+    def __init__(self, client: ServedClient, tokenizer: Any, what: str) -> None:
+        super().__init__()
+        self.client, self.tokenizer, self.what = client, tokenizer, what
+        self.scored: dict[tuple[str, str], Scored] = {}
+        self._rendered: set[str] = set()
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Name for lm-eval's own request cache (not used)."""
+        return str(self.tokenizer.name_or_path)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Render a conversation with the model's chat template."""
+        text: str = self.tokenizer.apply_chat_template(
+            chat_history,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+        )
+        self._rendered.add(text)
+        return text
+
+    def encode(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Return the token ids of both, split exactly where the server's prompt ends.
+
+        A chat template writes its own special tokens; plain text gets those the tokenizer adds.
+        """
+        return split_ids(self.tokenizer, context, continuation, special=context not in self._rendered)
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Return (log-probability, is greedy) of each continuation given its context.
+
+        Raises:
+            DataContractError: an empty context or continuation, or an answer without usable log-probabilities.
+        """
+        pairs = [(str(request.args[0]), str(request.args[1])) for request in requests]
+        queries: list[Query] = []
+        owners: list[list[tuple[str, str]]] = []
+        for context, continuations in _by_context(pairs).items():
+            encoded = {text: self._encode_checked(context, text) for text in continuations}
+            for group in _requests_of(encoded):
+                before = encoded[group[0]][0]
+                queries.append(_query(before, [encoded[text][1] for text in group], context))
+                owners.append([(context, text) for text in group])
+        for group_pairs, values in zip(owners, self.client.ask(queries, self.what), strict=True):
+            self.scored |= {pair: Scored(**value) for pair, value in zip(group_pairs, values, strict=True)}
+        return [(self.scored[pair].total, self.scored[pair].greedy) for pair in pairs]
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Refuse: no suite of Tunegate scores whole texts without a context."""
+        raise ConfigError(f"{self.what}: rolling log-likelihood is not supported over HTTP", "use a loglikelihood task")
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Return the greedy continuation of each context up to a stop string."""
+        queries = [self._generation(str(request.args[0]), dict(request.args[1])) for request in requests]
+        return list(self.client.ask(queries, self.what))
+
+    def _encode_checked(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Return the token ids of both; neither may be empty."""
+        before, after = self.encode(context, continuation)
+        if not before or not after:
+            raise DataContractError(
+                f"{self.what}: empty context or continuation: {context[-60:]!r} -> {continuation!r}", "mend the item"
+            )
+        return before, after
+
+    def _generation(self, context: str, arguments: dict[str, Any]) -> Query:
+        """Return the request of one free generation."""
+        stop = arguments.get("until") or []
+        stops = [stop] if isinstance(stop, str) else stop
+        tokens = int(arguments.get("max_gen_toks", GENERATED_TOKENS))
+        return generation_query(self.encode(context, "")[0], tokens, stops, f"generation after {context[-40:]!r}")
+
+
+def _by_context(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the different continuations of each context, in order."""
+    found: dict[str, dict[str, None]] = {}
+    for context, continuation in pairs:
+        found.setdefault(context, {})[continuation] = None
+    return {context: list(continuations) for context, continuations in found.items()}
+
+
+def _requests_of(encoded: dict[str, tuple[list[int], list[int]]]) -> list[list[str]]:
+    """Return which continuations go into one request: all where each is a token of its own, else one each."""
+    singles = {after[0] for _, after in encoded.values() if len(after) == 1}
+    if len(encoded) > 1 and len(singles) == len(encoded):
+        return [list(encoded)]
+    return [[text] for text in encoded]
+
+
+def _query(before: list[int], afters: list[list[int]], context: str) -> Query:
+    """Return the request for one group of continuations."""
+    what = f"item ...{context[-60:]!r}"
+    if len(afters) > 1:
+        return choice_query(before, [after[0] for after in afters], what)
+    return continuation_query(before, afters[0], what)

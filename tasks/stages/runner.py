@@ -1,0 +1,119 @@
+"""Run one stage: bind its inputs, call its function in a fresh directory, write the manifest, rename into place."""
+
+import errno
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.core.digest import sha256_file, sha256_json
+from tasks.core.errors import DataContractError, MissingToolError
+from tasks.core.files import replaced_directory, write_json
+from tasks.core.manifest import MANIFEST, read_manifest, write_manifest
+from tasks.core.progress import duration
+from tasks.core.project import Project
+from tasks.core.settings import Settings
+from tasks.stages.lineage import Parts, parts_of
+from tasks.stages.table import SERVE_INSTALLED, Stage, before, producer_of
+
+log = logging.getLogger(__name__)
+
+
+def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
+    """Run `stage` in this process and return its summary (what the CLI prints as its last line).
+
+    Raises:
+        DataContractError: an input is absent, incomplete or made from other data than the rest.
+        TunegateError: whatever the stage function refuses.
+    """
+    from tasks.machine.energy import joules_between, read_counters
+
+    started, energy = time.monotonic(), read_counters()
+    log.info("%s: start", stage.name)
+    manifests = {name: read_manifest(project.root / path) for name, path in _made_inputs(stage).items()}
+    _require_raw(stage, project.root)
+    _require_code(stage, project.root)
+    base = _materialize_base(stage, project, settings)
+    parts = parts_of(stage, project.root, settings, manifests, base.digest if base else None)
+    lineage_id = manifests[stage.judged]["lineage_id"] if stage.judged else parts.lineage_id
+    scratch = project.state / "scratch" / f"{stage.name}-{sha256_json(parts.digests)[:12]}"
+    keywords = _keywords(stage, project, settings, lineage_id, scratch)
+    if base:
+        keywords["base"] = base.path
+    with _disk_full_is_clear(stage, project), replaced_directory(project.root / stage.output) as output:
+        summary = stage.load()(settings.section(stage.key), output=output, **keywords)
+        write_manifest(output, _header(stage, project.root, parts, lineage_id))
+    shutil.rmtree(scratch, ignore_errors=True)
+    seconds = time.monotonic() - started
+    # Volatile facts stay outside the outputs: they would change the content hash.
+    run = {"stage": stage.name, "seconds": round(seconds, 2), "joules": joules_between(energy, read_counters())}
+    write_json(project.state / "runs" / f"{stage.name}.json", run)
+    log.info("%s: done in %s -> %s", stage.name, duration(seconds), stage.output)
+    return {"stage": stage.name, "lineage_id": lineage_id, "output": stage.output, **summary}
+
+
+@contextmanager
+def _disk_full_is_clear(stage: Stage, project: Project) -> Iterator[None]:
+    """Turn "no space left on device" into one message; what was written before stays, the half output is removed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise MissingToolError(
+            f"stage {stage.name}: the disk is full ({project.root})",
+            "free space (dvc gc -w removes old outputs), then run the same command again",
+        ) from error
+
+
+def _made_inputs(stage: Stage) -> dict[str, str]:
+    """Return the inputs that another stage makes (they carry manifests)."""
+    return {name: path for name, path in stage.inputs.items() if producer_of(path)}
+
+
+def _require_raw(stage: Stage, root: Path) -> None:
+    """Refuse to start without the project's own inputs."""
+    for path in stage.inputs.values():
+        if not (root / path).exists():
+            raise DataContractError(f"{path} does not exist", f"put your data there, or git checkout {path}")
+
+
+def _require_code(stage: Stage, root: Path) -> None:
+    """Refuse to start where a file that decides the output is not there: its digest would be that of nothing."""
+    for path in stage.code:
+        if not (root / path).exists():
+            hint = "make setup" if path == SERVE_INSTALLED else f"git checkout {path}"
+            raise MissingToolError(f"stage {stage.name}: {path} does not exist", hint)
+
+
+def _materialize_base(stage: Stage, project: Project, settings: Settings) -> Any:
+    """Return the base model in bf16 safetensors where the stage reads it."""
+    if not stage.base_model:
+        return None
+    from tasks.models.base import materialize
+
+    return materialize(settings.base_model, project)
+
+
+def _keywords(stage: Stage, project: Project, settings: Settings, lineage_id: str, scratch: Path) -> dict[str, Any]:
+    """Return the keyword arguments of the stage function."""
+    keywords: dict[str, Any] = {name: project.root / path for name, path in stage.inputs.items()}
+    keywords |= {name.replace(".", "_"): settings.section(name) for name in stage.sections}
+    available = {"scratch": scratch, "lineage_id": lineage_id, "project": project, "hop": stage.item}
+    available |= {"runs": [project.state / "runs" / f"{earlier.name}.json" for earlier in before(stage)]}
+    keywords |= {name: available[name] for name in stage.extras}
+    if "scratch" in stage.extras:
+        scratch.mkdir(parents=True, exist_ok=True)
+    return keywords
+
+
+def _header(stage: Stage, root: Path, parts: Parts, lineage_id: str) -> dict[str, Any]:
+    """Return the manifest's facts about the run: stage, lineage, parts, and the manifest of every input."""
+    inputs = {
+        name: {"path": path, "manifest_sha256": sha256_file(root / path / MANIFEST)}
+        for name, path in _made_inputs(stage).items()
+    }
+    return {"stage": stage.name, "lineage_id": lineage_id, "parts": parts.digests, "inputs": inputs}

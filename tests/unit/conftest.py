@@ -1,0 +1,19 @@
+"""What tests of several rooms share: a fake vLLM and its tokenizer, small exams, packs to plant faults in."""
+
+from tests.unit.fake_vllm import fake_vllm, other_tokenizer, tokenizer
+from tests.unit.made_exams import exam_params, question, real_data, root, small_exam, write_exam
+from tests.unit.made_packs import make_item, write_pack
+
+__all__ = [
+    "exam_params",
+    "fake_vllm",
+    "make_item",
+    "other_tokenizer",
+    "question",
+    "real_data",
+    "root",
+    "small_exam",
+    "tokenizer",
+    "write_exam",
+    "write_pack",
+]

@@ -1,0 +1,114 @@
+"""Letters read from generated answers: what models really write, and what must not be taken for an answer."""
+
+import pytest
+
+from tasks.evaluation.multiple_choice.extraction import extract_letter
+
+ANSWERS = [
+    ("A", "A"),
+    ("Ｂ", "B"),
+    ("b", "B"),
+    ("(C)", "C"),
+    ("（Ｃ）", "C"),
+    ("**D**", "D"),
+    ("答案是A", "A"),
+    ("答案：Ｂ", "B"),
+    ("答案选C。", "C"),
+    ("正确答案是D。", "D"),
+    ("正确答案应该是 **B**", "B"),
+    ("本题选A", "A"),
+    ("故选：C", "C"),
+    ("应该选择B选项", "B"),
+    ("不选A，应选B", "B"),
+    ("A项正确", "A"),
+    ("B选项是正确的", "B"),
+    ("C不正确，D正确", "D"),
+    ("不正确的是A", "A"),
+    ("说法错误的是 C", "C"),
+    ("The answer is B.", "B"),
+    ("The correct answer is (C).", "C"),
+    ("Answer: D", "D"),
+    ("The correct option is A) shelter", "A"),
+    ("B is correct because A is wrong", "B"),
+    ("I would choose C", "C"),
+    ("A person must shelter. The answer is B", "B"),
+    ("$\\boxed{C}$", "C"),
+    ("答案不是A，而是B", "B"),
+    ("先看A，答案是A？不对。所以答案是B。", "B"),
+    ("A. 甲\nB. 乙\nC. 丙\nD. 丁\n答案：B", "B"),
+    ("A. 照射前或照射初期", "A"),
+    ("B、一周以后", "B"),
+    ("D：从不", "D"),
+    ("<think>A也许</think>答案：C", "C"),
+    ("选项B", "B"),
+    ("选B。因为A、C、D都错", "B"),
+    ("综上所述，B符合题意", "B"),
+    ("根据分析，只有C符合题意。A错误，B错误。", "C"),
+    ("Option B", "B"),
+    ("C\n\n解析：A错", "C"),
+    ("A\n解析：……故选B", "B"),
+    ("D是正确答案", "D"),
+    ("我认为是B", "B"),
+    ("碘片应在照射前服用，因此A当选。", "A"),
+    ("维生素C", "C"),
+    ("答案:C,因为...", "C"),
+    ("答案是A,B选项错误", "A"),
+    ("Let's think. Therefore, the answer is D.", "D"),
+    ("答案为：“D”", "D"),
+    ("B。", "B"),
+    ("B 选项", "B"),
+    ("正确答案：\nB", "B"),
+    ("答案解析：本题考查...选C", "C"),
+    ("Ⓑ", "B"),
+    ("本题答案为选项D", "D"),
+    ("所以，正确的选项是：C. 三", "C"),
+    ("A is wrong. B is right.", "B"),
+    ("D. A patient who", "D"),
+    ("题目要求选出不正确的，A正确，B正确，C错误，故选C", "C"),
+]
+#: No letter, several, a letter that is a word or part of one, a letter called wrong, reasoning without an end.
+NO_ANSWER = [
+    "A is wrong",
+    "A错误，B错误，C错误",
+    "A不对",
+    "A patient should take iodine",
+    "答案是A和B",
+    "答案是AB",
+    "A、B都对",
+    "A或B",
+    "A or B",
+    "答案不是A",
+    "The answer is not A",
+    "答案是A。但也可能答案是B",
+    "A. 甲\nB. 乙",
+    "不知道",
+    "",
+    "<think>答案是A",
+    "照射前",
+    "ABCD",
+    "DNA",
+    "答案是A,B。",
+    "The answer is a bit complicated",
+    "答案是：A patient",
+    "排除A",
+]
+
+
+@pytest.mark.parametrize(("text", "letter"), ANSWERS)
+def test_the_letter_is_read(text, letter):
+    assert extract_letter(text) == letter
+
+
+@pytest.mark.parametrize("text", NO_ANSWER)
+def test_an_answer_is_never_guessed(text):
+    assert extract_letter(text) is None
+
+
+@pytest.mark.parametrize("letter", "ABCD")
+def test_every_letter_is_read_alike(letter):
+    forms = ("答案：{}", "故选{}。", "{}项符合题意", "The answer is ({}).", "{}. 甲", "**{}**", "因此，{}是正确的")
+    assert {extract_letter(form.format(letter)) for form in forms} == {letter}
+
+
+def test_a_long_answer_is_read_in_no_time():
+    assert extract_letter("选" * 20_000 + "\n" + "A、" * 20_000 + "\n因此答案是C") == "C"
