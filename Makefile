@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo test test-all lint lock mlflow-ui prefect-ui workers clean
+.PHONY: help setup demo test test-all lint docs lock mlflow-ui prefect-ui workers clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ test-all: setup  ## All tests that run without a GPU and without a model hub
 
 lint: setup  ## Linter, formatter, type checker, floors (no room imports from one above it)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
+
+docs: setup  ## Draw docs/floors.svg anew
+	@$(BIN)/python docs/draw_floors.py
 
 lock: setup  ## Write the locks again from their .in files
 	@cd infra/environments && for name in pipeline serve; do \

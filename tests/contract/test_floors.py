@@ -1,6 +1,8 @@
 """The floors hold, and the check that says so sees an import that goes up, a ring of files, a room nobody placed."""
 
 import ast
+import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -75,3 +77,18 @@ def test_a_module_named_in_a_text_is_there(room):
             if module.startswith(("tasks.", "flows.")) and module.replace(".", "").replace("_", "").isalpha():
                 file = ROOT / module.replace(".", "/")
                 assert file.is_dir() or file.with_suffix(".py").is_file(), f"{path}: {node.value}"
+
+
+def test_the_picture_is_drawn_from_the_contract():
+    spec = importlib.util.spec_from_file_location("draw_floors", ROOT / "docs" / "draw_floors.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.draw() == (ROOT / "docs" / "floors.svg").read_text("utf-8"), "make docs"
+
+
+def test_paths_in_the_architecture_page_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    paths = re.findall(r"`((?:tasks|tests|infra|flows|docs)/[\w/.-]+)`", text)
+    assert len(paths) > 20
+    made = {"infra/environments/serve.installed"}
+    assert {path for path in paths if not (ROOT / path).exists()} <= made
