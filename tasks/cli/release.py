@@ -1,6 +1,7 @@
 """`tunegate status | approve | promote | rollback | reconcile | lineage`."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -92,11 +93,22 @@ def reconcile(once: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("version_or_lineage_id")
+@click.option("--restore", type=click.Path(path_type=Path), help="Make a checkout of its code and data in this folder.")
 @json_option
-def lineage(version_or_lineage_id: str, as_json: bool) -> None:
-    """Trace a registered version, or the lineage id of a chat answer, to data, base model, settings and code."""
+def lineage(version_or_lineage_id: str, restore: Path | None, as_json: bool) -> None:
+    """Trace a registered version, or the lineage id of a chat answer, to data, base model, settings and code.
+
+    With --restore: the commit in a new folder, with params.yaml and dvc.lock as they were, and the data of dvc.lock.
+    """
+    from tasks.release.restore import restore as bring_back
+    from tasks.release.restore import restored_words
     from tasks.release.status import describe_lineage, trace
 
     project, settings = project_and_settings()
-    found = trace(_registry(project, settings), version_or_lineage_id)
+    registry = _registry(project, settings)
+    found = trace(registry, version_or_lineage_id)
+    if restore is not None:
+        back = bring_back(project, registry, registry.version(found["version"]), restore)
+        emit(back, as_json=as_json, text=restored_words(back))
+        return
     emit(found, as_json=as_json, text=describe_lineage(found))

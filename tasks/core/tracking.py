@@ -160,6 +160,17 @@ def find_registered_model(found: Any, name: str) -> Any | None:
     return _or_none(lambda: found.get_registered_model(name))
 
 
+def create_registered_model(found: Any, name: str) -> None:
+    """Have a registered model of this name; one that is there already is left as it is."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise TransientError(f"MLflow did not answer: {error.message}", "check the MLflow server") from error
+
+
 def find_version(found: Any, name: str, version: str) -> Any | None:
     """Return a registered version, or None where it does not exist."""
     return _or_none(lambda: found.get_model_version(name, version))
@@ -168,6 +179,39 @@ def find_version(found: Any, name: str, version: str) -> Any | None:
 def find_alias(found: Any, name: str, alias: str) -> Any | None:
     """Return the version an alias points to, or None where model or alias does not exist."""
     return _or_none(lambda: found.get_model_version_by_alias(name, alias))
+
+
+def upload(found: Any, run_id: str, source: Path, path: str) -> None:
+    """Store a file or a folder's files below `path` of a run's artifacts.
+
+    Raises:
+        TransientError: the artifact store does not take it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    store = found.log_artifact if source.is_file() else found.log_artifacts
+    try:
+        store(run_id, str(source), path or None)
+    except (MlflowException, OSError) as error:
+        raise TransientError(
+            f"could not store {source}: {error}", "check the artifact store, then run the same command again"
+        ) from error
+
+
+def delete_artifacts(artifact_uri: str) -> None:
+    """Delete a file or folder of a run's artifacts; one that is gone already is no error.
+
+    Raises:
+        TransientError: the artifact store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    root, _, name = artifact_uri.rpartition("/")
+    try:
+        get_artifact_repository(root).delete_artifacts(name)
+    except (MlflowException, OSError) as error:
+        raise TransientError(f"could not delete {artifact_uri}: {error}", "check the artifact store") from error
 
 
 def download(artifact_uri: str, destination: Path) -> Path:
@@ -181,6 +225,7 @@ def download(artifact_uri: str, destination: Path) -> Path:
 
     if artifact_uri.startswith("file:"):
         return Path(unquote(urlsplit(artifact_uri).path))
+    destination.mkdir(parents=True, exist_ok=True)
     try:
         return Path(download_artifacts(artifact_uri=artifact_uri, dst_path=str(destination)))
     except (MlflowException, OSError) as error:

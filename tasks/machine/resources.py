@@ -60,7 +60,8 @@ def check_disk(need: Hardware, project: Project, free_gib: float) -> Check:
     found, needed = f"{free_gib:.0f} GiB free", f"{need.disk_gib:g} GiB for environments, models and caches"
     if free_gib >= need.disk_gib:
         return Check("disk", "ok", found, needed)
-    todo = f"free {need.disk_gib - free_gib:.0f} GiB; dvc gc -w drops cached outputs of old runs"
+    todo = f"free {need.disk_gib - free_gib:.0f} GiB; tunegate versions prune deletes old versions' weights, "
+    todo += "dvc gc -w every cached output that is not in the present dvc.lock (registered versions keep theirs)"
     held = (project.root / ".venv").is_dir() and project.state.is_dir()
     enough = held and free_gib >= need.disk_gib * HELD_DISK_SHARE
     return Check("disk", "warning" if enough else "failed", found, needed, todo)

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+from tasks.core.digest import sha256_json
 from tasks.core.errors import ConfigError, GateFailedError
 from tasks.core.settings import PromoteParams
 from tasks.release.registry import PREFIX, Registry, Version
@@ -27,8 +28,8 @@ def approve(registry: Registry, number: str, by: str, reason: str) -> Version:
     if by in {item["by"] for item in version.approvals}:
         raise ConfigError(f"{by} approved version {number} already", f"tunegate promote {number}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    approvals = [*version.approvals, {"by": by, "reason": reason, "time": now}]
-    registry.tag(number, "approvals", json.dumps(approvals, ensure_ascii=False))
+    approval = json.dumps({"by": by, "reason": reason, "time": now}, ensure_ascii=False)
+    registry.tag(number, f"approval.{sha256_json([by, now])[:12]}", approval)
     return registry.version(number)
 
 
@@ -41,6 +42,8 @@ def refusal(version: Version, params: PromoteParams) -> str | None:
     """
     if version.verdict != "PASS":
         return f"its gate verdict is {version.verdict}, not PASS"
+    if version.pruned:
+        return f"its weights were deleted on {version.pruned} (tunegate versions prune)"
     if not version.tags.get(f"{PREFIX}awq_manifest_sha256") or not version.lineage_id:
         return "it was not registered by Tunegate: no lineage"
     if params.environment == "production" and version.demo:

@@ -13,8 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tasks.core import tracking
 from tasks.core.errors import DataContractError
-from tasks.core.files import write_json
+from tasks.core.files import read_json, write_json
 from tasks.core.settings import ChampionRule, GateParams, Settings
 from tasks.gate.evidence import METRICS, Report, read_report
 from tasks.gate.findings import examine
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 HOP = "awq"
 NONE = "none"
 ARTIFACT = "champion.json"
+#: Beside the evidence, not in it: made after the version has its number.
+COMPARISON = "comparison"
 TAG, TAG_AGAINST = "champion_comparison", "compared_with_champion"
 #: What must be the same of a suite for two versions' answers to be comparable, beside the items.
 ASKED_ALIKE = ("name", "few_shot", "chat_template", "task_version", "answer")
@@ -68,10 +71,25 @@ def record(registry: Registry, params: GateParams, version: Version) -> dict[str
         path = Path(folder) / ARTIFACT
         write_json(path, comparison)
         if version.run_id:
-            registry.client.log_artifact(version.run_id, str(path), "reports")
+            tracking.upload(registry.client, version.run_id, path, COMPARISON)
     registry.tag(version.number, TAG, comparison["verdict"])
     registry.tag(version.number, TAG_AGAINST, json.dumps(comparison["champion"]))
     return comparison
+
+
+def recorded_comparison(registry: Registry, version: Version) -> dict[str, Any] | None:
+    """Return the comparison made when a version was registered, None where none was kept."""
+    if version.run_id is None:
+        return None
+    run = registry.client.get_run(version.run_id)
+    # Releases before the write-once place kept it among the reports.
+    for place in (COMPARISON, "reports"):
+        path = f"{place}/{ARTIFACT}"
+        if path in {item.path for item in registry.client.list_artifacts(run.info.run_id, place)}:
+            folder = registry.project.state / "serving" / "evidence" / version.number
+            found: dict[str, Any] = read_json(tracking.download(f"{run.info.artifact_uri}/{path}", folder))
+            return found
+    return None
 
 
 def champion_refusal(registry: Registry, settings: Settings, version: Version) -> str | None:

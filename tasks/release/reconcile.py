@@ -1,13 +1,12 @@
 """Make serving match the champion alias: the one road by which a version goes live."""
 
-import fcntl
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import IO, Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
-from tasks.core.errors import ConfigError, GateFailedError, TransientError, TunegateError
+from tasks.core.errors import ConfigError, GateFailedError, TunegateError
+from tasks.core.exclusive import exclusively
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 
 #: A scheduled look that finds nothing to do is over sooner; a deployment takes longer.
 LOCK_WAIT_S = 15.0
-LOCK_POLL_S = 0.1
 
 
 def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
@@ -148,27 +146,10 @@ def next_command(version: Version) -> str:
     return f"tunegate approve {version.number} --by NAME --reason TEXT, then tunegate promote {version.number}"
 
 
-@contextmanager
-def _exclusively(project: Project) -> Iterator[None]:
-    """Let one reconciler work at a time (the lock dies with its process).
+def _exclusively(project: Project) -> AbstractContextManager[None]:
+    """Let one reconciler work at a time.
 
     A second one waits for what a scheduled look takes, and is told so where a deployment is under way.
     """
-    path = project.state / "reconcile.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_WAIT_S
-    with path.open("w") as stream:
-        while not _locked(stream):
-            if time.monotonic() > deadline:
-                raise TransientError("another reconcile is at work", "wait for it, then tunegate reconcile --once")
-            time.sleep(LOCK_POLL_S)
-        yield
-
-
-def _locked(stream: IO[str]) -> bool:
-    """Take the lock if nobody has it."""
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    busy = ("another reconcile is at work", "wait for it, then tunegate reconcile --once")
+    return exclusively(project.state / "reconcile.lock", wait_s=LOCK_WAIT_S, busy=busy)

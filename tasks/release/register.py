@@ -1,47 +1,79 @@
-"""What a run made becomes a version: weights, reports and the evidence a promotion asks for, into the registry."""
+"""What a run made becomes a version: weights, reports and the evidence a promotion asks for, into the registry.
+
+Steps, each of which a retry finds done or does again: the version's own run is stored and read back; what it was made
+from is kept from `dvc gc`; the version is made in one request with all its tags; it is compared with the champion. A
+kill between any two leaves a run without a version, never a version without its files.
+"""
 
 import json
 import logging
-import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from tasks.core import tracking
 from tasks.core.digest import sha256_file, sha256_json
+from tasks.core.exclusive import exclusively
 from tasks.core.files import read_json
 from tasks.core.layout import ADAPTER, AWQ, DOSSIER, GATE, HOPS, VALIDATION, report_of
 from tasks.core.manifest import MANIFEST, read_manifest, verify_manifest
 from tasks.core.project import Project
 from tasks.core.settings import Settings
-from tasks.release.champion import record
+from tasks.release import version_files
+from tasks.release.champion import TAG, record
+from tasks.release.checkout import commit_words, write_checkout
 from tasks.release.history import requester
-from tasks.release.registry import PREFIX, Registry, Version
+from tasks.release.kept import keep
+from tasks.release.registry import CHECKOUT, CONTENTS_SHA256, MODEL, PREFIX, Registry, Version
 
 log = logging.getLogger(__name__)
 
-MODEL_ARTIFACT = "model"
 REPORTS = (GATE, DOSSIER, VALIDATION, *(report_of(hop) for hop in HOPS))
+#: MLflow's own tag: the user interface shows the run below the one that trained.
+PARENT = "mlflow.parentRunId"
+COMMIT = f"{PREFIX}git_commit"
+LOCK_WAIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What identifies a version: the manifests of the quantized model and of every report about it.
+
+    Args:
+        manifests: output -> SHA-256 of its manifest, which has the digest of every file.
+    """
+
+    manifests: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """One digest over all of them: another rule, candidate or answer makes another version."""
+        return sha256_json(self.manifests)
 
 
 def register(project: Project, settings: Settings) -> Version:
     """Register the quantized model with its evidence; the same evidence is registered once.
 
     A model whose verdict is not PASS is registered too: its evidence is kept, and promotion refuses it.
+
+    Raises:
+        DataContractError: an output differs from its manifest, or the store gives back other bytes than it was given.
+        TransientError: MLflow or its artifact store does not answer, or another register is at work.
     """
-    registry = Registry(project, settings.register_.model_name)
-    tags = _tags(project)
-    if tracking.find_registered_model(registry.client, registry.name) is None:
-        registry.client.create_registered_model(registry.name)
-    for known in registry.versions():
-        if known.tags.get(f"{PREFIX}evidence") == tags[f"{PREFIX}evidence"]:
-            log.info("register: version %s holds this evidence already", known.number)
-            return known
-    run_id = _record_run(project, registry, tags)
-    source = f"{registry.client.get_run(run_id).info.artifact_uri}/{MODEL_ARTIFACT}"
-    made = registry.client.create_model_version(registry.name, source=source, run_id=run_id, tags=tags)
-    log.info("register: %s version %s, verdict %s", registry.name, made.version, tags[f"{PREFIX}verdict"])
-    comparison = record(registry, settings.gate, registry.version(str(made.version)))
-    log.info("register: %s", comparison["words"])
-    return registry.version(str(made.version))
+    with _alone(project):
+        registry = Registry(project, settings.register_.model_name)
+        evidence = _evidence(project)
+        version = registry.by_evidence(evidence.digest)
+        if version is None:
+            version = _made(project, registry, evidence)
+        elif TAG in version.tags:
+            log.info("register: version %s holds this evidence already", version.number)
+            return version
+        log.info("register: %s", record(registry, settings.gate, version)["words"])
+        return registry.version(version.number)
 
 
 def hop_metrics(project: Project) -> dict[str, dict[str, float]]:
@@ -49,57 +81,76 @@ def hop_metrics(project: Project) -> dict[str, dict[str, float]]:
     return {hop: read_json(project.root / report_of(hop) / "results.json")["metrics"] for hop in HOPS}
 
 
-def _tags(project: Project) -> dict[str, str]:
+@contextmanager
+def _alone(project: Project) -> Iterator[None]:
+    """Let one process of this machine register at a time."""
+    busy = ("another register is at work", "wait for it, then run the same command again")
+    with exclusively(project.state / "register.lock", wait_s=LOCK_WAIT_S, busy=busy):
+        yield
+
+
+def _evidence(project: Project) -> Evidence:
+    """Return the evidence of the run in this checkout, after checking every file of it."""
+    for path in (AWQ, *REPORTS):
+        verify_manifest(project.root / path)
+    return Evidence({path: sha256_file(project.root / path / MANIFEST) for path in (AWQ, *REPORTS)})
+
+
+def _made(project: Project, registry: Registry, evidence: Evidence) -> Version:
+    """Store the files of a new version, and make it."""
+    run = _stored(project, registry, evidence)
+    if missing := keep(project, project.root / "dvc.lock"):
+        log.info("register: %d outputs of dvc.lock are not in the DVC cache (merged never is)", len(missing))
+    tracking.create_registered_model(registry.client, registry.name)
+    made = registry.client.create_model_version(
+        registry.name,
+        source=f"{run.info.artifact_uri}/{MODEL}",
+        run_id=run.info.run_id,
+        tags=_tags(project, evidence, run),
+    )
+    version = registry.version(str(made.version))
+    log.info("register: %s version %s, verdict %s", registry.name, version.number, version.verdict)
+    return version
+
+
+def _stored(project: Project, registry: Registry, evidence: Evidence) -> Any:
+    """Return the run that holds the files of this evidence, and nothing else."""
+    trained = _training_run(project, registry)
+    with TemporaryDirectory() as folder:
+        facts = write_checkout(project.root, Path(folder))
+        sources = {MODEL: project.root / AWQ, CHECKOUT: Path(folder)}
+        sources |= {path.removeprefix("data/"): project.root / path for path in REPORTS}
+        tags = {COMMIT: commit_words(facts)} | ({PARENT: trained} if trained else {})
+        run = version_files.store(project, registry.client, evidence.digest, sources, tags)
+    for hop, metrics in hop_metrics(project).items():
+        for name, value in metrics.items():
+            registry.client.log_metric(run.info.run_id, f"{hop}.{name}", value)
+    return run
+
+
+def _training_run(project: Project, registry: Registry) -> str | None:
+    """Return the MLflow run that trained the adapter; None where DVC restored the training from elsewhere."""
+    tags = {f"{PREFIX}stage": "train", f"{PREFIX}lineage_id": read_manifest(project.root / ADAPTER)["lineage_id"]}
+    run = tracking.find_run(project, registry.client, tags)
+    return str(run.info.run_id) if run else None
+
+
+def _tags(project: Project, evidence: Evidence, run: Any) -> dict[str, str]:
     """Return the tags of the version to be registered, from the files the stages wrote."""
-    manifest = verify_manifest(project.root / AWQ)
+    manifest = read_manifest(project.root / AWQ)
     verdict = read_json(project.root / GATE / "verdict.json")
-    reports = {path: sha256_file(project.root / path / MANIFEST) for path in (AWQ, *REPORTS)}
     tags = {
         "lineage_id": manifest["lineage_id"],
         "verdict": verdict["verdict"],
         "demo": json.dumps(verdict["demo"]),
-        "evidence": sha256_json(reports),
-        "awq_manifest_sha256": reports[AWQ],
+        "evidence": evidence.digest,
+        "awq_manifest_sha256": evidence.manifests[AWQ],
         "parts": json.dumps(manifest["parts"], sort_keys=True),
-        "git_commit": _git_commit(project.root),
+        "git_commit": run.data.tags[COMMIT],
+        "training_run_id": run.data.tags.get(PARENT, ""),
+        CONTENTS_SHA256: run.data.tags[version_files.WHOLE],
         "requested_by": requester(),
-        "approvals": "[]",
     }
     for hop, metrics in hop_metrics(project).items():
         tags |= {f"metric.{hop}.{name}": f"{value:.6f}" for name, value in metrics.items()}
     return {f"{PREFIX}{name}": value for name, value in tags.items()}
-
-
-def _record_run(project: Project, registry: Registry, tags: dict[str, str]) -> str:
-    """Complete the training run (or make one where DVC restored the training) with metrics and artifacts."""
-    client = registry.client
-    adapter = read_manifest(project.root / ADAPTER)
-    trained = {f"{PREFIX}stage": "train", f"{PREFIX}lineage_id": adapter["lineage_id"]}
-    known = tracking.find_run(project, client, trained)
-    run_id = (
-        known.info.run_id
-        if known
-        else client.create_run(tracking.experiment_id(client, project), tags=trained).info.run_id
-    )
-    client.set_tag(run_id, f"{PREFIX}model_lineage_id", tags[f"{PREFIX}lineage_id"])
-    for hop, metrics in hop_metrics(project).items():
-        for name, value in metrics.items():
-            client.log_metric(run_id, f"{hop}.{name}", value)
-    client.log_artifacts(run_id, str(project.root / AWQ), MODEL_ARTIFACT)
-    for path in REPORTS:
-        client.log_artifacts(run_id, str(project.root / path), path.removeprefix("data/"))
-    client.log_artifact(run_id, str(project.root / "params.yaml"))
-    client.set_terminated(run_id)
-    return str(run_id)
-
-
-def _git_commit(root: Path) -> str:
-    """Return the commit of the checkout, marked when the tree differs from it."""
-
-    def ask(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
-        ).stdout.strip()
-
-    commit = ask("rev-parse", "HEAD") or "not a git checkout"
-    return f"{commit}-dirty" if ask("status", "--porcelain", "--untracked-files=no") else commit

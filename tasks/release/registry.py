@@ -10,9 +10,15 @@ from tasks.core.digest import sha256_file
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.manifest import MANIFEST, verify_manifest
 from tasks.core.project import Project
+from tasks.release import version_files
 
 PREFIX = "tunegate."
 CHAMPION = "champion"
+#: Where a version's weights stand among its files, and what brings its checkout back.
+MODEL, CHECKOUT = "model", "checkout"
+APPROVAL = f"{PREFIX}approval."
+#: Digest of the list of a version's files; versions registered before it was kept have none.
+CONTENTS_SHA256 = "contents_sha256"
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,21 @@ class Version:
 
     @property
     def approvals(self) -> list[dict[str, str]]:
-        """Approvals in order: by, reason, time."""
-        found: list[dict[str, str]] = json.loads(self.tags.get(f"{PREFIX}approvals", "[]"))
+        """Approvals in order: by, reason, time. Each has a tag of its own, so that two at once are both kept."""
+        first = json.loads(self.tags.get(f"{PREFIX}approvals", "[]"))
+        own = [json.loads(value) for name, value in self.tags.items() if name.startswith(APPROVAL)]
+        found: list[dict[str, str]] = sorted([*first, *own], key=lambda item: item["time"])
         return found
+
+    @property
+    def contents_sha256(self) -> str | None:
+        """Digest of the list of its files; None for a version of an older release."""
+        return self.tags.get(f"{PREFIX}{CONTENTS_SHA256}")
+
+    @property
+    def pruned(self) -> str | None:
+        """When its weights were deleted, or None."""
+        return self.tags.get(f"{PREFIX}pruned")
 
 
 class Registry:
@@ -83,6 +101,10 @@ class Registry:
         """Return the newest version with this lineage id, or None."""
         return next((item for item in reversed(self.versions()) if item.lineage_id == lineage_id), None)
 
+    def by_evidence(self, digest: str) -> Version | None:
+        """Return the version with this evidence, or None."""
+        return next((item for item in self.versions() if item.tags.get(f"{PREFIX}evidence") == digest), None)
+
     def tag(self, version: str, name: str, value: str) -> None:
         """Set one of our tags on a version."""
         self.client.set_model_version_tag(self.name, version, f"{PREFIX}{name}", value)
@@ -100,19 +122,43 @@ class Registry:
             self.client.set_registered_model_alias(self.name, CHAMPION, version)
 
     def weights(self, version: Version) -> Path:
-        """Return a local folder with a version's model, checked against its manifest and its tags.
+        """Return a local folder with a version's model, checked against the digests on the version.
 
         Raises:
+            ConfigError: its weights were deleted to free disk.
             DataContractError: the bytes are not the ones that were evaluated.
             TransientError: the artifact store does not answer.
         """
-        folder = tracking.download(version.source, self.project.state / "serving" / "models" / version.number)
+        if version.pruned:
+            raise ConfigError(f"the weights of version {version.number} were deleted on {version.pruned}",
+                              f"tunegate lineage {version.number} --restore DIR makes them again")  # fmt: skip
+        folder = self.files(version, MODEL, self.project.state / "serving" / "models" / version.number)
         verify_manifest(folder)
         if sha256_file(folder / MANIFEST) != version.tags.get(f"{PREFIX}awq_manifest_sha256"):
             raise DataContractError(
-                f"version {version.number}: the model in {folder} is not the one that was evaluated", "tunegate run"
+                f"version {version.number}: the model in {folder} is not the one that was evaluated",
+                version_files.NOT_AS_REGISTERED,
             )
         return folder
+
+    def files(self, version: Version, path: str, folder: Path) -> Path:
+        """Return a file or folder of a version as it was registered.
+
+        Args:
+            version: whose.
+            path: `model`, or below the run's artifacts: `reports/gate`.
+            folder: where the copy from a remote store goes.
+
+        Raises:
+            DataContractError: the version was not registered by Tunegate, or its files are not as they were.
+            TransientError: the artifact store does not answer.
+        """
+        if version.run_id is None:
+            raise DataContractError(f"version {version.number} has no run: there is no evidence", "tunegate run")
+        root = self.client.get_run(version.run_id).info.artifact_uri
+        if version.contents_sha256:
+            return version_files.read(root, path, folder, version.contents_sha256, f"version {version.number}")
+        return tracking.download(version.source if path == MODEL else f"{root}/{path}", folder)
 
 
 def _version(item: Any | None) -> Version | None:

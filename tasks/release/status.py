@@ -37,8 +37,12 @@ def describe(state: dict[str, Any]) -> str:
     else:
         lines.append("serving:  nothing (tunegate serve)")
     lines.append(f"in sync:  {'yes' if state['in_sync'] else 'no: tunegate reconcile --once'}")
-    lines += [_line(version, "", "version ") for version in state["versions"]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *version_lines(state)])
+
+
+def version_lines(state: dict[str, Any]) -> list[str]:
+    """Return a line for each registered version."""
+    return [_line(version, "", "version ") for version in state["versions"]]
 
 
 def trace(registry: Registry, wanted: str) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def describe_lineage(found: dict[str, Any]) -> str:
     """Return a lineage as text for a person: each part with the digest that proves it."""
     lines = [
         f"{found['model']} version {found['version']}, lineage {found['lineage_id']}, verdict {found['verdict']}",
-        f"  git commit    {found['git_commit']}   (git checkout it, then dvc checkout: the data as it was)",
+        f"  git commit    {found['git_commit']}   (--restore DIR: code and data as they were)",
         f"  requested by  {found['requested_by']}; approved by {', '.join(found['approved_by']) or 'nobody'}",
         f"  MLflow run    {found['mlflow_run_id']}",
     ]
@@ -91,6 +95,7 @@ def _summary(version: Version) -> dict[str, Any]:
         "demo": version.demo,
         "approved_by": [item["by"] for item in version.approvals],
         "refused": version.tags.get(f"{PREFIX}refused"),
+        "pruned": version.pruned,
     }
 
 
@@ -100,6 +105,7 @@ def _line(version: dict[str, Any] | None, absent: str, label: str) -> str:
         return absent
     approved = ", ".join(version["approved_by"]) or "nobody"
     refused = f", refused: {version['refused']}" if version["refused"] else ""
+    pruned = f", weights deleted {version['pruned']}" if version["pruned"] else ""
     mark = " (demo)" if version["demo"] else ""
     return (f"{label}: {version['version']}, verdict {version['verdict']}{mark}, lineage {version['lineage_id']}, "
-            f"approved by {approved}{refused}")  # fmt: skip
+            f"approved by {approved}{refused}{pruned}")  # fmt: skip

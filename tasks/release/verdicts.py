@@ -7,11 +7,9 @@ from tasks.core.files import read_json
 from tasks.core.layout import GATE
 from tasks.core.project import Project
 from tasks.core.settings import Settings
+from tasks.release.champion import recorded_comparison
 from tasks.release.registry import Registry
 from tasks.release.version_evidence import registered
-
-#: Where the comparison with the champion stands among a version's evidence.
-CHAMPION = "reports/champion.json"
 
 
 def verdict_of(project: Project, settings: Settings, version: str | None) -> dict[str, Any]:
@@ -35,6 +33,8 @@ def verdict_of(project: Project, settings: Settings, version: str | None) -> dic
     registry = Registry(project, settings.register_.model_name)
     found = registry.version(version)
     folder = registered(registry, found, GATE.removeprefix("data/"))
-    kept = {item.path for item in registry.client.list_artifacts(found.run_id, "reports")}
-    comparison = read_json(registered(registry, found, CHAMPION)) if CHAMPION in kept else None
-    return {"version": version, **read_json(folder / "verdict.json"), "champion_comparison": comparison}
+    return {
+        "version": version,
+        **read_json(folder / "verdict.json"),
+        "champion_comparison": recorded_comparison(registry, found),
+    }

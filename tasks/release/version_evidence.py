@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.core import tracking
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json
 from tasks.core.layout import HOPS, report_of
@@ -36,10 +35,7 @@ def registered(registry: Registry, version: Version, path: str) -> Path:
         DataContractError: the version was not registered by Tunegate.
         TransientError: the artifact store does not answer.
     """
-    if version.run_id is None:
-        raise DataContractError(f"version {version.number} has no run: there is no evidence", "tunegate run")
-    root = registry.client.get_run(version.run_id).info.artifact_uri
-    return tracking.download(f"{root}/{path}", registry.project.state / "serving" / "evidence" / version.number)
+    return registry.files(version, path, registry.project.state / "serving" / "evidence" / version.number)
 
 
 def evaluated_fingerprint(registry: Registry, version: Version) -> Fingerprint:

@@ -65,7 +65,8 @@ def _disk_full_is_clear(stage: Stage, project: Project) -> Iterator[None]:
             raise
         raise MissingToolError(
             f"stage {stage.name}: the disk is full ({project.root})",
-            "free space (dvc gc -w removes old outputs), then run the same command again",
+            "free space, then run the same command again: tunegate versions prune deletes old versions' weights; "
+            "dvc gc -w deletes every cached output outside the present dvc.lock (registered versions keep theirs)",
         ) from error
 
 

@@ -9,9 +9,12 @@ from tasks.core.params.section import Section
 
 
 class RegisterParams(Section):
-    """Name of the registered model in MLflow."""
+    """Name of the registered model in MLflow: also the `model` that callers ask the gateway for."""
 
-    model_name: str
+    # MLflow refuses / and :, its searches quote the name, and a name of dots is a path.
+    model_name: str = Field(
+        pattern=r"^\w[\w.-]{0,127}$", description="letters and digits of any script, then also . _ -"
+    )
 
 
 class PromoteParams(Section):

@@ -122,3 +122,17 @@ def test_an_exam_is_asked_once(values, load):
     values["evaluate"]["exams"] *= 2
     with pytest.raises(ConfigError, match="an exam stands twice"):
         load(values)
+
+
+@pytest.mark.parametrize("name", ["emergency", "核应急-7b", "tunegate.v2_final", "模型", "A1"])
+def test_a_model_name_that_mlflow_and_a_path_can_hold(values, load, name):
+    assert load(values | {"register": {"model_name": name}}).register_.model_name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "核/应急", "a:b", "o'brien", 'a"b', "a b", "-x", ".hidden", "x\n", "x" * 129, "a\\b", "a%2Fb"],
+)
+def test_a_model_name_is_refused_when_settings_are_read(values, load, name):
+    with pytest.raises(ConfigError, match=r"register\.model_name"):
+        load(values | {"register": {"model_name": name}})

@@ -119,6 +119,6 @@ class StandInHost:
 @pytest.fixture
 def host(monkeypatch) -> StandInHost:
     host = StandInHost()
-    for module in ("reconcile", "status", "golive"):
+    for module in ("reconcile", "status", "golive", "prune"):
         monkeypatch.setattr(f"tasks.release.{module}.control", host)
     return host

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError, TransientError
-from tasks.core.layout import HOPS
+from tasks.core.layout import HOPS, report_of
 from tasks.engine.fingerprint import FINGERPRINT_PROMPTS
 from tasks.release.approvals import approve
 from tasks.release.golive import go_live
@@ -17,6 +17,7 @@ from tasks.release.register import register
 from tasks.release.registry import Registry
 from tasks.release.status import describe, describe_lineage, serving_status, trace
 from tasks.release.version_evidence import report_folder
+from tests.unit.release.conftest import write_stage
 
 
 @pytest.fixture
@@ -144,16 +145,25 @@ def test_a_slot_is_held_to_the_answers_in_the_versions_own_evidence(project, set
     }
 
 
-def test_a_version_whose_evidence_has_no_fingerprint_is_not_served(project, settings, registry, host):
-    report = report_folder(registry, registry.version("1"), "awq") / "results.json"
-    report.write_text(json.dumps({"metrics": {}}))
-    with pytest.raises(DataContractError, match="version 1: the evidence has no fingerprint"):
-        promote(project, settings, "1", by="王工", reason="")
+def test_a_version_whose_evidence_has_no_fingerprint_is_not_served(project, settings, registry, host, run_stages):
+    run_stages(project, "tg-7")
+    write_stage(project.root, report_of("awq"), "tg-7", results={"metrics": {"ceval_accuracy": 0.5}})
+    number = register(project, settings).number
+    with pytest.raises(DataContractError, match=f"version {number}: the evidence has no fingerprint"):
+        promote(project, settings, number, by="王工", reason="")
     assert host.deployed == []
     assert registry.champion() is None
-    report.unlink()
-    with pytest.raises(DataContractError, match="no report of hop awq"):
+
+
+def test_evidence_changed_after_it_was_registered_is_not_believed(project, settings, registry, host):
+    report = report_folder(registry, registry.version("1"), "awq") / "results.json"
+    report.write_text(json.dumps({"metrics": {}}))
+    with pytest.raises(DataContractError, match=r"version 1: not as it was registered: reports/eval/awq/results\.json"):
         promote(project, settings, "1", by="王工", reason="")
+    report.unlink()
+    with pytest.raises(DataContractError, match=r"version 1: not as it was registered: reports/eval/awq/results\.json"):
+        promote(project, settings, "1", by="王工", reason="")
+    assert host.deployed == []
 
 
 def test_a_second_reconciler_is_told_that_one_is_at_work(project, settings, registry, host, monkeypatch):

@@ -17,7 +17,7 @@ def test_a_version_carries_its_evidence(project, settings, run_stages):
     registry = Registry(project, settings.register_.model_name)
     assert (registry.weights(version) / "manifest.json").is_file()
     names = {item.path for item in registry.client.list_artifacts(version.run_id)}
-    assert {"model", "reports", "params.yaml"} <= names
+    assert names == {"model", "reports", "checkout", "comparison", "contents.json"}
 
 
 def test_the_same_evidence_is_registered_once(project, settings, run_stages):

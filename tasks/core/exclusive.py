@@ -1,0 +1,43 @@
+"""One at a time: a lock file that dies with its process."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tasks.core.errors import TransientError
+
+POLL_S = 0.1
+
+
+@contextmanager
+def exclusively(path: Path, *, wait_s: float, busy: tuple[str, str]) -> Iterator[None]:
+    """Hold a lock for the body of the `with`; the kernel frees it when this process ends, however it ends.
+
+    Args:
+        path: lock file; made where it does not exist, never removed (a removed file could be locked twice).
+        wait_s: how long to wait for whoever holds it.
+        busy: message and hint where it stays held.
+
+    Raises:
+        TransientError: another process holds it longer than `wait_s`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_s
+    with path.open("w") as stream:
+        while not _locked(stream):
+            if time.monotonic() > deadline:
+                raise TransientError(*busy)
+            time.sleep(POLL_S)
+        yield
+
+
+def _locked(stream: IO[str]) -> bool:
+    """Take the lock if nobody has it."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
