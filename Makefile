@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo test test-all lint docs lock mlflow-ui prefect-ui workers clean
+.PHONY: help setup demo test test-all gpu-check lint docs lock mlflow-ui prefect-ui workers clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test: setup  ## Fast tests (no training, no vLLM): minutes
 
 test-all: setup  ## All tests that run without a GPU and without a model hub
 	@$(BIN)/python -m pytest -m "not gpu and not net"
+
+gpu-check: setup  ## Training, merge, quantization, memory and vLLM on one GPU, 8 minutes at most (skipped without one)
+	@$(BIN)/python tests/gpu/check.py
 
 lint: setup  ## Linter, formatter, type checker, floors (no room imports from one above it)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

@@ -35,7 +35,7 @@ def rollback(reason: str = "rolled back from Prefect", by: str | None = None) ->
         by: who asks; the worker's user where not given.
     """
     from tasks.release.history import requester
-    from tasks.release.reconcile import rollback as go_back
+    from tasks.release.rollback import rollback as go_back
 
     project, settings = _here()
     outcome = go_back(project, settings, by=by or requester(), reason=reason)

@@ -33,11 +33,12 @@ def doctor(as_json: bool) -> None:
 
 def examine(settings: Settings, project: Project) -> list[Check]:
     """Return every check, tools first."""
-    from tasks.machine import network, resources, tools
+    from tasks.core.gpus import find_gpus
+    from tasks.machine import cards, network, resources, tools
     from tasks.machine.fit import check_fit
 
     need = settings.hardware
-    gpus = resources.find_gpus()
+    gpus = find_gpus()
     total_gib, available_gib = resources.memory_gib()
     return [
         *tools.check_tools(),
@@ -46,8 +47,10 @@ def examine(settings: Settings, project: Project) -> list[Check]:
         resources.check_memory(need, total_gib, available_gib),
         resources.check_cpu(resources.cpu_facts(), need.gpus),
         resources.check_gpus(need, gpus),
-        *resources.check_slot_gpus(settings),
+        *cards.check_slot_gpus(settings, gpus),
+        *cards.check_work_gpus(settings, gpus),
         *check_fit(settings, network.base_folder(settings, project), gpus, total_gib),
+        *network.base_pin(settings),
         *network.check_ports(project),
         *network.check_services(settings, project),
     ]

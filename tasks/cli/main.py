@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "approve": ("tasks.cli.release", "approve", "Approve a registered version by name."),
     "promote": ("tasks.cli.release", "promote", "Make a version champion and serve it."),
     "rollback": ("tasks.cli.release", "rollback", "Serve the champion before this one again."),
+    "drill": ("tasks.cli.release", "drill", "Prove that a rollback would work now."),
     "reconcile": ("tasks.cli.release", "reconcile", "Make serving match the champion alias."),
     "lineage": ("tasks.cli.release", "lineage", "Trace a version or lineage id to its data; bring it back."),
     "versions": ("tasks.cli.versions", "versions", "List registered versions; free disk from old ones."),

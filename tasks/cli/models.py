@@ -81,17 +81,21 @@ def bakeoff(candidates: tuple[str, ...], by: str, limit: int | None, as_json: bo
 
     CANDIDATES: ids of the catalogue, packaged models, or folders. A candidate that was finished is not asked again.
     """
+    from tasks.core.gpus import working_on
     from tasks.evaluation.bakeoff import compare, ranked_text, run_bakeoff
 
     project, settings = project_and_settings()
-    reports = run_bakeoff(candidates, settings, project, limit=limit)
+    each = settings.serve.vllm.tensor_parallel
+    with working_on(each, each):
+        reports = run_bakeoff(candidates, settings, project, limit=limit)
     ranking = compare(reports, by=by, gate=settings.gate)
     emit(ranking, as_json=as_json, text=ranked_text(ranking))
 
 
 def _room() -> float:
     """Return the memory training would have here, in GiB."""
-    from tasks.machine.resources import find_gpus, memory_gib
+    from tasks.core.gpus import find_gpus
+    from tasks.machine.resources import memory_gib
 
     return min((gpu.total_gib for gpu in find_gpus()), default=memory_gib()[0])
 

@@ -68,11 +68,26 @@ def promote(version: str, reason: str, as_json: bool) -> None:
 def rollback(reason: str, as_json: bool) -> None:
     """Serve the champion before the present one again. No training, no quantization, no dropped request."""
     from tasks.release.history import requester
-    from tasks.release.reconcile import rollback as go_back
+    from tasks.release.rollback import rollback as go_back
 
     project, settings = project_and_settings()
     outcome = go_back(project, settings, by=requester(), reason=reason)
     emit(outcome, as_json=as_json, text=f"back to version {outcome['version']}, served at {project.gateway_url}")
+
+
+@click.command()
+@json_option
+def drill(as_json: bool) -> None:
+    """Prove that a rollback would work now: verify its target, start it in the idle slot, ask it, stop it.
+
+    What is live is not touched. Run it by day, so that the night needs no luck; needs memory for two servers.
+    """
+    from tasks.release.rollback import drill as rehearse
+
+    project, settings = project_and_settings()
+    found = rehearse(project, settings)
+    text = f"a rollback to version {found['version']} would work: verified, started and asked in {found['seconds']} s"
+    emit(found, as_json=as_json, text=text)
 
 
 @click.command()

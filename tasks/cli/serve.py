@@ -1,17 +1,20 @@
 """`tunegate serve | stop | audit`."""
 
 import logging
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 import click
 
 from tasks.cli.main import emit
-from tasks.core.errors import ConfigError, DataContractError, TransientError
+from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
@@ -21,6 +24,10 @@ log = logging.getLogger(__name__)
 #: What the host may need beyond the drain time to end its two servers.
 STOP_MARGIN_S = 30.0
 POLL_S = 0.5
+#: A host that was killed is started again after these waits.
+RESTARTS_AFTER_S = (1.0, 2.0, 5.0, 15.0, 60.0)
+#: Stopped on purpose, or ended by what a new start would meet again: settings, data, a missing tool or port.
+FINAL_CODES = frozenset({0, ConfigError.exit_code, DataContractError.exit_code, MissingToolError.exit_code})
 
 
 @click.command()
@@ -39,17 +46,13 @@ def serve() -> None:
             f"this project is served already: process {status['host_pid']} at {status['url']}",
             "tunegate status, or tunegate stop",
         )
-    keeper = _start_host(project, settings)
+    # Ctrl-C as a service manager or a container says it; as process 1 it would be ignored without a handler.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    click.echo(_welcome(project), err=True)
     try:
-        control.wait_for_host(project, keeper, lambda: "")
-        click.echo(_welcome(project), err=True)
-        _reconcile_forever(project, settings, keeper)
+        _keep_serving(project, settings)
     except KeyboardInterrupt:
-        click.echo("stopping: requests under way may finish", err=True)
-    finally:
-        if keeper.stdin:
-            keeper.stdin.close()
-        keeper.wait()
+        click.echo("stopped; requests under way were let finish", err=True)
 
 
 @click.command()
@@ -107,6 +110,45 @@ def _welcome(project: Project) -> str:
     )
 
 
+def _keep_serving(project: Project, settings: Settings) -> None:
+    """Keep a host running until it is asked to stop: one that was killed is started again, ever more slowly.
+
+    Raises:
+        TunegateError: of the kind the host ended with, where starting it again would change nothing.
+    """
+    from tasks.serving import control
+
+    for wait_s in (*RESTARTS_AFTER_S, None):
+        with _host(project, settings) as keeper:
+            control.wait_for_host(project, keeper, lambda: "")
+            _reconcile_forever(project, settings, keeper)
+        if keeper.returncode in FINAL_CODES:
+            return
+        if wait_s is not None:
+            log.error("the serving host ended with code %d; it is started again in %s and brings up what it served",
+                      keeper.returncode, duration(wait_s))  # fmt: skip
+            time.sleep(wait_s)
+    raise TransientError("the serving host ended again and again", "its last lines are above; tunegate serve")
+
+
+@contextmanager
+def _host(project: Project, settings: Settings) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a host for the body of the `with`; then let it finish the requests under way."""
+    keeper = _start_host(project, settings)
+    try:
+        yield keeper
+    except KeyboardInterrupt:
+        click.echo("stopping: requests under way may finish", err=True)
+        # A second signal must not cut what the first one lets finish.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise
+    finally:
+        if keeper.stdin:
+            keeper.stdin.close()
+        keeper.wait()
+
+
 def _reconcile_forever(project: Project, settings: Settings, keeper: "subprocess.Popen[bytes]") -> None:
     """Make serving match the alias again and again, until the host ends."""
     reconcile_once = import_module("tasks.release.reconcile").reconcile_once
@@ -121,8 +163,6 @@ def _reconcile_forever(project: Project, settings: Settings, keeper: "subprocess
                 log.log(logging.WARNING if error else logging.INFO, "%s", line)
                 told = line
             _sleep(settings.serve.reconcile_every_s, keeper)
-    if keeper.returncode:
-        raise TransientError("the serving host ended unexpectedly", "its last lines are above; tunegate serve")
 
 
 def _outcome(outcome: dict[str, str]) -> str:

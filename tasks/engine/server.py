@@ -17,6 +17,7 @@ from types import TracebackType
 
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
 from tasks.core.files import read_json
+from tasks.core.gpus import BUS_ORDER
 from tasks.core.progress import duration
 from tasks.core.project import TELEMETRY_OFF
 from tasks.core.settings import VllmParams
@@ -297,7 +298,7 @@ def server_environment(python: Path, params: VllmParams, *, cuda: bool, spare_co
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(IDLE_CONNECTION_S),
         "TOKENIZERS_PARALLELISM": "false",
     }
-    return environment if cuda else environment | cpu_environment(params, spare_cores)
+    return environment | (BUS_ORDER if cuda else cpu_environment(params, spare_cores))
 
 
 def cpu_environment(params: VllmParams, spare_cores: int) -> dict[str, str]:

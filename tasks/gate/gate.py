@@ -13,7 +13,7 @@ from tasks.core.errors import GateFailedError
 from tasks.core.files import write_json, write_text
 from tasks.core.layout import HOPS
 from tasks.core.manifest import read_manifest
-from tasks.core.settings import EvaluateParams, GateParams
+from tasks.core.settings import BaseModelParams, EvaluateParams, GateParams
 from tasks.gate.agreement import agreement
 from tasks.gate.checks import Check, run_checks
 from tasks.gate.evidence import METRICS, Report, asked, read_reports
@@ -33,6 +33,7 @@ def gate(
     output: Path,
     profile: str,
     evaluate: EvaluateParams,
+    base_model: BaseModelParams,
     eval_base: Path,
     eval_adapter: Path,
     eval_merged: Path,
@@ -49,6 +50,7 @@ def gate(
         output: directory to fill.
         profile: name of the active profile.
         evaluate: what the hops were asked (limits and stand-ins make the verdict a demo).
+        base_model: which base the settings name (one without a digest makes the verdict a demo).
         eval_base: report of the base model.
         eval_adapter: report of the base model with the adapter beside it.
         eval_merged: report of the merged model.
@@ -72,7 +74,7 @@ def gate(
     checks = run_checks(reports, **folders, agreement=params.agreement)
     apart = agreements(reports)
     verdict = _verdict(rules, checks)
-    reasons = demo_reasons(profile, evaluate, reports)
+    reasons = demo_reasons(profile, evaluate, base_model, reports)
     judged = {
         "verdict": verdict,
         "demo": bool(reasons),
@@ -135,11 +137,15 @@ def _verdict(rules: list[dict[str, Any]], checks: list[Check]) -> str:
     return INCONCLUSIVE if INCONCLUSIVE in blocking else PASS
 
 
-def demo_reasons(profile: str, evaluate: EvaluateParams, reports: dict[str, Report]) -> list[str]:
+def demo_reasons(
+    profile: str, evaluate: EvaluateParams, base_model: BaseModelParams, reports: dict[str, Report]
+) -> list[str]:
     """Return why the verdict is a demonstration; an empty list means it may carry a production PASS."""
     reasons = []
     if profile in DEMO_PROFILES:
         reasons.append(f"the profile is {profile}: made for trying the pipeline, not for a model people rely on")
+    if base_model.digest is None:
+        reasons.append("base_model.digest was null: whatever came under the base model's name would have been trained")
     suites = [(hop, key, facts) for hop in HOPS for key, facts in sorted(reports[hop].results["suites"].items())]
     for name in sorted({facts["name"] for _, _, facts in suites if facts["stand_in"]}):
         reasons.append(f"{name} is a stand-in set: its numbers are not those of the benchmark it stands in for")

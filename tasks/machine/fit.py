@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from tasks.core.gpus import Gpu
 from tasks.core.settings import Settings
 from tasks.machine.check import Check, Outcome
-from tasks.machine.resources import Gpu
 from tasks.models.estimate import Estimate, Shape, serving, shape_of, training
 
 #: Above this share of the room an estimate that fits is too close to rely on.

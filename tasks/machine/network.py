@@ -110,6 +110,22 @@ def base_model(settings: Settings, project: Project) -> Check:
     return Check(name, "ok", f"not here yet: about {gib:.0f} GiB are fetched once", needed)
 
 
+def base_pin(settings: Settings) -> list[Check]:
+    """Check that settings say which bytes of a hub's model are meant: a hub's newest may be another tomorrow."""
+    params = settings.base_model
+    if params.source not in HUBS:
+        return []
+    name, needed = "base model pin", "base_model.revision and base_model.digest"
+    if params.revision is None:
+        command = f"git ls-remote {_bare(_hub_url(params.source))}/{params.id} HEAD"
+        todo = f"{command}; in params.yaml under base_model: revision: <the commit it prints>"
+        return [Check(name, "warning", "revision: null takes the newest", needed, todo)]
+    if params.digest is None:
+        todo = "tunegate stage prepare logs it; then in params.yaml under base_model: digest: <what it logged>"
+        return [Check(name, "warning", f"revision {params.revision}, digest: null", needed, todo)]
+    return [Check(name, "ok", f"revision {params.revision}, digest {params.digest}", needed)]
+
+
 def missing_from_hubs(settings: Settings, project: Project) -> dict[str, list[str]]:
     """Return what is still to be fetched, by hub."""
     wanted: dict[str, list[str]] = {}
@@ -126,11 +142,16 @@ def _exam_folder(source: str, repository: str, project: Project) -> Path:
     return project.state / "datasets" / source / repository.replace("/", "--")
 
 
+def _hub_url(source: str) -> str:
+    """Return the address of a hub, without a slash at its end."""
+    variable, default = HUBS[source]
+    url = (os.environ.get(variable) or default).rstrip("/")
+    return url if "://" in url else f"https://{url}"
+
+
 def _hub(source: str, what: list[str]) -> Check:
     """Check that a hub can be reached."""
-    variable, default = HUBS[source]
-    url = os.environ.get(variable) or default
-    url = url if "://" in url else f"https://{url}"
+    variable, url = HUBS[source][0], _hub_url(source)
     status, needed = answer_of(url), f"to fetch {', '.join(what)}"
     if isinstance(status, str) or status >= 500:
         found = f"{_bare(url)}: {status if isinstance(status, str) else f'answers {status}'}"

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.core.gpus import Gpu
 from tasks.core.project import Project
-from tasks.core.settings import Hardware, Settings
+from tasks.core.settings import Hardware
 from tasks.machine.check import Check
 
 GIB = 1 << 30
@@ -15,20 +14,8 @@ GIB = 1 << 30
 CARD_TOLERANCE = 0.9
 #: From this share of the stated disk on, a project that holds its environments and models already may go on.
 HELD_DISK_SHARE = 0.25
-SLOT_GPUS_VARIABLE = "TUNEGATE_SLOT_GPUS"
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 CPU_FACTS = Path("/proc/cpuinfo")
-NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
-NVIDIA_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU, memory in GiB."""
-
-    name: str
-    total_gib: float
-    free_gib: float
 
 
 def check_memory(need: Hardware, total_gib: float, available_gib: float) -> Check:
@@ -98,27 +85,6 @@ def cpu_facts() -> str:
     return CPU_FACTS.read_text(encoding="utf-8", errors="replace") if CPU_FACTS.is_file() else ""
 
 
-def find_gpus() -> list[Gpu]:
-    """Return the NVIDIA GPUs, as nvidia-smi reports them; none where there is no driver."""
-    if shutil.which(NVIDIA_SMI[0]) is None:
-        return []
-    try:
-        done = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, check=True, timeout=NVIDIA_TIMEOUT_S)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return parse_gpus(done.stdout)
-
-
-def parse_gpus(text: str) -> list[Gpu]:
-    """Return the GPUs in nvidia-smi's answer (MiB); a line that is none (no devices found) is left out."""
-    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
-    return [
-        Gpu(row[0], int(row[1]) / 1024, int(row[2]) / 1024)
-        for row in rows
-        if len(row) == 3 and row[1].isdigit() and row[2].isdigit()
-    ]
-
-
 def check_gpus(need: Hardware, gpus: list[Gpu]) -> Check:
     """Check number and memory of the GPUs."""
     found = ", ".join(f"{gpu.name} {gpu.total_gib:.0f} GiB ({gpu.free_gib:.0f} free)" for gpu in gpus) or "none"
@@ -135,20 +101,3 @@ def check_gpus(need: Hardware, gpus: list[Gpu]) -> Check:
     if sum(gpu.free_gib >= least for gpu in fitting) < need.gpus:
         return Check("GPU", "warning", found, needed, "other processes hold GPU memory: nvidia-smi names them")
     return Check("GPU", "ok", found, needed)
-
-
-def check_slot_gpus(settings: Settings) -> list[Check]:
-    """Check that both slots find room on the GPUs: a new version starts beside the old one."""
-    if not settings.hardware.gpus:
-        return []
-    each = settings.serve.vllm.tensor_parallel
-    example = "|".join(",".join(str(slot * each + index) for index in range(each)) for slot in range(2))
-    needed = f"{each} GPU(s) for each of the two slots"
-    given = os.environ.get(SLOT_GPUS_VARIABLE, "")
-    slots = [[index for index in part.split(",") if index.strip()] for part in given.split("|")]
-    if not given:
-        todo = f'export {SLOT_GPUS_VARIABLE}="{example}"'
-        return [Check("slots' GPUs", "warning", "both slots see all GPUs", needed, todo)]
-    if len(slots) != 2 or any(len(slot) < each for slot in slots) or set(slots[0]) & set(slots[1]):
-        return [Check("slots' GPUs", "failed", given, needed, f'export {SLOT_GPUS_VARIABLE}="{example}"')]
-    return [Check("slots' GPUs", "ok", given, needed)]

@@ -47,7 +47,8 @@ def refusal(version: Version, params: PromoteParams) -> str | None:
     if not version.tags.get(f"{PREFIX}awq_manifest_sha256") or not version.lineage_id:
         return "it was not registered by Tunegate: no lineage"
     if params.environment == "production" and version.demo:
-        return "its verdict is marked demo (stand-in set, limit or laptop profile) and this deployment is production"
+        why = "stand-in set, limit, laptop profile, or base_model.digest: null"
+        return f"its verdict is marked demo ({why}) and this deployment is production"
     names = {item["by"] for item in version.approvals}
     if len(names) < params.approvals_required:
         return f"it has {len(names)} of {params.approvals_required} approvals"

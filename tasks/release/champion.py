@@ -36,13 +36,16 @@ TAG, TAG_AGAINST = "champion_comparison", "compared_with_champion"
 ASKED_ALIKE = ("name", "few_shot", "chat_template", "task_version", "answer")
 
 
-def compare_with_champion(registry: Registry, params: GateParams, version: Version) -> dict[str, Any]:
+def compare_with_champion(
+    registry: Registry, params: GateParams, version: Version, *, against: Version | None = None
+) -> dict[str, Any]:
     """Return how a version stands against the present champion.
 
     Args:
         registry: where both are.
         params: the champion's rules.
         version: the candidate.
+        against: whom to compare with; None for the version under the alias.
 
     Returns:
         {"verdict": PASS | FAIL | INCONCLUSIVE | none, "champion": its version or None, "version", "rules", "notes",
@@ -51,7 +54,7 @@ def compare_with_champion(registry: Registry, params: GateParams, version: Versi
     Raises:
         TransientError: the artifact store does not answer.
     """
-    champion = registry.champion()
+    champion = against or registry.champion()
     if champion is None or champion.number == version.number or not params.champion_rules:
         return _not_compared(version, "there is no other champion" if params.champion_rules else "no rules")
     try:
@@ -92,13 +95,15 @@ def recorded_comparison(registry: Registry, version: Version) -> dict[str, Any] 
     return None
 
 
-def champion_refusal(registry: Registry, settings: Settings, version: Version) -> str | None:
+def champion_refusal(
+    registry: Registry, settings: Settings, version: Version, *, against: Version | None = None
+) -> str | None:
     """Return why a version may not take the present champion's place, None where nothing speaks against it.
 
     Raises:
         TransientError: the artifact store does not answer.
     """
-    comparison = compare_with_champion(registry, settings.gate, version)
+    comparison = compare_with_champion(registry, settings.gate, version, against=against)
     if comparison["verdict"] != FAIL:
         return None
     lost = "; ".join(rule["words"] for rule in comparison["rules"] if _blocks(rule, FAIL))

@@ -36,28 +36,44 @@ def read_history(registry: Registry) -> list[Event]:
     Raises:
         DataContractError: an entry was changed, removed or put in by hand.
     """
+    events, problems = readable_history(registry)
+    if problems:
+        raise DataContractError(
+            f"champion history of {registry.name}: {problems[0]}",
+            "somebody edited the tags of the registered model: compare with a backup of the MLflow store",
+        )
+    return events
+
+
+def readable_history(registry: Registry) -> tuple[list[Event], list[str]]:
+    """Return the changes of champion that can be read, oldest first, and what is wrong with the rest.
+
+    For what must not wait for a damaged entry: a rollback, or finishing a change that is under way.
+    """
     model = tracking.find_registered_model(registry.client, registry.name)
     entries = sorted((name, value) for name, value in (model.tags if model else {}).items() if name.startswith(ENTRY))
     events: list[Event] = []
+    problems: list[str] = []
     link = ""
     for number, (name, value) in enumerate(entries, start=1):
-        event = Event(**json.loads(value))
+        try:
+            event = Event(**json.loads(value))
+        except (ValueError, TypeError) as error:
+            problems.append(f"entry {name} cannot be read: {error}")
+            continue
         if event.sequence != number or event.previous != link:
-            raise DataContractError(
-                f"champion history of {registry.name}: entry {name} breaks the hash chain",
-                "somebody edited the tags of the registered model: compare with a backup of the MLflow store",
-            )
+            problems.append(f"entry {name} breaks the hash chain")
         link = _link(event)
         events.append(event)
-    return events
+    return events, problems
 
 
 def append_event(registry: Registry, kind: Kind, version: str, by: str, reason: str) -> Event:
     """Add one change of champion to the history and return it."""
-    events = read_history(registry)
+    events, _ = readable_history(registry)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     previous = _link(events[-1]) if events else ""
-    event = Event(len(events) + 1, now, kind, version, by, reason, previous)
+    event = Event(_next_number(registry, events), now, kind, version, by, reason, previous)
     value = json.dumps(asdict(event), sort_keys=True, ensure_ascii=False)
     registry.client.set_registered_model_tag(registry.name, f"{ENTRY}{event.sequence:06d}", value)
     return event
@@ -77,6 +93,13 @@ def champions_before(events: list[Event]) -> list[str]:
         elif not stack or stack[-1] != event.version:
             stack.append(event.version)
     return stack
+
+
+def _next_number(registry: Registry, events: list[Event]) -> int:
+    """Return the number of the next entry: behind every entry there is, readable or not."""
+    model = tracking.find_registered_model(registry.client, registry.name)
+    taken = sum(name.startswith(ENTRY) for name in (model.tags if model else {}))
+    return max(taken, events[-1].sequence if events else 0) + 1
 
 
 def _link(event: Event) -> str:

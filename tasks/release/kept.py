@@ -31,6 +31,8 @@ def keep(project: Project, lock: Path) -> list[str]:
 
     An output that is not cached (`merged`, which base and adapter give back) is among those.
     """
+    if not lock.is_file():
+        return []
     cache = _cache(project) / OBJECTS
     named = _named(lock, [cache, kept_folder(project) / OBJECTS])
     return [name for name in named if not _keep_one(project, cache, name)]

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def prune(project: Project, registry: Registry, *, keep: int, dry_run: bool = Fa
     old = [version for version in versions if version.number not in needed and not version.pruned]
     freed = 0
     for version in old:
-        freed += _forget(project, registry, version, dry_run=dry_run)
+        freed += _forget(project, registry, version, needed, dry_run=dry_run)
     if old and not dry_run:
         remaining = [version for version in versions if version.number in needed]
         freed += drop_unnamed(project, [*_locks(project, registry, remaining), project.root / LOCK])
@@ -70,11 +71,12 @@ def _needed(project: Project, registry: Registry, versions: list[Version], keep:
     return {number: why for number, why in sorted(needed.items(), key=lambda item: int(item[0])) if number in known}
 
 
-def _forget(project: Project, registry: Registry, version: Version, *, dry_run: bool) -> int:
+def _forget(project: Project, registry: Registry, version: Version, needed: Mapping[str, str], *, dry_run: bool) -> int:
     """Delete one version's weights and local copies, and return their size in bytes."""
     places = [project.state / "serving" / kind / version.number for kind in ("models", "evidence")]
     root = registry.client.get_run(version.run_id).info.artifact_uri if version.run_id else None
-    own = root if root and version.contents_sha256 else None
+    shared = any(other.source == version.source and other.number in needed for other in registry.versions())
+    own = root if root and version.contents_sha256 and not shared else None
     size = sum(_size(place) for place in places)
     size += sum(_listed(registry, version, MODEL)) if own else 0
     if dry_run:
@@ -86,7 +88,7 @@ def _forget(project: Project, registry: Registry, version: Version, *, dry_run: 
     if own:
         tracking.delete_artifacts(f"{own}/{MODEL}")
     else:
-        # An older release's versions share their place: one of them may be the champion.
+        # An older release's versions share their place, and so do copies made in MLflow: one may be the champion.
         log.warning("version %s shares its place with others: its weights stay in the artifact store", version.number)
     return size
 

@@ -1,18 +1,24 @@
-"""Make serving match the champion alias: the one road by which a version goes live."""
+"""Make serving match the champion alias: the one road by which a version goes live.
+
+A change of champion is a journal (`journal.py`): intent, switch, record, alias. Whoever comes next under the lock first
+finishes or takes back what an earlier command left, whatever ended it.
+"""
 
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from tasks.core.errors import ConfigError, GateFailedError, TunegateError
+from tasks.core.errors import GateFailedError, TransientError, TunegateError
 from tasks.core.exclusive import exclusively
 from tasks.core.project import Project
 from tasks.core.settings import Settings
+from tasks.engine.deployment import Deployment
 from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
-from tasks.release.history import Kind, append_event, champions_before, read_history, requester
-from tasks.release.registry import Registry, Version
+from tasks.release.history import Event, Kind, append_event, read_history, readable_history
+from tasks.release.journal import Intent, Journal
+from tasks.release.registry import PREFIX, Registry, Version
 from tasks.release.version_evidence import evaluated_fingerprint
 from tasks.serving import control
 
@@ -20,34 +26,39 @@ log = logging.getLogger(__name__)
 
 #: A scheduled look that finds nothing to do is over sooner; a deployment takes longer.
 LOCK_WAIT_S = 15.0
+#: Starts of one champion that may fail before nobody tries it again by himself.
+MAX_ATTEMPTS = 3
+ATTEMPTS = "deploy_attempts"
+#: MLflow keeps no name with an alias.
+NOT_KNOWN = "not known: MLflow keeps no name with an alias"
 
 
 def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
     """Compare the champion alias with what is served and close the difference.
 
     A champion that may not go live changes nothing: the version is tagged with the reason (`tunegate.refused`) and what
-    served before goes on serving; when nothing serves yet, the last rightful champion is brought up.
+    served before goes on serving; when nothing serves yet, the last rightful champion is brought up. One that does not
+    start is tried `MAX_ATTEMPTS` times; `tunegate promote` tries it again.
 
     Returns:
-        {"action": "none" | "deployed" | "refused", "version", "reason"}.
+        {"action": "none" | "deployed" | "refused" | "gave_up", "version", "reason"}.
 
     Raises:
         TransientError: the new version did not come up; the old one goes on serving.
     """
-    with _exclusively(project):
+    with exclusively_reconciling(project):
         registry = Registry(project, settings.register_.model_name)
+        if waits := settle(project, registry):
+            return {"action": "none", "version": waits.version, "reason": "its promotion is under way"}
         champion = registry.champion()
         if champion is None:
             return {"action": "none", "version": None, "reason": "there is no champion"}
-        reason = refusal(champion, settings.promote)
+        reason = _refused_by_hand(registry, settings, champion)
         if reason is None:
-            outcome = _ensure_served(project, registry, champion)
-            _record(registry, "alias", champion.number, requester(), "the alias was moved in MLflow")
-            return outcome
+            return _served_by_alias(project, registry, champion)
         registry.tag(champion.number, "refused", reason)
         log.warning("reconcile: version %s stays out: %s", champion.number, reason)
-        status = control.host_status(project)
-        if status is None or status["version"] is None:
+        if not _serving(project):
             _serve_last_rightful(project, settings, registry)
         return {"action": "refused", "version": champion.number, "reason": reason}
 
@@ -60,83 +71,62 @@ def promote(
     Raises:
         GateFailedError: the version may not go live (no PASS, approvals missing, a demo verdict in production, or
             it is worse than the champion).
-        TransientError: it did not come up.
+        TransientError: it did not come up, or another change is under way.
     """
-    registry = Registry(project, settings.register_.model_name)
-    version = registry.version(number)
-    if (why := refusal(version, settings.promote)) is not None:
-        raise GateFailedError(f"version {number} may not go live: {why}", next_command(version))
-    # A rollback goes back to what was good before; it is not held to what it replaces.
-    if kind == "promote" and (why := champion_refusal(registry, settings, version)) is not None:
-        raise GateFailedError(f"version {number} may not go live: {why}", f"tunegate gate explain {number}")
-    with _exclusively(project):
+    with exclusively_reconciling(project):
+        registry = Registry(project, settings.register_.model_name)
+        if waits := settle(project, registry):
+            raise TransientError(f"a promotion of version {waits.version} is under way", "tunegate status")
+        version = registry.version(number)
+        _require_rightful(registry, settings, version, kind)
         before = registry.champion()
-        registry.set_champion(number)
+        journal = Journal(project)
+        intent = journal.begin(
+            kind, number, version.lineage_id, by=by, reason=reason, before=before.number if before else None
+        )
         try:
-            outcome = _ensure_served(project, registry, version)
+            outcome = _ensure_served(project, registry, version, by=by, reason=reason)
         except TunegateError as error:
-            registry.set_champion(before.number if before else None)
+            journal.end()
             registry.tag(number, "deploy_failed", str(error.message)[:1000])
             raise
-        _record(registry, kind, number, by, reason)
+        journal.reached(intent, "switched")
+        _finish(registry, journal, intent)
     return outcome
 
 
-def rollback(project: Project, settings: Settings, *, by: str, reason: str) -> dict[str, Any]:
-    """Serve the champion before the present one again.
+def settle(project: Project, registry: Registry) -> Intent | None:
+    """Finish or take back a change of champion whose command has ended; return one that the host is still at.
 
-    Raises:
-        ConfigError: there was no other champion before.
+    What is served decides: a version that took traffic becomes champion under the name of who asked for it; one that
+    did not is left out, and the alias, which is moved last, has not moved.
     """
-    registry = Registry(project, settings.register_.model_name)
-    present = registry.champion()
-    earlier = [number for number in champions_before(read_history(registry)) if not present or number != present.number]
-    if not earlier:
-        raise ConfigError("there is no earlier champion to go back to", "tunegate status")
-    return promote(project, settings, earlier[-1], by=by, reason=reason, kind="rollback")
-
-
-def _ensure_served(project: Project, registry: Registry, version: Version) -> dict[str, Any]:
-    """Serve a version that may go live, unless it is served and healthy already."""
-    registry.untag(version, "refused")
+    journal = Journal(project)
+    intent = journal.read()
+    if intent is None:
+        return None
     status = control.host_status(project)
-    if status and status["version"] == version.number and status["healthy"]:
-        return {"action": "none", "version": version.number, "reason": "served already"}
-    _deploy(project, registry, version)
-    registry.untag(version, "deploy_failed")
-    return {"action": "deployed", "version": version.number, "reason": "it is the champion"}
+    if status and status["deploying"] == intent.version:
+        return intent
+    what = f"{intent.kind} of version {intent.version} by {intent.by} at {intent.time} ended half-way"
+    wanted = status["wanted"] if status else control.recorded_version(project)
+    if intent.step != "intended" or wanted == intent.version:
+        log.warning("reconcile: %s; it is finished", what)
+        _finish(registry, journal, intent)
+    else:
+        log.warning("reconcile: %s; it is taken back", what)
+        registry.tag(intent.version, "deploy_failed", what)
+        journal.end()
+    return None
 
 
-def _serve_last_rightful(project: Project, settings: Settings, registry: Registry) -> None:
-    """Bring up the newest recorded champion that may still go live, if there is one."""
-    for event in reversed(read_history(registry)):
-        version = registry.version(event.version)
-        if refusal(version, settings.promote) is None:
-            log.info("reconcile: version %s, the last rightful champion, serves instead", version.number)
-            _deploy(project, registry, version)
-            return
+def exclusively_reconciling(project: Project) -> AbstractContextManager[None]:
+    """Let one reconciler work at a time.
 
-
-def _deploy(project: Project, registry: Registry, version: Version) -> None:
-    """Start a version in the idle slot, hold it to its smoke prompts and its evidence, and switch to it."""
-    fingerprint = evaluated_fingerprint(registry, version)
-    control.ensure_host(project)
-    report: Callable[[str], None] = lambda line: log.info("deploy: %s", line)  # noqa: E731
-    control.deploy(
-        project,
-        version=version.number,
-        lineage_id=version.lineage_id,
-        model=registry.weights(version),
-        fingerprint=fingerprint,
-        on_progress=report,
-    )
-
-
-def _record(registry: Registry, kind: Kind, number: str, by: str, reason: str) -> None:
-    """Add a change of champion to the history, once."""
-    last = read_history(registry)[-1:]
-    if not last or last[0].version != number:
-        append_event(registry, kind, number, by, reason)
+    A second one waits for what a scheduled look takes, and is told so where a deployment is under way.
+    """
+    busy = ("another reconcile is at work", "wait for it, then tunegate reconcile --once")
+    return exclusively(project.state / "reconcile.lock", wait_s=LOCK_WAIT_S, busy=busy)
 
 
 def next_command(version: Version) -> str:
@@ -146,10 +136,130 @@ def next_command(version: Version) -> str:
     return f"tunegate approve {version.number} --by NAME --reason TEXT, then tunegate promote {version.number}"
 
 
-def _exclusively(project: Project) -> AbstractContextManager[None]:
-    """Let one reconciler work at a time.
+def deployment_of(registry: Registry, version: Version, *, by: str, reason: str) -> Deployment:
+    """Return what a slot needs to serve a version, its weights checked.
 
-    A second one waits for what a scheduled look takes, and is told so where a deployment is under way.
+    Raises:
+        DataContractError: weights or evidence are not as registered, or there is no fingerprint.
+        TransientError: the artifact store does not answer.
     """
-    busy = ("another reconcile is at work", "wait for it, then tunegate reconcile --once")
-    return exclusively(project.state / "reconcile.lock", wait_s=LOCK_WAIT_S, busy=busy)
+    fingerprint = evaluated_fingerprint(registry, version)
+    digest = version.tags.get(f"{PREFIX}awq_manifest_sha256")
+    model = registry.weights(version)
+    return Deployment(version.number, version.lineage_id, model.resolve(), fingerprint, digest, by, reason)
+
+
+def _require_rightful(registry: Registry, settings: Settings, version: Version, kind: Kind) -> None:
+    """Refuse a version that may not go live."""
+    if (why := refusal(version, settings.promote)) is not None:
+        raise GateFailedError(f"version {version.number} may not go live: {why}", next_command(version))
+    # A rollback goes back to what was good before; it is not held to what it replaces.
+    if kind == "promote" and (why := champion_refusal(registry, settings, version)) is not None:
+        raise GateFailedError(
+            f"version {version.number} may not go live: {why}", f"tunegate gate explain {version.number}"
+        )
+
+
+def _refused_by_hand(registry: Registry, settings: Settings, champion: Version) -> str | None:
+    """Return why the version under the alias may not serve: by every rule that `promote` holds a version to."""
+    if (why := refusal(champion, settings.promote)) is not None:
+        return why
+    last = _last(registry)
+    if last is None or last.version == champion.number:
+        return None
+    # The alias has moved already: the champion to be compared with is the last on record.
+    return champion_refusal(registry, settings, champion, against=registry.version(last.version))
+
+
+def _served_by_alias(project: Project, registry: Registry, champion: Version) -> dict[str, Any]:
+    """Serve the version under the alias, as often as it may be tried, and record a change made by hand."""
+    attempts = int(champion.tags.get(f"{PREFIX}{ATTEMPTS}", "0"))
+    if not _serves(project, champion) and (attempts >= MAX_ATTEMPTS or champion.number in _given_up(project)):
+        why = _given_up(project).get(champion.number) or champion.tags.get(f"{PREFIX}deploy_failed", "")
+        reason = f"it did not start {MAX_ATTEMPTS} times: {why}"
+        hint = f"mend the cause, then tunegate promote {champion.number}, or tunegate rollback"
+        return {"action": "gave_up", "version": champion.number, "reason": f"{reason}\n  next: {hint}"}
+    try:
+        outcome = _ensure_served(project, registry, champion, by=NOT_KNOWN, reason="the alias was moved in MLflow")
+    except TunegateError as error:
+        registry.tag(champion.number, ATTEMPTS, str(attempts + 1))
+        registry.tag(champion.number, "deploy_failed", str(error.message)[:1000])
+        raise
+    last = _last(registry)
+    if last is None or last.version != champion.number:
+        append_event(registry, "alias", champion.number, NOT_KNOWN, "the alias was moved in MLflow")
+    return outcome
+
+
+def _finish(registry: Registry, journal: Journal, intent: Intent) -> None:
+    """Record a switch that has happened, move the alias, and close the journal."""
+    if not _recorded(registry, intent):
+        append_event(registry, intent.kind, intent.version, intent.by, intent.reason)
+    journal.reached(intent, "recorded")
+    registry.set_champion(intent.version)
+    registry.untag(registry.version(intent.version), "refused")
+    journal.end()
+
+
+def _recorded(registry: Registry, intent: Intent) -> bool:
+    """Return whether the history's last entry is this change: one is recorded once, under the name of who asked."""
+    last = _last(registry)
+    if last is None or last.version != intent.version:
+        return False
+    # A version that was champion already is promoted again without a change.
+    return last.time >= intent.time or intent.before == intent.version
+
+
+def _last(registry: Registry) -> Event | None:
+    """Return the last change of champion on record; a damaged entry before it blocks nothing here."""
+    events, _ = readable_history(registry)
+    return events[-1] if events else None
+
+
+def _ensure_served(project: Project, registry: Registry, version: Version, *, by: str, reason: str) -> dict[str, Any]:
+    """Serve a version that may go live, unless it is served and healthy already."""
+    registry.untag(version, "refused")
+    if _serves(project, version):
+        return {"action": "none", "version": version.number, "reason": "served already"}
+    _deploy(project, deployment_of(registry, version, by=by, reason=reason))
+    for name in ("deploy_failed", ATTEMPTS):
+        registry.untag(version, name)
+    return {"action": "deployed", "version": version.number, "reason": "it is the champion"}
+
+
+def _serve_last_rightful(project: Project, settings: Settings, registry: Registry) -> None:
+    """Bring up the newest recorded champion that may still go live, if there is one."""
+    for event in reversed(read_history(registry)):
+        version = registry.version(event.version)
+        if refusal(version, settings.promote) is None:
+            log.info("reconcile: version %s, the last rightful champion, serves instead", version.number)
+            _deploy(project, deployment_of(registry, version, by=event.by, reason=event.reason))
+            return
+
+
+def _serving(project: Project) -> bool:
+    """Return whether a host serves anything, or is bringing something up by itself."""
+    status = control.host_status(project)
+    return bool(status and (status["version"] is not None or status["wanted"] is not None))
+
+
+def _given_up(project: Project) -> dict[str, str]:
+    """Return the versions that the host would not try to start again by itself, and why."""
+    status = control.host_status(project)
+    return dict(status["given_up"]) if status else {}
+
+
+def _serves(project: Project, version: Version) -> bool:
+    """Return whether a host serves this version, or is bringing it up by itself and has not given up."""
+    status = control.host_status(project)
+    if not status:
+        return False
+    up = status["version"] == version.number and status["healthy"]
+    return bool(up or (status["wanted"] == version.number and status["recovering"]))
+
+
+def _deploy(project: Project, deployment: Deployment) -> None:
+    """Start a version in the idle slot, hold it to its smoke prompts and its evidence, and switch to it."""
+    control.ensure_host(project)
+    report: Callable[[str], None] = lambda line: log.info("deploy: %s", line)  # noqa: E731
+    control.deploy(project, deployment, on_progress=report)

@@ -8,12 +8,13 @@ from tasks.core.errors import ConfigError
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.release.history import read_history
+from tasks.release.journal import Journal
 from tasks.release.registry import PREFIX, Registry, Version
 from tasks.serving import control
 
 
 def serving_status(project: Project, settings: Settings) -> dict[str, Any]:
-    """Return {"champion", "serving", "in_sync", "versions"}; champion and serving are None where there is none."""
+    """Return champion, serving, recovering, given_up, under_way, in_sync and versions; None where there is none."""
     registry = Registry(project, settings.register_.model_name)
     champion = registry.champion()
     host = control.host_status(project)
@@ -23,9 +24,18 @@ def serving_status(project: Project, settings: Settings) -> dict[str, Any]:
     return {
         "champion": _summary(champion) if champion else None,
         "serving": serving,
+        "recovering": host["wanted"] if host and host["recovering"] else None,
+        "given_up": host["given_up"] if host else {},
+        "under_way": under_way(project),
         "in_sync": (champion.number if champion else None) == (serving["version"] if serving else None),
         "versions": [_summary(version) for version in registry.versions()],
     }
+
+
+def under_way(project: Project) -> dict[str, Any] | None:
+    """Return the change of champion that is under way, or was left half-way, None for none."""
+    intent = Journal(project).read()
+    return asdict(intent) if intent else None
 
 
 def describe(state: dict[str, Any]) -> str:
@@ -36,6 +46,14 @@ def describe(state: dict[str, Any]) -> str:
         lines.append(f"serving:  version {serving['version']} in slot {serving['slot']} at {serving['url']}, {health}")
     else:
         lines.append("serving:  nothing (tunegate serve)")
+    if state["recovering"]:
+        lines.append(f"recovery: the host is bringing version {state['recovering']} up itself")
+    lines += [
+        f"given up: version {number} would not start: {why}; tunegate promote {number} tries it again"
+        for number, why in state["given_up"].items()
+    ]
+    if intent := state["under_way"]:
+        lines.append(f"under way: {intent['kind']} of version {intent['version']} by {intent['by']}, {intent['step']}")
     lines.append(f"in sync:  {'yes' if state['in_sync'] else 'no: tunegate reconcile --once'}")
     return "\n".join([*lines, *version_lines(state)])
 

@@ -16,13 +16,16 @@ from typing import Any
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError, TunegateError
 from tasks.core.progress import duration
 from tasks.core.project import Project
-from tasks.engine.fingerprint import Fingerprint
+from tasks.engine.deployment import Deployment
 from tasks.serving.paths import control_socket, host_log
+from tasks.serving.record import ServedRecord
 
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 STATUS_TIMEOUT_S = 15.0
+#: A start that is ended first ends its server.
+ABORT_TIMEOUT_S = 60.0
 #: The host drains and stops two servers; the command that asked waits this much longer than the drain itself.
 STOP_MARGIN_S = 60.0
 POLL_S = 0.1
@@ -37,8 +40,9 @@ def host_status(project: Project) -> dict[str, Any] | None:
     """Return what the host serves, or None when no host runs.
 
     Returns:
-        {"url", "slot", "version", "lineage_id", "healthy", "host_pid", "in_flight", "deploying", "audit_healthy"};
-        slot, version and lineage_id are None when nothing is deployed.
+        {"url", "slot", "version", "lineage_id", "healthy", "host_pid", "in_flight", "audit_healthy"; "deploying": the
+        version being started, "wanted": what the host keeps up, "recovering": whether it is bringing that up itself,
+        "given_up": {version: why}, "previous": deployments it can go back to, nearest first}; None where there is none.
 
     Raises:
         TransientError: a host runs but does not answer.
@@ -53,32 +57,63 @@ def host_status(project: Project) -> dict[str, Any] | None:
         raise TransientError(f"the serving host does not answer: {error}", f"read {host_log(project)}") from error
 
 
-def deploy(
-    project: Project,
-    *,
-    version: str,
-    lineage_id: str,
-    model: Path,
-    fingerprint: Fingerprint | None = None,
-    on_progress: Callable[[str], None] = log.info,
-) -> None:
-    """Serve a version: start it in the idle slot, smoke-test it, switch, drain the old one. Returns when that is done.
+def deploy(project: Project, deployment: Deployment, *, on_progress: Callable[[str], None] = log.info) -> None:
+    """Serve a version: start it in the idle slot, smoke-test it, switch. Returns when that is done.
+
+    A caller that ends before the switch ends the start; after the switch it stands.
 
     Args:
-        fingerprint: what the version's evidence says it answers; the smoke test holds the slot to it.
+        project: whose host.
+        deployment: what to serve; the smoke test holds the slot to its fingerprint.
+        on_progress: gets a line per step.
 
     Raises:
-        DataContractError: the model is unsafe, failed its smoke test, or answers otherwise than its evidence says.
+        DataContractError: the weights are not as registered, unsafe, failed the smoke test, or answer otherwise than
+            the evidence says.
         MissingToolError: no serving environment, no compiler, or the slot's port is taken.
         TransientError: the server did not come up, no host runs, or another deployment is under way.
             In every case the old slot goes on serving.
     """
-    wanted = {"version": version, "lineage_id": lineage_id, "model": str(model.resolve()),
-              "fingerprint": fingerprint.row() if fingerprint else None}  # fmt: skip
+    _ask_slots(project, "/deploy", deployment, on_progress)
+
+
+def rehearse(project: Project, deployment: Deployment, *, on_progress: Callable[[str], None] = log.info) -> float:
+    """Start a version in the idle slot, ask it its smoke prompts, stop it again; return the seconds that took.
+
+    Raises:
+        TunegateError: as `deploy`; what is live is not touched in any case.
+    """
+    started = time.monotonic()
+    _ask_slots(project, "/rehearse", deployment, on_progress)
+    return time.monotonic() - started
+
+
+def recorded_version(project: Project) -> str | None:
+    """Return the version that the host wrote down as the one to keep up, whether it runs or not."""
+    wanted = ServedRecord(project).wanted
+    return wanted.version if wanted else None
+
+
+def abort_deployment(project: Project) -> bool:
+    """End what is being started, whoever asked for it, and return whether anything was; what serves goes on.
+
+    Raises:
+        TransientError: a host runs but does not answer.
+    """
+    try:
+        with _Connection(control_socket(project), ABORT_TIMEOUT_S) as connection:
+            return bool(json.loads(connection.ask("POST", "/abort").read())["aborted"])
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise TransientError(f"the serving host does not answer: {error}", f"read {host_log(project)}") from error
+
+
+def _ask_slots(project: Project, path: str, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
+    """Ask the host for a change of its slots and follow it to its end."""
     try:
         with _Connection(control_socket(project), None) as connection:
-            answer = connection.ask("POST", "/deploy", wanted)
-            for line in answer:
+            for line in connection.ask("POST", path, deployment.row()):
                 event = json.loads(line)
                 if "progress" in event:
                     on_progress(event["progress"])
@@ -132,7 +167,7 @@ def ensure_host(project: Project) -> bool:
             env=host_environment(project), cwd=project.root, start_new_session=True,
         )  # fmt: skip
     # Kept, so that a host that ends before this process does is collected.
-    _started.append(process)
+    _started[:] = [*(earlier for earlier in _started if earlier.poll() is None), process]
     return wait_for_host(project, process, lambda: path.read_bytes()[start:].decode("utf-8", "replace"))
 
 

@@ -10,10 +10,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,11 +19,11 @@ from aiohttp import web
 
 from tasks.core.errors import ConfigError, MissingToolError, TunegateError
 from tasks.core.files import read_json, write_json
+from tasks.core.gpus import SLOT_GPUS_VARIABLE
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.data.privacy.desensitize import mask_text
 from tasks.engine.deployment import Deployment
-from tasks.engine.fingerprint import Fingerprint
 from tasks.engine.server import VllmServer
 from tasks.engine.smoke import smoke_test
 from tasks.serving.audit import AuditLog
@@ -33,15 +31,18 @@ from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
 from tasks.serving.paths import audit_folder, control_socket, keys_path, serving_folder
+from tasks.serving.record import ServedRecord
+from tasks.serving.recovery import Pace, Recovery
 from tasks.serving.slots import Server, Slots, StartServer
 
 log = logging.getLogger(__name__)
 
+#: What a request may ask of the slots: a switch, or a rehearsal.
+Change = Callable[[Deployment, Callable[[str], None]], Awaitable[Any]]
+
 HEALTH_TIMEOUT_S = 5.0
 SWITCH_INTERVAL_S = 0.0002
 SLOT_PORT_VARIABLE = "TUNEGATE_SLOT_PORT"
-#: Which GPUs each slot may use, e.g. "0,1|2,3": blue first. Unset: both see all (a switch then needs room for two).
-SLOT_GPUS_VARIABLE = "TUNEGATE_SLOT_GPUS"
 
 
 class Host:
@@ -49,9 +50,16 @@ class Host:
 
     Args:
         start_server: how a slot gets its model server; vLLM where none is given.
+        pace: how patient recovery is.
     """
 
-    def __init__(self, project: Project, settings: Settings, start_server: StartServer | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        settings: Settings,
+        start_server: StartServer | None = None,
+        pace: Pace | None = None,
+    ) -> None:
         self.project, self.settings = project, settings
         gateway = settings.serve.gateway
         self.slots = Slots(
@@ -59,7 +67,11 @@ class Host:
             start_server or partial(start_vllm, project, settings),
             partial(smoke_test, params=settings.promote),
             gateway.drain_timeout_s,
+            soak_s=settings.promote.soak_s,
+            on_switch=self._switched,
         )
+        self.record = ServedRecord(project)
+        self.recovery = Recovery(self.record, self.slots, self._healthy, pace)
         self.audit = AuditLog(
             audit_folder(project),
             redact=partial(mask_text, types=settings.prepare.privacy.policies.sought),
@@ -77,7 +89,7 @@ class Host:
             )
         )
         self._stop = asyncio.Event()
-        self._deployments: set[asyncio.Task[None]] = set()
+        self._deployments: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
         """Serve until asked to stop; then let the requests under way finish.
@@ -90,7 +102,9 @@ class Host:
             await self.audit.open()
             # A caller who leaves cancels the handler, which ends the generation in vLLM.
             gateway = web.AppRunner(self.gateway.app(), access_log=None, handler_cancellation=True)
-            control = web.AppRunner(self._control_app(), access_log=None)
+            # A command that is ended (Ctrl-C, cancelled in Prefect, killed) ends the start that it asked for.
+            control = web.AppRunner(self._control_app(), access_log=None, handler_cancellation=True)
+            keeping_up: asyncio.Task[None] | None = None
             try:
                 await gateway.setup()
                 await self._bind(gateway)
@@ -98,10 +112,14 @@ class Host:
                 await self._bind_control(control)
                 self._until_signalled()
                 log.info("gateway at %s", self.project.gateway_url)
+                keeping_up = asyncio.create_task(self.recovery.run())
                 await self._stop.wait()
                 log.info("stopping: requests under way may finish")
                 await self.slots.close()
             finally:
+                if keeping_up:
+                    keeping_up.cancel()
+                    await asyncio.gather(keeping_up, return_exceptions=True)
                 await gateway.cleanup()
                 await self.audit.close()
                 await control.cleanup()
@@ -123,7 +141,11 @@ class Host:
             "healthy": await self._healthy(),
             "host_pid": os.getpid(),
             "in_flight": sum(slot.in_flight for slot in self.slots.slots),
-            "deploying": self.slots.changing,
+            "deploying": self.slots.starting.version if self.slots.starting else None,
+            "wanted": self.record.wanted.version if self.record.wanted else None,
+            "recovering": self.recovery.recovering,
+            "given_up": self.record.given_up,
+            "previous": [one.row() for one in self.record.previous],
             "audit_healthy": self.audit.healthy,
             "drain_timeout_s": self.slots.drain_timeout_s,
         }
@@ -175,6 +197,8 @@ class Host:
         app = web.Application()
         app.router.add_get("/status", self._get_status)
         app.router.add_post("/deploy", self._post_deploy)
+        app.router.add_post("/rehearse", self._post_rehearse)
+        app.router.add_post("/abort", self._post_abort)
         app.router.add_post("/stop", self._post_stop)
         return app
 
@@ -187,24 +211,44 @@ class Host:
         self.stop()
         return web.json_response({"stopping": True})
 
+    async def _post_abort(self, request: web.Request) -> web.Response:
+        """Answer POST /abort: end what is being started, whoever asked for it; what serves goes on."""
+        aborted = self.recovery.abort()
+        for task in self._deployments:
+            aborted = task.cancel() or aborted
+        await asyncio.gather(*self._deployments, return_exceptions=True)
+        return web.json_response({"aborted": aborted})
+
     async def _post_deploy(self, request: web.Request) -> web.StreamResponse:
-        """Answer POST /deploy with a line per step; the deployment goes on where the asker leaves."""
-        deployment = _deployment(await request.json())
+        """Answer POST /deploy with a line per step."""
+        return await self._told(request, self.slots.deploy)
+
+    async def _post_rehearse(self, request: web.Request) -> web.StreamResponse:
+        """Answer POST /rehearse with a line per step."""
+        return await self._told(request, self.slots.rehearse)
+
+    async def _told(self, request: web.Request, change: Change) -> web.StreamResponse:
+        """Do what a request asks of the slots and tell it step by step; an asker who leaves ends it."""
+        deployment = Deployment.of_row(await request.json())
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        task = asyncio.create_task(self._deploy(deployment, events.put_nowait))
+        task = asyncio.create_task(self._changed(deployment, change, events.put_nowait))
         self._deployments.add(task)
         task.add_done_callback(self._deployments.discard)
         task.add_done_callback(lambda _: events.put_nowait(None))
-        with suppress(ConnectionError):
+        try:
             while (event := await events.get()) is not None:
                 await response.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
             await response.write_eof()
+        except (ConnectionError, asyncio.CancelledError):
+            log.warning("deploy of version %s: the asker has left", deployment.version)
+            task.cancel()
+            raise
         return response
 
-    async def _deploy(self, deployment: Deployment, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Deploy and tell how it went."""
+    async def _changed(self, wanted: Deployment, change: Change, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Verify the bytes, change the slots, and tell how it went."""
 
         def on_progress(line: str) -> None:
             """Log a step and pass it to the asker."""
@@ -212,19 +256,24 @@ class Host:
             tell({"progress": line})
 
         try:
-            await self.slots.deploy(deployment, on_progress)
+            await asyncio.to_thread(wanted.verify)
+            await change(wanted, on_progress)
         except TunegateError as error:
-            log.error("deploy of version %s failed: %s", deployment.version, error)
+            log.error("deploy of version %s failed: %s", wanted.version, error)
             tell({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}})
+        except asyncio.CancelledError:
+            log.warning("deploy of version %s was ended", wanted.version)
+            ended = {"kind": "TransientError", "message": f"the start of version {wanted.version} was ended",
+                     "hint": "tunegate status"}  # fmt: skip
+            tell({"error": ended})
+            raise
         else:
             tell({"live": await self.status()})
 
-
-def _deployment(wanted: dict[str, Any]) -> Deployment:
-    """Return what a request to deploy asks for."""
-    row = wanted.get("fingerprint")
-    fingerprint = Fingerprint.of_row(row) if row else None
-    return Deployment(wanted["version"], wanted["lineage_id"], Path(wanted["model"]), fingerprint)
+    def _switched(self, deployment: Deployment) -> None:
+        """Write down what has taken over traffic."""
+        self.record.switched(deployment)
+        self.recovery.failures = 0
 
 
 def start_vllm(

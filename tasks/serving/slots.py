@@ -72,14 +72,29 @@ class Slots:
         names: the slots.
         start_server, smoke: how a version is started and what it must answer.
         drain_timeout_s: how long requests may finish on the old version after a switch.
+        soak_s: how long the old version's server is kept warm after a switch, so that going back starts nothing.
+        on_switch: told which version has taken over traffic, at the moment it has.
     """
 
-    def __init__(self, names: list[str], start_server: StartServer, smoke: Smoke, drain_timeout_s: float) -> None:
+    def __init__(
+        self,
+        names: list[str],
+        start_server: StartServer,
+        smoke: Smoke,
+        drain_timeout_s: float,
+        *,
+        soak_s: float = 0.0,
+        on_switch: Callable[[Deployment], None] = lambda deployment: None,
+    ) -> None:
         self.slots = [Slot(name) for name in names]
         self.start_server, self.smoke, self.drain_timeout_s = start_server, smoke, drain_timeout_s
+        self.soak_s, self.on_switch = soak_s, on_switch
         self.live: Slot | None = None
         self.closing = False
+        self.starting: Deployment | None = None
         self._changing = asyncio.Lock()
+        self._soaking: asyncio.Task[None] | None = None
+        self._retiring: asyncio.Task[None] | None = None
 
     @property
     def changing(self) -> bool:
@@ -102,33 +117,52 @@ class Slots:
     async def deploy(self, deployment: Deployment, on_progress: Callable[[str], None]) -> Slot:
         """Serve a version: start it in the idle slot, smoke-test it, switch, drain and stop the old one.
 
-        A version that is live and healthy already stays as it is.
+        A version that is live and healthy already stays as it is; one that is being brought up already is waited for.
+        Cancelled before the switch, it leaves everything as it was; after it, the switch stands.
 
         Raises:
             TransientError: another deployment is under way, or the server did not come up.
             DataContractError: the model is unsafe or failed its smoke test. In every case the old slot goes on serving.
         """
         self._require_open()
-        if self.changing:
+        if self.changing and not deployment.serves_as(self.starting):
             raise TransientError("another deployment is under way", "tunegate status, then try again")
         async with self._changing:
             if self.live and await self._serves(self.live, deployment):
                 on_progress(f"version {deployment.version} is live in slot {self.live.name} already")
+                self.on_switch(deployment)
                 return self.live
-            old, idle = self.live, next(slot for slot in self.slots if slot is not self.live)
-            await self._start(idle, deployment, on_progress)
-            self.live = idle
-            log.info("slots: %s is live with version %s (%s)", idle.name, deployment.version, deployment.lineage_id)
-            on_progress(f"version {deployment.version} is live in slot {idle.name}")
-            if old:
-                await self._retire(old, on_progress)
-            return idle
+            self.starting = deployment
+            try:
+                return await self._switch(deployment, on_progress)
+            finally:
+                self.starting = None
+
+    async def rehearse(self, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
+        """Start a version in the idle slot, ask it its smoke prompts, and stop it again; nothing live is touched.
+
+        Raises:
+            TransientError: a deployment is under way, or the server did not come up.
+            DataContractError: the model is unsafe or failed its smoke test.
+        """
+        self._require_open()
+        if self.changing:
+            raise TransientError("a deployment is under way", "tunegate status, then try again")
+        async with self._changing:
+            if self.live and await self._serves(self.live, deployment):
+                return
+            idle = self._idle()
+            if await self._serves(idle, deployment):
+                on_progress(f"version {deployment.version} is still warm in slot {idle.name}")
+                return
+            await self._ready(idle, deployment, on_progress)
+            await self._stop(idle)
 
     async def close(self) -> None:
-        """Take no more requests, let those under way finish, stop the servers."""
+        """Take no more requests, let those under way finish on both slots at once, stop the servers."""
         self.closing = True
-        for slot in self.slots:
-            await self._retire(slot, log.info)
+        self._end_soak()
+        await asyncio.gather(*(self._retire(slot, log.info) for slot in self.slots))
         self.live = None
         async with self._changing:
             # A deployment that was under way has stopped its server by now.
@@ -139,9 +173,56 @@ class Slots:
         if self.closing:
             raise TransientError("the host is stopping", "tunegate serve, then try again")
 
+    def _idle(self) -> Slot:
+        """Return the slot that is not live."""
+        return next(slot for slot in self.slots if slot is not self.live)
+
+    async def _switch(self, deployment: Deployment, on_progress: Callable[[str], None]) -> Slot:
+        """Bring a version up in the idle slot and move traffic to it."""
+        old, idle = self.live, self._idle()
+        await self._ready(idle, deployment, on_progress)
+        # From here on it is done: no await between the check and the record of it.
+        self.live = idle
+        self.on_switch(deployment)
+        log.info("slots: %s is live with version %s (%s)", idle.name, deployment.version, deployment.lineage_id)
+        on_progress(f"version {deployment.version} is live in slot {idle.name}")
+        if old and old.healthy and self.soak_s > 0:
+            self._soaking = asyncio.create_task(self._retire_later(old))
+        elif old:
+            self._retiring = asyncio.create_task(self._retire(old, on_progress))
+            await asyncio.shield(self._retiring)
+        return idle
+
+    async def _ready(self, slot: Slot, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
+        """Have a version up and tested in a slot that is not live: the warm one of a moment ago, or a new start."""
+        self._end_soak()
+        if self._retiring:
+            # Of a switch whose asker left.
+            await asyncio.shield(self._retiring)
+        if await self._serves(slot, deployment):
+            on_progress(f"version {deployment.version} is still warm in slot {slot.name}")
+            return
+        if slot.in_flight:
+            await self._retire(slot, on_progress)
+        await self._start(slot, deployment, on_progress)
+
+    async def _retire_later(self, slot: Slot) -> None:
+        """Keep a slot warm for a while after the switch, then stop it."""
+        await asyncio.sleep(self.soak_s)
+        log.info("slots: %s was warm for %s and is stopped", slot.name, duration(self.soak_s))
+        async with self._changing:
+            if slot is not self.live:
+                await self._retire(slot, log.info)
+
+    def _end_soak(self) -> None:
+        """Stop the clock of a warm slot: whoever calls decides what becomes of it."""
+        if self._soaking:
+            self._soaking.cancel()
+            self._soaking = None
+
     async def _serves(self, slot: Slot, deployment: Deployment) -> bool:
         """Return whether a slot serves a deployment and still passes its smoke test."""
-        if slot.server is None or not slot.healthy or slot.deployment != deployment:
+        if slot.server is None or not slot.healthy or not deployment.serves_as(slot.deployment):
             return False
         try:
             await self.smoke(slot.server.url, deployment)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.digest import sha256_file, sha256_json
-from tasks.core.errors import DataContractError, MissingToolError
+from tasks.core.errors import ConfigError, DataContractError, MissingToolError
 from tasks.core.files import replaced_directory, write_json
+from tasks.core.gpus import working_on
 from tasks.core.manifest import MANIFEST, read_manifest, write_manifest
 from tasks.core.progress import duration
 from tasks.core.project import Project
@@ -26,9 +27,28 @@ def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, A
     """Run `stage` in this process and return its summary (what the CLI prints as its last line).
 
     Raises:
+        ConfigError: production asks for a pinned base model, or the GPUs to work on are wrongly named.
+        MissingToolError: the GPUs to work on are too few.
         DataContractError: an input is absent, incomplete or made from other data than the rest.
         TunegateError: whatever the stage function refuses.
     """
+    # Before anything imports torch: the base model's conversion does too.
+    with working_on(*work_gpus(stage, settings)):
+        return _run(stage, project, settings)
+
+
+def work_gpus(stage: Stage, settings: Settings) -> tuple[int, int]:
+    """Return how many GPUs a stage cannot do without and how many it can use.
+
+    One process trains on one card. Evaluation's server spreads each hop over as many as the slots' do, and quantization
+    holds the same bf16 model, the rest in memory where it has fewer. Merging is done in memory.
+    """
+    each = settings.serve.vllm.tensor_parallel
+    return {"train": (1, 1), "quantize": (1, each), "evaluate": (each, each)}.get(stage.key, (0, 0))
+
+
+def _run(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
+    """Bind the inputs of `stage`, call its function, write the manifest."""
     from tasks.machine.energy import joules_between, read_counters
 
     started, energy = time.monotonic(), read_counters()
@@ -96,7 +116,14 @@ def _materialize_base(stage: Stage, project: Project, settings: Settings) -> Any
         return None
     from tasks.models.base import materialize
 
-    return materialize(settings.base_model, project)
+    base = materialize(settings.base_model, project)
+    if settings.promote.environment == "production" and settings.base_model.digest is None:
+        # Pinned later it would change base_model, and with it train for days again.
+        raise ConfigError(
+            f"base_model.digest is null, and promote.environment is production: {settings.base_model.id} is not pinned",
+            f'check where the model came from, then in params.yaml under base_model: digest: "{base.digest}"',
+        )
+    return base
 
 
 def _keywords(stage: Stage, project: Project, settings: Settings, lineage_id: str, scratch: Path) -> dict[str, Any]:

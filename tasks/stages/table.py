@@ -231,11 +231,11 @@ STAGES: tuple[Stage, ...] = (
             "tasks/data/matching/normalization.py",
             "tasks/models/files.py",
             *_in("tasks/core", "folding.py", "layout.py"),
-            *_params("gate", "evaluate"),
+            *_params("gate", "evaluate", "model"),
             *_WRITING,
             PIPELINE_LOCK,
         ),
-        sections=("profile", "evaluate"),
+        sections=("profile", "evaluate", "base_model"),
         judged="awq",
     ),
     Stage(

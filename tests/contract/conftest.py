@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tasks.core.project import Project
+from tasks.engine.deployment import Deployment
 from tasks.engine.fingerprint import Fingerprint
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
@@ -78,10 +79,7 @@ class ServedProject:
         lines: list[str] = []
         control.deploy(
             self.project,
-            version=version,
-            lineage_id=f"tg-{version}",
-            model=self.model(version, **behaviour),
-            fingerprint=fingerprint,
+            Deployment(version, f"tg-{version}", self.model(version, **behaviour), fingerprint),
             on_progress=lines.append,
         )
         return lines

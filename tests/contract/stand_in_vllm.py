@@ -100,7 +100,7 @@ class StandIn:
                 await self.event(response, {"choices": [], "usage": usage})
             await response.write(b"data: [DONE]\n\n")
         except (ConnectionError, asyncio.CancelledError):
-            (self.model / "aborted").write_text("the caller left")
+            self.model.with_name(f"{self.model.name}.aborted").write_text("the caller left")
             raise
         return response
 

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
+from tasks.engine.deployment import Deployment
 from tasks.serving import control
 from tasks.serving.audit import verify
 from tasks.serving.paths import audit_folder, control_socket, serving_folder
@@ -145,11 +147,81 @@ class TestSwap:
         first.join()
         assert control.host_status(started.project)["version"] == "1"
 
-    def test_a_deployment_goes_on_when_the_asker_leaves(self, started):
-        model = started.model("1", start_s=1)
+    def test_a_deployment_ends_when_the_asker_leaves_before_the_switch(self, started):
+        started.deploy("1")
+        wanted = Deployment("2", "tg-2", started.model("2", start_s=3))
         with pytest.raises(KeyboardInterrupt):
-            control.deploy(started.project, version="1", lineage_id="tg-1", model=model, on_progress=_interrupt)
-        until(lambda: control.host_status(started.project)["version"] == "1")
+            control.deploy(started.project, wanted, on_progress=_interrupt)
+        until(lambda: control.host_status(started.project)["deploying"] is None)
+        status = control.host_status(started.project)
+        assert (status["version"], status["wanted"], status["healthy"]) == ("1", "1", True)
+        until(lambda: len(server_pids(started)) == 1)
+
+    def test_a_start_is_ended_by_anybody_and_the_slot_is_free_again(self, started):
+        started.deploy("1")
+        failed = []
+
+        def ask():
+            with pytest.raises(TransientError, match="was ended") as caught:
+                started.deploy("2", start_s=7)
+            failed.append(caught.value)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        until(lambda: control.host_status(started.project)["deploying"] == "2")
+        begun = time.monotonic()
+        assert control.abort_deployment(started.project) is True
+        asking.join()
+        assert time.monotonic() - begun < 5
+        assert failed
+        started.deploy("3")
+        assert control.abort_deployment(started.project) is False
+        assert control.host_status(started.project)["version"] == "3"
+
+    def test_a_rehearsal_touches_nothing_live(self, started):
+        started.deploy("1")
+        pids = server_pids(started)
+        seconds = control.rehearse(started.project, Deployment("2", "tg-2", started.model("2")))
+        assert seconds > 0
+        with pytest.raises(DataContractError, match="empty answer"):
+            control.rehearse(started.project, Deployment("3", "tg-3", started.model("3", answer="")))
+        until(lambda: server_pids(started) == pids)
+        status = control.host_status(started.project)
+        assert (status["version"], status["wanted"], status["previous"]) == ("1", "1", [])
+
+
+class TestSoak:
+    @pytest.fixture
+    def soaking(self, project):
+        params = project.root / "params.yaml"
+        settings = yaml.safe_load(params.read_text("utf-8"))
+        settings["promote"]["soak_s"] = 60.0
+        params.write_text(yaml.safe_dump(settings, allow_unicode=True), "utf-8")
+        control.ensure_host(project.project)
+        return project
+
+    def test_going_back_within_the_soak_starts_nothing(self, soaking):
+        soaking.deploy("1")
+        soaking.deploy("2")
+        pids = server_pids(soaking)
+        assert len(pids) == 2
+        lines = soaking.deploy("1")
+        assert any("still warm" in line for line in lines)
+        assert not any("starting version" in line for line in lines)
+        assert server_pids(soaking) == pids
+        assert control.host_status(soaking.project)["version"] == "1"
+
+    def test_a_third_version_takes_the_warm_slot(self, soaking):
+        for version in ("1", "2", "3"):
+            soaking.deploy(version)
+        assert control.host_status(soaking.project)["version"] == "3"
+        assert len(server_pids(soaking)) == 2
+
+    def test_stop_ends_the_warm_one_too(self, soaking):
+        soaking.deploy("1")
+        soaking.deploy("2")
+        control.stop_host(soaking.project)
+        until(lambda: not processes_of(soaking))
 
 
 def _interrupt(line: str) -> None:
@@ -183,15 +255,25 @@ async def load_during(project, swap) -> list[tuple[int, str]]:
 
 
 class TestLostServer:
-    def test_a_dead_server_is_unhealthy_gives_503_and_can_be_replaced(self, started):
-        started.deploy("1")
+    def test_a_dead_server_gives_503_and_comes_back_by_itself(self, started):
+        started.deploy("1", start_s=1)
         for pid in server_pids(started):
             os.kill(pid, signal.SIGKILL)
-        until(lambda: control.host_status(started.project)["healthy"] is False)
         with started.client(started.key("a")) as client:
-            assert client.post(CHAT, json=BODY).status_code == 503
-            started.deploy("1")
-            assert client.post(CHAT, json=BODY).status_code == 200
+            until(lambda: client.post(CHAT, json=BODY).status_code == 503)
+            until(lambda: client.post(CHAT, json=BODY).status_code == 200, timeout_s=20)
+        status = control.host_status(started.project)
+        assert (status["version"], status["healthy"]) == ("1", True)
+        until(lambda: control.host_status(started.project)["recovering"] is False)
+
+    @pytest.mark.slow
+    def test_a_deployment_of_what_is_being_brought_up_waits_for_it(self, started):
+        started.deploy("1", start_s=2)
+        for pid in server_pids(started):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: control.host_status(started.project)["deploying"] == "1", timeout_s=20)
+        assert "already" in started.deploy("1", start_s=2)[-1]
+        assert len(server_pids(started)) == 1
 
     def test_lost_in_the_middle_of_a_stream_is_an_error_event_not_a_short_answer(self, started):
         started.deploy("1")
@@ -205,7 +287,7 @@ class TestLostServer:
         started.deploy("1", token_s=0.2, answer="a b c d e f g h i j")
         with started.client(started.key("a")) as client, client.stream("POST", CHAT, json=STREAMED) as r:
             next(r.iter_lines())
-        until((started.root / "weights" / "1" / "aborted").exists)
+        until((started.root / "weights" / "1.aborted").exists)
         until(lambda: any(record.get("status") == 499 for record in audit_records(started)))
         assert control.host_status(started.project)["in_flight"] == 0
 
@@ -219,7 +301,9 @@ class TestProcesses:
         assert control_socket(started.project).exists()
         assert control.host_status(started.project) is None
         assert control.ensure_host(started.project) is True
-        started.deploy("1")
+        until(lambda: control.host_status(started.project)["healthy"], timeout_s=20)
+        status = control.host_status(started.project)
+        assert (status["version"], status["lineage_id"]) == ("1", "tg-1")
 
     def test_stop_leaves_nothing_behind(self, started):
         started.deploy("1")
@@ -285,13 +369,51 @@ class TestServeInTheForeground:
             process.kill()
         until(lambda: not processes_of(project), timeout_s=30)
 
-    def test_says_what_to_do_next_and_ctrl_c_stops_everything(self, project, serving):
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+    def test_says_what_to_do_next_and_a_signal_stops_everything(self, project, serving, number):
         project.deploy("1")
         until(lambda: "no champion" in "".join(iter_until(serving.stderr, "reconcile:")), timeout_s=60)
-        serving.send_signal(signal.SIGINT)
+        serving.send_signal(number)
         assert serving.wait(30) == 0
         assert control.host_status(project.project) is None
         assert not processes_of(project)
+
+    @pytest.mark.slow
+    def test_sigterm_lets_streams_finish_on_both_slots(self, project, serving):
+        project.deploy("1", token_s=0.3, answer="a b c d e f g h")
+        with project.client(project.key("a")) as client, client.stream("POST", CHAT, json=STREAMED) as first:
+            lines = first.iter_lines()
+            next(lines)
+            swap = threading.Thread(
+                target=project.deploy, args=("2",), kwargs={"token_s": 0.3, "answer": "a b c d e f"}
+            )
+            swap.start()
+            until(lambda: control.host_status(project.project)["version"] == "2")
+            with client.stream("POST", CHAT, json=STREAMED) as second:
+                others = second.iter_lines()
+                next(others)
+                serving.send_signal(signal.SIGTERM)
+                assert [line for line in lines if line][-1] == "data: [DONE]"
+                assert [line for line in others if line][-1] == "data: [DONE]"
+            swap.join()
+        assert serving.wait(30) == 0
+
+    @pytest.mark.slow
+    def test_a_killed_host_is_started_again_and_serves_what_it_served(self, project, serving):
+        project.deploy("1")
+        before = control.host_status(project.project)["host_pid"]
+        project.kill_host()
+
+        def another() -> bool:
+            with contextlib.suppress(TransientError):  # asked in the moment of its death
+                status = control.host_status(project.project)
+                return bool(status and status["host_pid"] != before and status["healthy"])
+            return False
+
+        until(another, timeout_s=40)
+        assert control.host_status(project.project)["version"] == "1"
+        control.stop_host(project.project)
+        assert serving.wait(60) == 0
 
     def test_a_killed_serve_takes_host_and_servers_with_it(self, project, serving):
         project.deploy("1")

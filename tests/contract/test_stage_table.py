@@ -60,6 +60,7 @@ def test_code_that_decides_the_output_exists(stage):
 #: Files of ours that a stage reaches and that cannot change its output, and why.
 HARMLESS = {
     "tasks/core/errors.py": "words of a refusal: what is refused writes nothing",
+    "tasks/core/gpus.py": "which cards of this machine do the work, not what they write",
     "tasks/core/guard.py": "exit codes",
     "tasks/core/logs.py": "lines for people",
     "tasks/core/progress.py": "lines for people; the dossier, which prints durations, names it",

@@ -79,7 +79,7 @@ def test_the_verdict_is_explained_and_its_error_told(clone, demo):
 
 def test_a_reviewer_can_read_the_dossier_in_a_browser(clone, demo):
     page = clone.root / "data/reports/dossier/index.html"
-    tests = "tests/unit/release/evidence/test_dossier_browser.py"
+    tests = "tests/unit/dossier/test_dossier_browser.py"
     command = [".venv/bin/python", "-m", "pytest", "-q", "-m", "slow", tests]
     environment = clone.environment | {"TUNEGATE_DOSSIER": str(page)}
     done = subprocess.run(command, cwd=clone.root, env=environment, capture_output=True, text=True, timeout=600)

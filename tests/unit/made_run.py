@@ -60,7 +60,8 @@ class Run:
     def gate_inputs(self) -> dict[str, Any]:
         models = {name: self.root / "data/models" / name for name in ("adapter", "merged", "awq")}
         reports = {f"eval_{hop}": self.report(hop) for hop in HOPS}
-        settings = {"profile": self.settings.profile, "evaluate": self.settings.evaluate}
+        settings = {"profile": self.settings.profile, "evaluate": self.settings.evaluate,
+                    "base_model": self.settings.base_model}  # fmt: skip
         return {**models, **reports, **settings, "prepared": self.root / "data/prepared"}
 
     @property

@@ -24,6 +24,7 @@ class PromoteParams(Section):
     approvals_required: int = Field(ge=0)
     smoke_prompts: list[str] = Field(min_length=1)
     smoke_timeout_s: float = Field(gt=0)
+    soak_s: float = Field(ge=0, description="how long the old version stays warm after a switch; needs room for two")
 
 
 class GatewayParams(Section):

@@ -1,6 +1,6 @@
 """The dossier in a real browser: it fits phone and desk, its console is silent, nothing is fetched, no glyph lacks.
 
-Runs where a Chromium or Chrome is on PATH: `pytest -m slow tests/unit/release/evidence/test_dossier_browser.py`.
+Runs where a Chromium or Chrome is on PATH: `pytest -m slow tests/unit/dossier/test_dossier_browser.py`.
 `TUNEGATE_DOSSIER=data/reports/dossier/index.html` looks at that page instead of a made-up run's, and
 `TUNEGATE_SCREENSHOTS=FOLDER` keeps the pictures (the README's is `dossier-960-top.png`, in fewer colours).
 """

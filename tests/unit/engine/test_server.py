@@ -85,6 +85,13 @@ def test_flags_of_the_cuda_build():
     assert "VLLM_CPU_KVCACHE_SPACE" not in server_environment(Path("/p"), params, cuda=True)
 
 
+def test_the_evaluation_s_server_sees_the_cards_of_its_stage_as_nvidia_smi_counts_them(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    environment = server_environment(Path("/p"), PARAMS, cuda=True)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
 @pytest.fixture
 def adapter(tmp_path):
     folder = tmp_path / "adapter"

@@ -262,6 +262,12 @@ def test_a_real_profile_with_the_real_benchmark_is_no_demo(run: Any, tmp_path: P
     assert (verdict["demo"], verdict["demo_reasons"]) == (False, [])
 
 
+def test_a_base_that_was_not_pinned_makes_a_demo(run: Any, tmp_path: Path) -> None:
+    unpinned = run.settings.base_model.model_copy(update={"digest": None})
+    verdict = judge(run, tmp_path / "gate", base_model=unpinned)
+    assert any("base_model.digest was null" in reason for reason in verdict["demo_reasons"])
+
+
 def test_a_limit_makes_a_demo(run: Any, tmp_path: Path) -> None:
     limited = run.settings.evaluate.model_dump(mode="json")
     limited["domain"]["limit"] = 20

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tasks.core.gpus import Gpu
 from tasks.machine.fit import check_fit
-from tasks.machine.resources import Gpu
 from tasks.models.estimate import GIB, Shape, serving, shape_of, training
 
 #: config.json of Qwen2.5-7B-Instruct, as on the hub.

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tasks.machine.network import base_model, check_ports, check_services, missing_from_hubs
+from tasks.machine.network import base_model, base_pin, check_ports, check_services, missing_from_hubs
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -100,3 +100,34 @@ def test_a_packaged_model_must_be_installed(project, laptop):
     other = laptop.base_model.model_copy(update={"id": "llm-nobody"})
     check = base_model(laptop.model_copy(update={"base_model": other}), project)
     assert (check.outcome, check.todo) == ("failed", "make setup")
+
+
+def with_base(settings, **changes):
+    return settings.model_copy(update={"base_model": settings.base_model.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "todo"),
+    [
+        ({}, "warning", "git ls-remote https://huggingface.co/Qwen/Qwen2.5-72B-Instruct HEAD"),
+        ({"source": "modelscope"}, "warning", "git ls-remote https://modelscope.cn/Qwen/Qwen2.5-72B-Instruct HEAD"),
+        ({"revision": "0123456"}, "warning", "tunegate stage prepare"),
+        ({"digest": "sha256:0"}, "warning", "revision: <the commit it prints>"),
+        ({"revision": "0123456", "digest": "sha256:0"}, "ok", ""),
+    ],
+)
+def test_a_hub_s_model_without_revision_or_digest_is_a_warning_with_the_command(project, large, changes, outcome, todo):
+    (check,) = base_pin(with_base(large, **changes))
+    assert check.outcome == outcome
+    assert todo in check.todo
+    assert (check.todo == "") == (outcome == "ok")
+
+
+def test_the_revision_is_asked_of_the_mirror_that_is_used(project, large, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:secret@mirror.example/")
+    (check,) = base_pin(large)
+    assert "git ls-remote https://mirror.example/Qwen/" in check.todo
+
+
+def test_a_packaged_or_local_base_has_no_revision_to_pin(laptop):
+    assert base_pin(laptop) == base_pin(with_base(laptop, source="local")) == []

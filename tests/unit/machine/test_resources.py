@@ -2,8 +2,9 @@
 
 import pytest
 
+from tasks.core.gpus import Gpu
 from tasks.machine import resources
-from tasks.machine.resources import Gpu, check_cpu, check_disk, check_gpus, check_memory, check_slot_gpus, parse_gpus
+from tasks.machine.resources import check_cpu, check_disk, check_gpus, check_memory
 
 A100 = Gpu("NVIDIA A100-SXM4-80GB", 80.0, 79.0)
 
@@ -50,12 +51,6 @@ def test_a_processor_with_bf16_and_one_without():
     assert check_cpu("", 8).outcome == "ok"
 
 
-def test_gpus_as_nvidia_smi_prints_them():
-    text = "NVIDIA A100-SXM4-80GB, 81920, 80896\nNVIDIA L4, 23034, 22700\n"
-    assert parse_gpus(text) == [Gpu("NVIDIA A100-SXM4-80GB", 80.0, 79.0), Gpu("NVIDIA L4", 23034 / 1024, 22700 / 1024)]
-    assert parse_gpus("No devices were found\n") == []
-
-
 def test_no_gpu_needed_none_found(laptop):
     assert check_gpus(laptop.hardware, []).outcome == "ok"
 
@@ -73,25 +68,3 @@ def test_no_gpu_needed_none_found(laptop):
 )
 def test_number_memory_and_free_memory_of_gpus(large, gpus, outcome):
     assert check_gpus(large.hardware, gpus).outcome == outcome
-
-
-@pytest.mark.parametrize(
-    ("value", "outcome"),
-    [
-        ("", "warning"),
-        ("0,1,2,3|4,5,6,7", "ok"),
-        ("0,1|2,3", "failed"),
-        ("0,1,2,3|3,4,5,6", "failed"),
-        ("0,1,2,3", "failed"),
-    ],
-)
-def test_slots_have_gpus_of_their_own(large, monkeypatch, value, outcome):
-    monkeypatch.setenv("TUNEGATE_SLOT_GPUS", value)
-    (check,) = check_slot_gpus(large)
-    assert check.outcome == outcome
-    if outcome != "ok":
-        assert '"0,1,2,3|4,5,6,7"' in check.todo
-
-
-def test_slots_without_gpus_need_nothing(laptop):
-    assert check_slot_gpus(laptop) == []

@@ -13,6 +13,7 @@ from tasks.core.layout import ADAPTER, AWQ, DOSSIER, GATE, HOPS, VALIDATION, rep
 from tasks.core.manifest import write_manifest
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
+from tasks.engine.deployment import Deployment
 from tasks.engine.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
 
 ROOT = Path(__file__).parents[3]
@@ -80,6 +81,10 @@ def _with_promote(settings: Settings, **changes: object) -> Settings:
     return settings.model_copy(update={"promote": settings.promote.model_copy(update=changes)})
 
 
+#: What a quiet host says beside what it serves.
+STATE = {"deploying": None, "wanted": None, "recovering": False, "given_up": {}, "previous": []}
+
+
 @dataclass
 class StandInHost:
     """Stands in for the serving host: remembers what was deployed; refuses what it is told to refuse."""
@@ -88,6 +93,8 @@ class StandInHost:
     deployed: list[str] = field(default_factory=list)
     fails_on: set[str] = field(default_factory=set)
     held_to: list[Fingerprint] = field(default_factory=list)
+    deployments: list[Deployment] = field(default_factory=list)
+    aborted: int = 0
 
     def host_status(self, project):
         return self.live
@@ -101,16 +108,32 @@ class StandInHost:
                 "version": None,
                 "lineage_id": None,
                 "healthy": False,
+                **STATE,
             }
         return started
 
-    def deploy(self, project, *, version, lineage_id, model, fingerprint, on_progress) -> None:
+    def deploy(self, project, deployment, *, on_progress) -> None:
+        version = deployment.version
         if version in self.fails_on:
             raise TransientError(f"version {version} did not answer the smoke test", "read the log")
         self.deployed.append(version)
-        self.held_to.append(fingerprint)
-        self.live = {"url": project.gateway_url, "slot": "blue", "version": version, "lineage_id": lineage_id,
-                     "healthy": True}  # fmt: skip
+        self.held_to.append(deployment.fingerprint)
+        previous = [one.row() for one in self.deployments[::-1]]
+        self.deployments.append(deployment)
+        self.live = STATE | {"url": project.gateway_url, "slot": "blue", "version": version, "wanted": version,
+                             "lineage_id": deployment.lineage_id, "healthy": True, "previous": previous}  # fmt: skip
+
+    def rehearse(self, project, deployment, *, on_progress) -> float:
+        if deployment.version in self.fails_on:
+            raise TransientError(f"version {deployment.version} did not answer the smoke test", "read the log")
+        return 1.5
+
+    def abort_deployment(self, project) -> bool:
+        self.aborted += 1
+        return False
+
+    def recorded_version(self, project) -> str | None:
+        return self.deployments[-1].version if self.deployments else None
 
     def stop_host(self, project) -> None:
         self.live = None
@@ -119,6 +142,6 @@ class StandInHost:
 @pytest.fixture
 def host(monkeypatch) -> StandInHost:
     host = StandInHost()
-    for module in ("reconcile", "status", "golive", "prune"):
+    for module in ("reconcile", "rollback", "status", "golive", "prune"):
         monkeypatch.setattr(f"tasks.release.{module}.control", host)
     return host

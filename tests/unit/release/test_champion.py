@@ -15,9 +15,10 @@ from tasks.gate.evidence import read_report
 from tasks.gate.explain import explanation
 from tasks.release.champion import champion_refusal, compare
 from tasks.release.golive import go_live
-from tasks.release.reconcile import promote, rollback
+from tasks.release.reconcile import promote
 from tasks.release.register import register
 from tasks.release.registry import Registry
+from tasks.release.rollback import rollback
 from tasks.release.verdicts import verdict_of
 from tests.unit.made_run import run, settings
 

@@ -12,9 +12,10 @@ from tasks.engine.fingerprint import FINGERPRINT_PROMPTS
 from tasks.release.approvals import approve
 from tasks.release.golive import go_live
 from tasks.release.history import read_history
-from tasks.release.reconcile import _exclusively, promote, reconcile_once, rollback
+from tasks.release.reconcile import exclusively_reconciling, promote, reconcile_once
 from tasks.release.register import register
 from tasks.release.registry import Registry
+from tasks.release.rollback import rollback
 from tasks.release.status import describe, describe_lineage, serving_status, trace
 from tasks.release.version_evidence import report_folder
 from tests.unit.release.conftest import write_stage
@@ -168,7 +169,7 @@ def test_evidence_changed_after_it_was_registered_is_not_believed(project, setti
 
 def test_a_second_reconciler_is_told_that_one_is_at_work(project, settings, registry, host, monkeypatch):
     monkeypatch.setattr("tasks.release.reconcile.LOCK_WAIT_S", 0.2)
-    with _exclusively(project), pytest.raises(TransientError, match="another reconcile"):
+    with exclusively_reconciling(project), pytest.raises(TransientError, match="another reconcile"):
         reconcile_once(project, settings)
 
 
@@ -176,7 +177,7 @@ def test_a_second_reconciler_waits_for_a_short_one(project, settings, registry, 
     held = threading.Event()
 
     def look():
-        with _exclusively(project):
+        with exclusively_reconciling(project):
             held.set()
             time.sleep(0.5)
 

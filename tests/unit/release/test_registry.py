@@ -81,7 +81,9 @@ def test_two_approvals_mean_two_people(project, settings, run_stages, with_promo
 def test_a_demo_verdict_cannot_carry_production(project, settings, run_stages, with_promote):
     production = with_promote(settings, environment="production").promote
     run_stages(project, "tg-1", demo=True)
-    assert "demo" in refusal(register(project, settings), production)
+    why = refusal(register(project, settings), production)
+    assert "demo" in why
+    assert "base_model.digest: null" in why
     run_stages(project, "tg-2", demo=False)
     assert refusal(register(project, settings), production) is None
 

@@ -136,6 +136,7 @@ def test_a_dvc_lock_of_another_run_is_found(project, settings, registry, checkou
         restore(project, registry, version, tmp_path / "back")
 
 
+@pytest.mark.slow
 def test_prune_lets_go_of_what_only_pruned_versions_name(project, settings, registry, checkout, host):
     for number in (1, 2, 3):
         checkout(number)

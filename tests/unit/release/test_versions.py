@@ -20,9 +20,10 @@ from tasks.release.approvals import approve
 from tasks.release.champion import compare_with_champion
 from tasks.release.history import ENTRY, read_history
 from tasks.release.prune import prune, pruned_words
-from tasks.release.reconcile import promote, reconcile_once, rollback
+from tasks.release.reconcile import promote, reconcile_once
 from tasks.release.register import register
 from tasks.release.registry import Registry
+from tasks.release.rollback import rollback
 from tasks.release.verdicts import verdict_of
 from tests.unit.release.conftest import write_stage
 
@@ -235,6 +236,14 @@ def test_prune_never_touches_what_may_serve(project, settings, registry, quantiz
     assert verdict_of(project, settings, "1")["verdict"] == "PASS"
     assert prune(project, registry, keep=1)["pruned"] == []
     assert rollback(project, settings, by="李审", reason="")["version"] == "2"
+
+
+def test_weights_that_a_kept_version_shares_stay(project, settings, registry, three, host):
+    first = registry.version("1")
+    copied = registry.client.create_model_version(registry.name, first.source, run_id=first.run_id, tags=first.tags)
+    found = prune(project, registry, keep=1)
+    assert found["pruned"] == ["1", "2", "3"]
+    assert registry.weights(registry.version(str(copied.version)))
 
 
 def test_a_pruned_version_says_so_and_goes_nowhere(project, settings, registry, three, host):

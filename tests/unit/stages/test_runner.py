@@ -1,5 +1,6 @@
 """Running a stage and what its output is called: inputs bound, manifest last, lineage over all that decides it."""
 
+import os
 import shutil
 from pathlib import Path
 from types import MappingProxyType
@@ -14,8 +15,8 @@ from tasks.core.project import Project, find_root
 from tasks.core.settings import load_settings
 from tasks.stages.failures import clear_failure, record_failure, recorded_failure
 from tasks.stages.lineage import Parts, parts_of
-from tasks.stages.runner import run_stage
-from tasks.stages.table import Stage, find_stages, producer_of
+from tasks.stages.runner import run_stage, work_gpus
+from tasks.stages.table import STAGES, Stage, find_stages, producer_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -170,6 +171,85 @@ def test_the_base_model_is_part_of_the_name(project, settings, monkeypatch):
 
         names.append(run_stage(stage(train, base_model=True), project, settings)["lineage_id"])
     assert names[0] != names[1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "digest", "refused"),
+    [("production", None, True), ("production", "sha256:a", False), ("demo", None, False)],
+)
+def test_production_starts_nothing_with_a_base_that_is_not_pinned(
+    project, settings, monkeypatch, environment, digest, refused
+):
+    from tasks.models import base
+
+    monkeypatch.setattr(base, "materialize", lambda params, project: base.BaseModel(project.root, "sha256:a"))
+    settings = settings.model_copy(update={
+        "base_model": settings.base_model.model_copy(update={"digest": digest}),
+        "promote": settings.promote.model_copy(update={"environment": environment}),
+    })  # fmt: skip
+    called = []
+
+    def prepare(params, *, output, raw, base):
+        called.append(base)
+        return {}
+
+    if not refused:
+        run_stage(stage(prepare, base_model=True), project, settings)
+        assert called == [project.root]
+        return
+    with pytest.raises(ConfigError, match="is not pinned") as caught:
+        run_stage(stage(prepare, base_model=True), project, settings)
+    assert 'digest: "sha256:a"' in caught.value.hint
+    assert called == []
+
+
+def see_cards(params, *, output, raw):
+    """Stage function: say which cards this process sees."""
+    return {"seen": os.environ.get("CUDA_VISIBLE_DEVICES")}
+
+
+def with_tensor_parallel(settings, cards):
+    vllm = settings.serve.vllm.model_copy(update={"tensor_parallel": cards})
+    return settings.model_copy(update={"serve": settings.serve.model_copy(update={"vllm": vllm})})
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"), [("train", "1"), ("quantize", "1,2"), ("evaluate@awq", "1,2"), ("merge", ""), ("gate", "")]
+)
+def test_a_stage_sees_the_freest_of_the_stand_in_cards_and_no_more(project, settings, stand_in_gpus, name, seen):
+    stand_in_gpus(8, 79, 40)
+    found = run_stage(stage(see_cards, name=name), project, with_tensor_parallel(settings, 2))
+    assert found["seen"] == seen
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_the_cards_are_chosen_before_the_stage_function_is_imported(project, settings, stand_in_gpus):
+    stand_in_gpus(8, 79)
+    found, seen = stage(see_cards, name="train"), []
+
+    def load():
+        seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return see_cards
+
+    object.__setattr__(found, "load", load)
+    run_stage(found, project, settings)
+    assert seen == ["1"]
+
+
+def test_a_stage_without_a_card_that_serves_nothing_is_refused_and_writes_nothing(
+    project, settings, stand_in_gpus, monkeypatch
+):
+    stand_in_gpus(8, 8)
+    monkeypatch.setenv("TUNEGATE_SLOT_GPUS", "0|1")
+    with pytest.raises(MissingToolError, match="serve nothing"):
+        run_stage(stage(see_cards, name="train"), project, settings)
+    assert not (project.root / PREPARED).exists()
+
+
+@pytest.mark.parametrize("found", STAGES, ids=lambda found: found.name)
+def test_every_stage_of_the_gpu_pool_gets_a_card_and_no_other_does(settings, found):
+    least, most = work_gpus(found, settings)
+    assert (least > 0, most > 0) == (found.gpu, found.gpu)
 
 
 def test_results_of_two_different_runs_are_not_mixed(project, settings):

@@ -1,0 +1,209 @@
+"""kill -9 of everything that takes part in a change of champion, forty rounds, with callers at the gateway.
+
+Real host, gateway, control socket, MLflow store and command line; a stand-in takes the vLLM executable's place. After
+each round one look of the reconciler must leave one version live, with alias, history and host's record agreeing, and
+nobody may have got half an answer that looked like a whole one.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+import yaml
+
+from tasks.core.errors import TransientError, TunegateError
+from tasks.core.files import write_json
+from tasks.core.layout import AWQ
+from tasks.core.manifest import write_manifest
+from tasks.core.settings import load_settings
+from tasks.release.history import read_history
+from tasks.release.journal import Journal
+from tasks.release.reconcile import promote, reconcile_once
+from tasks.release.register import register
+from tasks.release.registry import Registry
+from tasks.serving import control
+from tests.contract.test_gateway_host import processes_of, server_pids
+from tests.unit.release.conftest import _run_stages
+
+pytestmark = pytest.mark.slow
+
+ROUNDS = 40
+VERSIONS = ("1", "2", "3")
+CHAT = "/v1/chat/completions"
+STREAMED = {"model": "champion", "messages": [{"role": "user", "content": "碘片什么时候服用？"}], "stream": True}
+
+#: A command that ends itself at a step of the journal, or is killed from outside where none is named.
+COMMAND = """
+import os, signal, sys
+from tasks.core.project import Project
+from tasks.core.settings import load_settings
+from tasks.release import journal, reconcile
+from tasks.release.registry import Registry
+from tasks.release.rollback import rollback
+step, kind, version, by = sys.argv[1:]
+def dies(*given, **named):
+    os.kill(os.getpid(), signal.SIGKILL)
+places = {"begin": (journal.Journal, "begin"), "deploy": (reconcile, "_deploy"),
+          "switched": (journal.Journal, "reached"), "record": (reconcile, "append_event"),
+          "alias": (Registry, "set_champion"), "end": (journal.Journal, "end")}
+if step in places:
+    setattr(*places[step], dies)
+project = Project.here()
+settings = load_settings(project.root / "params.yaml")
+print("ready", flush=True)
+if kind == "rollback":
+    rollback(project, settings, by=by, reason="回退")
+else:
+    reconcile.promote(project, settings, version, by=by, reason="上线")
+"""
+STEPS = ("begin", "deploy", "switched", "record", "alias", "end")
+VICTIMS = (*STEPS, "command", "host", "vllm", "host and command", "nobody")
+
+
+class Callers:
+    """Stream answers one after another, and remember what each looked like at its end."""
+
+    def __init__(self, project) -> None:
+        self.project, self.key = project, project.key("病房", requests_per_minute=None)
+        self.whole = self.refused = self.broken_visibly = 0
+        self.wrong: list[str] = []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=lambda: asyncio.run(self._ask())) for _ in range(2)]
+
+    def __enter__(self) -> "Callers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    async def _ask(self) -> None:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        while not self._over.is_set():
+            with contextlib.suppress(OSError):
+                async with httpx.AsyncClient(base_url=self.project.project.gateway_url, headers=headers) as client:
+                    await self._one(client)
+            await asyncio.sleep(0.05)
+
+    async def _one(self, client: httpx.AsyncClient) -> None:
+        try:
+            response = await client.post(CHAT, json=STREAMED)
+        except httpx.TransportError:
+            self.broken_visibly += 1
+            return
+        if response.status_code != 200:
+            self.refused += 1
+        elif response.text.endswith("data: [DONE]\n\n"):
+            self.whole += 1
+        elif '"error"' in response.text.strip().split("\n\n")[-1]:
+            self.broken_visibly += 1
+        else:
+            self.wrong.append(response.text[-200:])
+
+
+@pytest.fixture
+def three(project, monkeypatch):
+    """Three registered versions whose weights the stand-in can serve, the first one live."""
+    monkeypatch.setenv("TUNEGATE_USER", "王工")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # A busy machine starts slowly; what is tested here is not its patience.
+    params = yaml.safe_load((project.root / "params.yaml").read_text("utf-8"))
+    params["serve"]["vllm"]["startup_timeout_s"] = 60.0
+    params["promote"]["smoke_timeout_s"] = 60.0
+    (project.root / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True), "utf-8")
+    settings = load_settings(project.root / "params.yaml")
+    for number in VERSIONS:
+        _run_stages(project.project, f"tg-{number}")
+        folder = project.root / AWQ
+        (folder / "model.safetensors").write_bytes(number.encode())
+        write_json(folder / "behaviour.json", {"token_ids": [3, 1, 2], "token_s": 0.02})
+        (folder / "manifest.json").unlink()
+        write_manifest(folder, {"stage": "quantize", "lineage_id": f"tg-{number}", "parts": {"raw": {}}})
+        register(project.project, settings)
+    promote(project.project, settings, "1", by="王工", reason="首次")
+    return settings
+
+
+def start(step: str, kind: str, version: str, by: str) -> "subprocess.Popen[str]":
+    words = [sys.executable, "-c", COMMAND, step, kind, version, by]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+
+
+def kill(project, victim: str, command: "subprocess.Popen[str]") -> None:
+    """End the victims of a round, each with signal 9."""
+    if "command" in victim:
+        command.kill()
+    if "host" in victim:
+        with contextlib.suppress(TransientError):
+            project.kill_host()
+    if victim == "vllm":
+        for pid in server_pids(project):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def settled(project, settings) -> dict:
+    """Look as the reconciler does until it has nothing to do, and return what the host says."""
+    deadline, last = time.monotonic() + 60, None
+    while time.monotonic() < deadline:
+        try:
+            outcome = reconcile_once(project.project, settings)
+            status = control.host_status(project.project)
+        except TunegateError as error:
+            last = error
+            time.sleep(0.2)
+            continue
+        last = outcome, status
+        if outcome["action"] == "none" and status and status["healthy"] and Journal(project.project).read() is None:
+            return status
+        time.sleep(0.1)
+    log = (project.project.state / "serving" / "host.log").read_text("utf-8")[-3000:]
+    pytest.fail(f"it does not settle: {last}\n{log}")
+
+
+def test_forty_rounds_of_kill_9(project, three):
+    settings, dice = three, random.Random(20261129)
+    registry = Registry(project.project, settings.register_.model_name)
+    seen = dict.fromkeys(VICTIMS, 0)
+    with Callers(project) as callers:
+        for number in range(ROUNDS):
+            victim = VICTIMS[number % len(VICTIMS)]
+            present = registry.champion().number
+            kind = "rollback" if number % 5 == 4 else "promote"
+            wanted = dice.choice([version for version in VERSIONS if version != present])
+            length = len(read_history(registry))
+            with start(victim, kind, wanted, f"李审 {number}") as command:
+                if victim not in STEPS and victim != "nobody":
+                    command.stdout.readline()
+                    time.sleep(dice.uniform(0.0, 1.5))
+                    kill(project, victim, command)
+            status = settled(project, settings)
+            history = read_history(registry)
+            champion = registry.champion().number
+            assert status["version"] == status["wanted"] == champion == history[-1].version, (number, victim, kind)
+            assert len(history) - length in (0, 1), (number, victim, kind)
+            if len(history) > length:
+                assert (history[-1].by, history[-1].kind) == (f"李审 {number}", kind), (number, victim)
+            seen[victim] += 1
+    assert min(seen.values()) >= 3
+    assert callers.wrong == []
+    assert callers.whole > ROUNDS
+    control.stop_host(project.project)
+    deadline = time.monotonic() + 30
+    while processes_of(project):
+        assert time.monotonic() < deadline, "something was left running"
+        time.sleep(0.1)
+    served = json.loads((project.project.state / "serving" / "served.json").read_text("utf-8"))
+    assert served["given_up"] == {}
