@@ -30,6 +30,8 @@ _PLANES_WITH_LETTERS = 0x20000
 _COMPATIBILITY_HAN = (0x2F800, 0x2FA20)
 #: OpenCC leaves these to the words they stand in; comparison needs one form.
 _BY_CONTEXT = {"著": "着", "瞭": "了", "藉": "借", "乾": "干", "麽": "么", "麼": "么", "妳": "你"}
+#: Taiwan names of elements that its t2s leaves, or turns into another element (findings/opencc_element_names.sh).
+_ELEMENTS = {"矽": "硅", "鎝": "锝", "鎦": "镥", "鋂": "镅", "鈽": "钚", "鉲": "锎", "鑀": "锿", "砈": "砹"}
 
 
 @cache
@@ -39,7 +41,7 @@ def simplified() -> dict[int, int]:
 
     characters = [chr(point) for first, end in _UNCHANGED for point in range(first, end)]
     forms = opencc.OpenCC("t2s").convert("\n".join(characters)).split("\n")
-    pairs = dict(zip(characters, forms, strict=True)) | _BY_CONTEXT
+    pairs = dict(zip(characters, forms, strict=True)) | _BY_CONTEXT | _ELEMENTS
     return {ord(old): ord(new) for old, new in pairs.items() if old != new and len(new) == 1}
 
 

@@ -1,7 +1,9 @@
 """infra/prefect.yaml asks for flows, parameters and pools that exist, and knows no machine."""
 
+import ast
 import inspect
 import re
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -74,3 +76,23 @@ def test_a_root_that_is_no_checkout_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TUNEGATE_ROOT", str(tmp_path))
     with pytest.raises(ConfigError, match="no Tunegate checkout"):
         enter_checkout()
+
+
+def _decorated(tree: ast.AST) -> Iterator[tuple[str, set[str]]]:
+    """Yield each flow and task that is made in a module, with the settings it is given."""
+    for node in ast.walk(tree):
+        name = getattr(getattr(node, "func", None), "id", None)
+        if isinstance(node, ast.Call) and name in ("flow", "task"):
+            keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            yield name, {f"{key}={value}" for key, value in keywords.items()}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "flows").glob("*.py")), ids=lambda path: path.stem)
+def test_no_result_is_persisted(path):
+    """Persisted, a task of a factory is served another task's result (findings/prefect_cache_another_task.sh)."""
+    for name, given in _decorated(ast.parse(path.read_text("utf-8"))):
+        assert "persist_result=False" in given, f"{path.name}: a {name} without persist_result=False"
+
+
+def test_a_flow_without_the_setting_is_seen():
+    assert list(_decorated(ast.parse("@task(name='train')\ndef train(): ..."))) == [("task", {"name='train'"})]

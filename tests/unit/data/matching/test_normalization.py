@@ -101,3 +101,16 @@ def test_rows_at_once_are_the_rows_one_by_one() -> None:
     conversations = [[user, {"role": "assistant", "content": "ＡB c"}], [], [{"role": "system", "content": "x"}]]
     assert normalized_rows(conversations) == [normalized(messages) for messages in conversations]
     assert normalized_rows([]) == []
+
+
+@pytest.mark.parametrize(
+    ("taiwan", "mainland"),
+    [("鈽-239", "钚-239"), ("鋂-241", "镅-241"), ("鎝-99m", "锝-99m"), ("鉲-252", "锎-252"), ("矽", "硅"),
+     ("鑀", "锿"), ("砈", "砹"), ("鎦-177", "镥-177"), ("鈾-235", "铀-235"), ("銫-137", "铯-137")],
+)  # fmt: skip
+def test_elements_are_one_by_whatever_name_they_go(taiwan: str, mainland: str) -> None:
+    assert normalize(f"吸入{taiwan}的剂量系数") == normalize(f"吸入{mainland}的剂量系数")
+
+
+def test_cerium_is_not_plutonium() -> None:
+    assert normalize("钸") != normalize("钚")
