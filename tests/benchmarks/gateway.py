@@ -19,6 +19,7 @@ import aiohttp
 
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.engine.deployment import Deployment
 from tasks.models.base import materialize
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
@@ -138,11 +139,7 @@ def main() -> None:
         try:
             control.ensure_host(project)
             control.deploy(
-                project,
-                version="1",
-                lineage_id=LINEAGE,
-                model=base.path,
-                on_progress=lambda line: print(line, file=sys.stderr),
+                project, Deployment("1", LINEAGE, base.path), on_progress=lambda line: print(line, file=sys.stderr)
             )
             found = asyncio.run(measure(project, key, given))
         finally:

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.engine.deployment import Deployment
 from tasks.models.base import materialize
 from tasks.serving import control
 from tasks.serving.audit import verify
@@ -49,7 +50,7 @@ def project(tmp_path_factory, free_ports):
 @pytest.fixture(scope="module")
 def live(project, base):
     control.ensure_host(project)
-    control.deploy(project, version="1", lineage_id="tg-real", model=base)
+    control.deploy(project, Deployment("1", "tg-real", base))
     return project
 
 
@@ -101,7 +102,7 @@ def test_a_swap_to_the_other_slot_with_a_stream_under_way(client, live, base):
     asked = {"model": "champion", "messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 512}
     stream = client.chat.completions.create(**asked, stream=True)
     next(stream)
-    control.deploy(live, version="2", lineage_id="tg-next", model=base)
+    control.deploy(live, Deployment("2", "tg-next", base))
     assert [chunk.choices[0].finish_reason for chunk in stream][-1] in ("stop", "length")
     status = control.host_status(live)
     assert (status["slot"], status["version"], status["healthy"]) == ("green", "2", True)

@@ -8,6 +8,7 @@ import pytest
 from tasks.core.files import write_json, write_jsonl
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.engine.deployment import Deployment
 from tasks.engine.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
 from tasks.models.base import materialize
 from tasks.serving import control
@@ -39,7 +40,7 @@ def project(tmp_path_factory, free_ports, base):
         patch.setenv("TUNEGATE_SERVE_PYTHON", str(Project(ROOT).serve_python))
         try:
             control.ensure_host(found)
-            control.deploy(found, version="1", lineage_id=LINEAGE, model=base)
+            control.deploy(found, Deployment("1", LINEAGE, base))
             yield found
         finally:
             control.stop_host(found)
@@ -98,7 +99,6 @@ def test_the_slot_passes_its_own_fingerprint_and_no_other(project, base, asked):
     import asyncio
 
     from tasks.core.errors import DataContractError
-    from tasks.engine.deployment import Deployment
     from tasks.engine.smoke import smoke_test
 
     settings, _, _, answers = asked
