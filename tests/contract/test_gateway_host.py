@@ -121,7 +121,7 @@ class TestSwap:
         ({"name": "another-model"}, DataContractError, "another-model"),
         ({"answer": ""}, DataContractError, "empty answer"),
         ({"finish_reason": "abort"}, DataContractError, "abort"),
-        ({"start_s": 60}, TransientError, "not ready after 8 s"),
+        pytest.param({"start_s": 60}, TransientError, "not ready after 8 s", marks=pytest.mark.slow),
     ], ids=["crash", "wrong name", "empty answer", "odd ending", "too slow"])  # fmt: skip
     def test_a_bad_version_leaves_the_old_one_serving(self, started, behaviour, error, words):
         started.deploy("1")
@@ -283,6 +283,7 @@ class TestLostServer:
         assert "[DONE]" not in text
         assert json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]["code"] == "upstream_lost"
 
+    @pytest.mark.slow
     def test_a_caller_who_leaves_frees_the_server(self, started):
         started.deploy("1", token_s=0.2, answer="a b c d e f g h i j")
         with started.client(started.key("a")) as client, client.stream("POST", CHAT, json=STREAMED) as r:
@@ -369,7 +370,9 @@ class TestServeInTheForeground:
             process.kill()
         until(lambda: not processes_of(project), timeout_s=30)
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+    @pytest.mark.parametrize(
+        "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"]
+    )
     def test_says_what_to_do_next_and_a_signal_stops_everything(self, project, serving, number):
         project.deploy("1")
         until(lambda: "no champion" in "".join(iter_until(serving.stderr, "reconcile:")), timeout_s=60)

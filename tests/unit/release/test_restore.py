@@ -84,6 +84,7 @@ def test_a_version_comes_back_after_the_workspace_went_on(project, settings, reg
     assert dvc(target, "status", "--quiet").returncode == 0
 
 
+@pytest.mark.slow
 def test_what_differed_from_the_commit_comes_back_too(project, settings, registry, checkout, tmp_path):
     checkout(1)
     params = project.root / "params.yaml"
@@ -126,6 +127,7 @@ def test_what_cannot_come_back_says_why(project, settings, registry, checkout, t
         restore(project, registry, version, tmp_path / "back")
 
 
+@pytest.mark.slow
 def test_a_dvc_lock_of_another_run_is_found(project, settings, registry, checkout, tmp_path):
     checkout(1)
     lock = (project.root / "dvc.lock").read_bytes()

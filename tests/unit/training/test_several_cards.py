@@ -18,6 +18,7 @@ def stand_in_count(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_trl_refuses_two_stand_in_cards_and_trains_on_the_chosen_one(run_train, stand_in_gpus, stand_in_count):
     stand_in_gpus(8, 79)
     with pytest.raises(ValueError, match="DataParallel"):
