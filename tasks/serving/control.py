@@ -29,6 +29,9 @@ ABORT_TIMEOUT_S = 60.0
 #: The host drains and stops two servers; the command that asked waits this much longer than the drain itself.
 STOP_MARGIN_S = 60.0
 POLL_S = 0.1
+#: What a host of an older release does not say of itself, and how it answers what it does not know.
+OLDER_HOST: dict[str, Any] = {"wanted": None, "recovering": False, "given_up": {}, "previous": []}
+NOT_KNOWN = 404
 _started: "list[subprocess.Popen[bytes]]" = []
 _ERRORS: dict[str, type[TunegateError]] = {
     kind.__name__: kind for kind in (ConfigError, DataContractError, MissingToolError, TransientError)
@@ -50,7 +53,8 @@ def host_status(project: Project) -> dict[str, Any] | None:
     try:
         with _Connection(control_socket(project), STATUS_TIMEOUT_S) as connection:
             value: dict[str, Any] = json.loads(connection.ask("GET", "/status").read())
-            return value
+            # A host that was started by an older release goes on serving through an update.
+            return OLDER_HOST | value | {"deploying": value["deploying"] or None}
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -102,7 +106,8 @@ def abort_deployment(project: Project) -> bool:
     """
     try:
         with _Connection(control_socket(project), ABORT_TIMEOUT_S) as connection:
-            return bool(json.loads(connection.ask("POST", "/abort").read())["aborted"])
+            answer = connection.ask("POST", "/abort")
+            return answer.status != NOT_KNOWN and bool(json.loads(answer.read())["aborted"])
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     except (OSError, http.client.HTTPException, ValueError) as error:
