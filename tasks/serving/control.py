@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 STATUS_TIMEOUT_S = 15.0
+#: How long a host that hangs up is taken to be ending.
+ENDING_S = 3.0
 #: A start that is ended first ends its server.
 ABORT_TIMEOUT_S = 60.0
 #: The host drains and stops two servers; the command that asked waits this much longer than the drain itself.
@@ -50,15 +52,21 @@ def host_status(project: Project) -> dict[str, Any] | None:
     Raises:
         TransientError: a host runs but does not answer.
     """
-    try:
-        with _Connection(control_socket(project), STATUS_TIMEOUT_S) as connection:
-            value: dict[str, Any] = json.loads(connection.ask("GET", "/status").read())
-            # A host that was started by an older release goes on serving through an update.
-            return OLDER_HOST | value | {"deploying": value["deploying"] or None}
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise TransientError(f"the serving host does not answer: {error}", f"read {host_log(project)}") from error
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        try:
+            with _Connection(control_socket(project), STATUS_TIMEOUT_S) as connection:
+                value: dict[str, Any] = json.loads(connection.ask("GET", "/status").read())
+                # A host that was started by an older release goes on serving through an update.
+                return OLDER_HOST | value | {"deploying": value["deploying"] or None}
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # A host that is ending hangs up on who asks, and is gone a moment later.
+            if not isinstance(error, ConnectionResetError) or time.monotonic() > deadline:
+                message = f"the serving host does not answer: {error}"
+                raise TransientError(message, f"read {host_log(project)}") from error
+        time.sleep(POLL_S)
 
 
 def deploy(project: Project, deployment: Deployment, *, on_progress: Callable[[str], None] = log.info) -> None:
@@ -140,7 +148,7 @@ def stop_host(project: Project) -> bool:
     status = host_status(project)
     if status is None:
         return False
-    with suppress(ConnectionError, http.client.HTTPException), _Connection(
+    with suppress(ConnectionError, FileNotFoundError, http.client.HTTPException), _Connection(
         control_socket(project), STATUS_TIMEOUT_S
     ) as connection:  # fmt: skip
         connection.ask("POST", "/stop")

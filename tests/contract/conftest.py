@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -27,19 +28,16 @@ TUNEGATE = Path(sys.executable).with_name("tunegate")
 
 
 def unused_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
+    """Return free loopback ports, neighbours of each other.
 
-
-def two_free_neighbours() -> int:
+    Below those that the kernel gives to outgoing connections: one of these may be taken before a server is started.
+    """
     while True:
-        (port,) = unused_ports(1)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port + 1))
-            return port
+        first = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return list(range(first, first + count))
 
 
 class ServedProject:
@@ -54,10 +52,11 @@ class ServedProject:
         params["promote"]["smoke_timeout_s"] = 20.0
         params["serve"]["vllm"]["startup_timeout_s"] = 8.0
         (root / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True))
+        ports = unused_ports(3)
         self.environment = {
             "TUNEGATE_ROOT": str(root),
-            "TUNEGATE_GATEWAY_PORT": str(unused_ports(1)[0]),
-            "TUNEGATE_SLOT_PORT": str(two_free_neighbours()),
+            "TUNEGATE_GATEWAY_PORT": str(ports[0]),
+            "TUNEGATE_SLOT_PORT": str(ports[1]),
             "TUNEGATE_SERVE_PYTHON": str(self._serving_interpreter()),
         }
         self.project = Project(root)
