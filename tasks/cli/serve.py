@@ -48,7 +48,6 @@ def serve() -> None:
         )
     # Ctrl-C as a service manager or a container says it; as process 1 it would be ignored without a handler.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    click.echo(_welcome(project), err=True)
     try:
         _keep_serving(project, settings)
     except KeyboardInterrupt:
@@ -118,9 +117,11 @@ def _keep_serving(project: Project, settings: Settings) -> None:
     """
     from tasks.serving import control
 
-    for wait_s in (*RESTARTS_AFTER_S, None):
+    for number, wait_s in enumerate((*RESTARTS_AFTER_S, None)):
         with _host(project, settings) as keeper:
             control.wait_for_host(project, keeper, lambda: "")
+            if number == 0:
+                click.echo(_welcome(project), err=True)
             _reconcile_forever(project, settings, keeper)
         if keeper.returncode in FINAL_CODES:
             return

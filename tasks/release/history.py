@@ -50,30 +50,17 @@ def readable_history(registry: Registry) -> tuple[list[Event], list[str]]:
 
     For what must not wait for a damaged entry: a rollback, or finishing a change that is under way.
     """
-    model = tracking.find_registered_model(registry.client, registry.name)
-    entries = sorted((name, value) for name, value in (model.tags if model else {}).items() if name.startswith(ENTRY))
-    events: list[Event] = []
-    problems: list[str] = []
-    link = ""
-    for number, (name, value) in enumerate(entries, start=1):
-        try:
-            event = Event(**json.loads(value))
-        except (ValueError, TypeError) as error:
-            problems.append(f"entry {name} cannot be read: {error}")
-            continue
-        if event.sequence != number or event.previous != link:
-            problems.append(f"entry {name} breaks the hash chain")
-        link = _link(event)
-        events.append(event)
-    return events, problems
+    return _parsed(_entries(registry))
 
 
 def append_event(registry: Registry, kind: Kind, version: str, by: str, reason: str) -> Event:
-    """Add one change of champion to the history and return it."""
-    events, _ = readable_history(registry)
+    """Add one change of champion to the history, behind every entry there is, readable or not, and return it."""
+    entries = _entries(registry)
+    events, _ = _parsed(entries)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     previous = _link(events[-1]) if events else ""
-    event = Event(_next_number(registry, events), now, kind, version, by, reason, previous)
+    number = max(len(entries), events[-1].sequence if events else 0) + 1
+    event = Event(number, now, kind, version, by, reason, previous)
     value = json.dumps(asdict(event), sort_keys=True, ensure_ascii=False)
     registry.client.set_registered_model_tag(registry.name, f"{ENTRY}{event.sequence:06d}", value)
     return event
@@ -95,11 +82,28 @@ def champions_before(events: list[Event]) -> list[str]:
     return stack
 
 
-def _next_number(registry: Registry, events: list[Event]) -> int:
-    """Return the number of the next entry: behind every entry there is, readable or not."""
+def _entries(registry: Registry) -> list[tuple[str, str]]:
+    """Return the entries as they stand on the registered model, oldest first."""
     model = tracking.find_registered_model(registry.client, registry.name)
-    taken = sum(name.startswith(ENTRY) for name in (model.tags if model else {}))
-    return max(taken, events[-1].sequence if events else 0) + 1
+    return sorted((name, value) for name, value in (model.tags if model else {}).items() if name.startswith(ENTRY))
+
+
+def _parsed(entries: list[tuple[str, str]]) -> tuple[list[Event], list[str]]:
+    """Return the entries that can be read, and what is wrong with the chain."""
+    events: list[Event] = []
+    problems: list[str] = []
+    link = ""
+    for number, (name, value) in enumerate(entries, start=1):
+        try:
+            event = Event(**json.loads(value))
+        except (ValueError, TypeError) as error:
+            problems.append(f"entry {name} cannot be read: {error}")
+            continue
+        if event.sequence != number or event.previous != link:
+            problems.append(f"entry {name} breaks the hash chain")
+        link = _link(event)
+        events.append(event)
+    return events, problems
 
 
 def _link(event: Event) -> str:

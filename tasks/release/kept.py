@@ -27,15 +27,16 @@ def kept_folder(project: Project) -> Path:
 
 
 def keep(project: Project, lock: Path) -> list[str]:
-    """Keep every object that a dvc.lock names as an output, and return those the cache does not have.
-
-    An output that is not cached (`merged`, which base and adapter give back) is among those.
-    """
+    """Keep every object of the outputs that a dvc.lock names, and return the outputs the cache does not have whole."""
     if not lock.is_file():
+        # Asking DVC where its cache is takes half a second.
         return []
     cache = _cache(project) / OBJECTS
-    named = _named(lock, [cache, kept_folder(project) / OBJECTS])
-    return [name for name in named if not _keep_one(project, cache, name)]
+    missing: list[str] = []
+    for path, objects in _outputs(lock, [cache, kept_folder(project) / OBJECTS]):
+        kept = [_keep_one(project, cache, name) for name in objects]
+        missing += [] if all(kept) else [path]
+    return missing
 
 
 def drop_unnamed(project: Project, locks: Iterable[Path]) -> int:
@@ -44,7 +45,7 @@ def drop_unnamed(project: Project, locks: Iterable[Path]) -> int:
     Bytes that the DVC cache still holds under the same inode are not counted.
     """
     folder = kept_folder(project) / OBJECTS
-    named = {name for lock in locks for name in _named(lock, [folder])}
+    named = {name for lock in locks for _, objects in _outputs(lock, [folder]) for name in objects}
     freed = 0
     for path in sorted(folder.glob("*/*")):
         if f"{path.parent.name}{path.name}" not in named:
@@ -74,20 +75,22 @@ def _cache(project: Project) -> Path:
     return Path(asked.stdout.strip()) if asked.returncode == 0 else project.root / ".dvc" / "cache"
 
 
-def _named(lock: Path, places: list[Path]) -> Iterator[str]:
-    """Yield the digest of every object that a dvc.lock's outputs are made of; nothing where there is no such file."""
+def _outputs(lock: Path, places: list[Path]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each output that a dvc.lock names and the digests of its objects; nothing where there is no such file."""
     if not lock.is_file():
         return
     stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
     for out in (out for stage in stages.values() for out in stage.get("outs", ())):
-        name = out.get("md5", "")
-        if not name:
-            continue
-        yield name
-        if name.endswith(DIRECTORY):
-            found = next((path for place in places if (path := place / name[:2] / name[2:]).is_file()), None)
-            entries = json.loads(found.read_text(encoding="utf-8")) if found else []
-            yield from (entry["md5"] for entry in entries)
+        if name := out.get("md5"):
+            yield out["path"], [name, *_listed(name, places)]
+
+
+def _listed(name: str, places: list[Path]) -> list[str]:
+    """Return the digests of a folder's files, from its list; none for a file, or where the list is not there."""
+    if not name.endswith(DIRECTORY):
+        return []
+    found = next((path for place in places if (path := place / name[:2] / name[2:]).is_file()), None)
+    return [entry["md5"] for entry in json.loads(found.read_text(encoding="utf-8"))] if found else []
 
 
 def _keep_one(project: Project, cache: Path, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tasks.release.checkout import LOCK
 from tasks.release.history import champions_before, read_history
 from tasks.release.kept import drop_unnamed
 from tasks.release.registry import CHECKOUT, MODEL, Registry, Version
+from tasks.release.version_files import folder_bytes
 from tasks.serving import control
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,9 @@ def prune(project: Project, registry: Registry, *, keep: int, dry_run: bool = Fa
     needed = _needed(project, registry, versions, keep)
     old = [version for version in versions if version.number not in needed and not version.pruned]
     freed = 0
+    sources = {version.source for version in versions if version.number in needed}
     for version in old:
-        freed += _forget(project, registry, version, needed, dry_run=dry_run)
+        freed += _forget(project, registry, version, shared=version.source in sources, dry_run=dry_run)
     if old and not dry_run:
         remaining = [version for version in versions if version.number in needed]
         freed += drop_unnamed(project, [*_locks(project, registry, remaining), project.root / LOCK])
@@ -71,13 +72,12 @@ def _needed(project: Project, registry: Registry, versions: list[Version], keep:
     return {number: why for number, why in sorted(needed.items(), key=lambda item: int(item[0])) if number in known}
 
 
-def _forget(project: Project, registry: Registry, version: Version, needed: Mapping[str, str], *, dry_run: bool) -> int:
+def _forget(project: Project, registry: Registry, version: Version, *, shared: bool, dry_run: bool) -> int:
     """Delete one version's weights and local copies, and return their size in bytes."""
     places = [project.state / "serving" / kind / version.number for kind in ("models", "evidence")]
     root = registry.client.get_run(version.run_id).info.artifact_uri if version.run_id else None
-    shared = any(other.source == version.source and other.number in needed for other in registry.versions())
     own = root if root and version.contents_sha256 and not shared else None
-    size = sum(_size(place) for place in places)
+    size = sum(folder_bytes(place) for place in places)
     size += sum(_listed(registry, version, MODEL)) if own else 0
     if dry_run:
         return size
@@ -112,8 +112,3 @@ def _locks(project: Project, registry: Registry, versions: list[Version]) -> lis
                 message = f"what versions were made from was left whole: {error.message}"
                 raise DataContractError(message, error.hint) from error
     return found
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of a folder's files; 0 where there is none."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -174,8 +174,10 @@ def _refused_by_hand(registry: Registry, settings: Settings, champion: Version) 
 def _served_by_alias(project: Project, registry: Registry, champion: Version) -> dict[str, Any]:
     """Serve the version under the alias, as often as it may be tried, and record a change made by hand."""
     attempts = int(champion.tags.get(f"{PREFIX}{ATTEMPTS}", "0"))
-    if not _serves(project, champion) and (attempts >= MAX_ATTEMPTS or champion.number in _given_up(project)):
-        why = _given_up(project).get(champion.number) or champion.tags.get(f"{PREFIX}deploy_failed", "")
+    status = control.host_status(project)
+    given_up = status["given_up"] if status else {}
+    if not _serves(status, champion) and (attempts >= MAX_ATTEMPTS or champion.number in given_up):
+        why = given_up.get(champion.number) or champion.tags.get(f"{PREFIX}deploy_failed", "")
         reason = f"it did not start {MAX_ATTEMPTS} times: {why}"
         hint = f"mend the cause, then tunegate promote {champion.number}, or tunegate rollback"
         return {"action": "gave_up", "version": champion.number, "reason": f"{reason}\n  next: {hint}"}
@@ -219,7 +221,7 @@ def _last(registry: Registry) -> Event | None:
 def _ensure_served(project: Project, registry: Registry, version: Version, *, by: str, reason: str) -> dict[str, Any]:
     """Serve a version that may go live, unless it is served and healthy already."""
     registry.untag(version, "refused")
-    if _serves(project, version):
+    if _serves(control.host_status(project), version):
         return {"action": "none", "version": version.number, "reason": "served already"}
     _deploy(project, deployment_of(registry, version, by=by, reason=reason))
     for name in ("deploy_failed", ATTEMPTS):
@@ -243,15 +245,8 @@ def _serving(project: Project) -> bool:
     return bool(status and (status["version"] is not None or status["wanted"] is not None))
 
 
-def _given_up(project: Project) -> dict[str, str]:
-    """Return the versions that the host would not try to start again by itself, and why."""
-    status = control.host_status(project)
-    return dict(status["given_up"]) if status else {}
-
-
-def _serves(project: Project, version: Version) -> bool:
-    """Return whether a host serves this version, or is bringing it up by itself and has not given up."""
-    status = control.host_status(project)
+def _serves(status: dict[str, Any] | None, version: Version) -> bool:
+    """Return whether the host serves this version, or is bringing it up by itself and has not given up."""
     if not status:
         return False
     up = status["version"] == version.number and status["healthy"]

@@ -18,7 +18,7 @@ from tasks.core import tracking
 from tasks.core.digest import sha256_file, sha256_json
 from tasks.core.exclusive import exclusively
 from tasks.core.files import read_json
-from tasks.core.layout import ADAPTER, AWQ, DOSSIER, GATE, HOPS, VALIDATION, report_of
+from tasks.core.layout import ADAPTER, AWQ, DOSSIER, GATE, HOPS, MERGED, VALIDATION, report_of
 from tasks.core.manifest import MANIFEST, read_manifest, verify_manifest
 from tasks.core.project import Project
 from tasks.core.settings import Settings
@@ -27,7 +27,7 @@ from tasks.release.champion import TAG, record
 from tasks.release.checkout import commit_words, write_checkout
 from tasks.release.history import requester
 from tasks.release.kept import keep
-from tasks.release.registry import CHECKOUT, CONTENTS_SHA256, MODEL, PREFIX, Registry, Version
+from tasks.release.registry import CHECKOUT, MODEL, PREFIX, Registry, Version
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,9 @@ def _evidence(project: Project) -> Evidence:
 def _made(project: Project, registry: Registry, evidence: Evidence) -> Version:
     """Store the files of a new version, and make it."""
     run = _stored(project, registry, evidence)
-    if missing := keep(project, project.root / "dvc.lock"):
-        log.info("register: %d outputs of dvc.lock are not in the DVC cache (merged never is)", len(missing))
+    # Base and adapter give the merged weights back: they are never cached.
+    if missing := [path for path in keep(project, project.root / "dvc.lock") if path != MERGED]:
+        log.warning("register: not in the DVC cache, so that this version cannot bring it back: %s", ", ".join(missing))
     tracking.create_registered_model(registry.client, registry.name)
     made = registry.client.create_model_version(
         registry.name,
@@ -130,7 +131,7 @@ def _stored(project: Project, registry: Registry, evidence: Evidence) -> Any:
 
 def _training_run(project: Project, registry: Registry) -> str | None:
     """Return the MLflow run that trained the adapter; None where DVC restored the training from elsewhere."""
-    tags = {f"{PREFIX}stage": "train", f"{PREFIX}lineage_id": read_manifest(project.root / ADAPTER)["lineage_id"]}
+    tags = {tracking.STAGE_TAG: "train", tracking.LINEAGE_TAG: read_manifest(project.root / ADAPTER)["lineage_id"]}
     run = tracking.find_run(project, registry.client, tags)
     return str(run.info.run_id) if run else None
 
@@ -143,14 +144,13 @@ def _tags(project: Project, evidence: Evidence, run: Any) -> dict[str, str]:
         "lineage_id": manifest["lineage_id"],
         "verdict": verdict["verdict"],
         "demo": json.dumps(verdict["demo"]),
-        "evidence": evidence.digest,
         "awq_manifest_sha256": evidence.manifests[AWQ],
         "parts": json.dumps(manifest["parts"], sort_keys=True),
         "git_commit": run.data.tags[COMMIT],
         "training_run_id": run.data.tags.get(PARENT, ""),
-        CONTENTS_SHA256: run.data.tags[version_files.WHOLE],
         "requested_by": requester(),
     }
     for hop, metrics in hop_metrics(project).items():
         tags |= {f"metric.{hop}.{name}": f"{value:.6f}" for name, value in metrics.items()}
-    return {f"{PREFIX}{name}": value for name, value in tags.items()}
+    stored = {name: run.data.tags[name] for name in (version_files.EVIDENCE, version_files.CONTENTS_SHA256)}
+    return stored | {f"{PREFIX}{name}": value for name, value in tags.items()}

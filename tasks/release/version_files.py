@@ -20,9 +20,10 @@ from tasks.core.project import Project
 log = logging.getLogger(__name__)
 
 CONTENTS = "contents.json"
-STAGE, EVIDENCE = "tunegate.stage", "tunegate.evidence"
-#: Tag of a run whose files were all read back as they were written.
-WHOLE = "tunegate.contents_sha256"
+#: Tag of run and version: which evidence the files are.
+EVIDENCE = "tunegate.evidence"
+#: Tag of a run whose files were all read back as they were written, and of its version: digest of their list.
+CONTENTS_SHA256 = "tunegate.contents_sha256"
 #: Made for a version after it has a number, and not part of what was evaluated.
 ADDED_LATER = "comparison/"
 NOT_AS_REGISTERED = "restore the artifact store from a backup, or serve another version: tunegate rollback"
@@ -35,16 +36,16 @@ def store(project: Project, client: Any, evidence: str, sources: Mapping[str, Pa
         project: where the experiment is.
         client: MLflow's.
         evidence: digest of the evidence; a run with this digest is gone on with, whole or not.
-        sources: artifact path -> local file or folder; "" for files at the top.
+        sources: artifact path -> local folder.
         tags: further tags of the run.
 
     Raises:
         DataContractError: what the store gives back is not what it was given.
         TransientError: the store does not answer.
     """
-    found = {STAGE: "register", EVIDENCE: evidence}
+    found = {tracking.STAGE_TAG: "register", EVIDENCE: evidence}
     run = tracking.find_run(project, client, found)
-    if run and WHOLE in run.data.tags:
+    if run and CONTENTS_SHA256 in run.data.tags:
         return run
     if run:
         _clear(client, run, tags)
@@ -52,16 +53,15 @@ def store(project: Project, client: Any, evidence: str, sources: Mapping[str, Pa
         name = f"version {evidence[:12]}"
         run = client.create_run(tracking.experiment_id(client, project), run_name=name, tags=found | tags)
     run_id = run.info.run_id
-    log.info("register: storing weights and reports, %.0f MiB", sum(map(_bytes, sources.values())) / (1 << 20))
+    log.info("register: storing weights and reports, %.0f MiB", sum(map(folder_bytes, sources.values())) / (1 << 20))
     for path, source in sources.items():
         tracking.upload(client, run_id, source, path)
-    contents = _expected(sources)
     with TemporaryDirectory() as folder:
-        write_json(Path(folder) / CONTENTS, contents)
+        write_json(Path(folder) / CONTENTS, _expected(sources))
         digest = sha256_file(Path(folder) / CONTENTS)
         tracking.upload(client, run_id, Path(folder) / CONTENTS, "")
         read_back(run.info.artifact_uri, Path(folder) / "back", digest)
-    client.set_tag(run_id, WHOLE, digest)
+    client.set_tag(run_id, CONTENTS_SHA256, digest)
     client.set_terminated(run_id)
     return client.get_run(run_id)
 
@@ -108,6 +108,11 @@ def read(artifact_uri: str, path: str, folder: Path, contents_sha256: str, what:
     return found
 
 
+def folder_bytes(folder: Path) -> int:
+    """Return the size of a folder's files; 0 where there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _clear(client: Any, run: Any, tags: Mapping[str, str]) -> None:
     """Empty a run whose upload was cut off: what lies there may be of another commit, or half a file."""
     log.info("register: an earlier upload was cut off; it is done again")
@@ -117,19 +122,10 @@ def _clear(client: Any, run: Any, tags: Mapping[str, str]) -> None:
         client.set_tag(run.info.run_id, name, value)
 
 
-def _bytes(path: Path) -> int:
-    """Return the size of a file or of a folder's files."""
-    return sum(part.stat().st_size for part in (path, *path.rglob("*")) if part.is_file())
-
-
 def _expected(sources: Mapping[str, Path]) -> dict[str, str]:
     """Return {artifact path: SHA-256} of what is to be stored."""
-    found: dict[str, str] = {}
-    for path, source in sources.items():
-        below = f"{path}/" if path else ""
-        digests = {source.name: sha256_file(source)} if source.is_file() else file_digests(source)
-        found |= {f"{below}{name}": digest for name, digest in digests.items()}
-    return found
+    digests = {path: file_digests(source) for path, source in sources.items()}
+    return {f"{path}/{name}": digest for path, files in digests.items() for name, digest in files.items()}
 
 
 def _contents(path: Path, expected_sha256: str, where: str) -> dict[str, str]:

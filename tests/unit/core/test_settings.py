@@ -133,6 +133,6 @@ def test_a_model_name_that_mlflow_and_a_path_can_hold(values, load, name):
     "name",
     ["", ".", "..", "核/应急", "a:b", "o'brien", 'a"b', "a b", "-x", ".hidden", "x\n", "x" * 129, "a\\b", "a%2Fb"],
 )
-def test_a_model_name_is_refused_when_settings_are_read(values, load, name):
+def test_case_18_a_model_name_is_refused_when_settings_are_read(values, load, name):
     with pytest.raises(ConfigError, match=r"register\.model_name"):
         load(values | {"register": {"model_name": name}})
