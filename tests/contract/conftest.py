@@ -142,3 +142,9 @@ def served_project():
 def free_ports():
     """The function that finds free loopback ports."""
     return unused_ports
+
+
+@pytest.fixture
+def started(project):
+    assert control.ensure_host(project.project) is True
+    return project

@@ -31,7 +31,7 @@ from tasks.release.reconcile import promote, reconcile_once
 from tasks.release.register import register
 from tasks.release.registry import Registry
 from tasks.serving import control
-from tests.contract.test_gateway_host import processes_of, server_pids
+from tests.contract.hosts import processes_of, server_pids
 from tests.unit.release.conftest import _run_stages
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,40 @@
+"""What tests of the host process look at: its processes, its audit log, and waiting with a limit."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+from tasks.serving.paths import audit_folder
+
+CHAT = "/v1/chat/completions"
+BODY = {"model": "champion", "messages": [{"role": "user", "content": "碘片什么时候服用？"}]}
+STREAMED = BODY | {"stream": True}
+
+
+def until(condition, timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def processes_of(project) -> list[int]:
+    """Return the processes that belong to a project: its path stands in their command line or environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and str(project.root).encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def server_pids(project) -> list[int]:
+    """Return the stand-in servers (not their keepers)."""
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(project)}
+    return [pid for pid, line in lines.items() if b"stand_in_vllm" in line and b"keeper" not in line]
+
+
+def audit_records(project) -> list[dict]:
+    return [json.loads(line) for path in audit_folder(project.project).glob("*.jsonl")
+            for line in path.read_text().splitlines()]  # fmt: skip
