@@ -19,7 +19,7 @@ from aiohttp import web
 
 from tasks.core.errors import ConfigError, MissingToolError, TunegateError
 from tasks.core.files import read_json, write_json
-from tasks.core.gpus import SLOT_GPUS_VARIABLE
+from tasks.core.gpus import SLOT_GPUS_VARIABLE, slot_groups
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.data.privacy.desensitize import mask_text
@@ -304,14 +304,13 @@ def slot_gpus(slot: str, slots: list[str]) -> str | None:
     Raises:
         ConfigError: it does not name as many groups as there are slots.
     """
-    value = os.environ.get(SLOT_GPUS_VARIABLE)
-    if not value:
+    groups = slot_groups()
+    if not groups:
         return None
-    groups = value.split("|")
     if len(groups) != len(slots):
-        raise ConfigError(f"{SLOT_GPUS_VARIABLE}={value!r} must name {len(slots)} groups",
+        raise ConfigError(f"{SLOT_GPUS_VARIABLE}={os.environ[SLOT_GPUS_VARIABLE]!r} must name {len(slots)} groups",
                           f"export {SLOT_GPUS_VARIABLE}='0|1'")  # fmt: skip
-    return groups[slots.index(slot)]
+    return ",".join(groups[slots.index(slot)])
 
 
 class HostLock:
