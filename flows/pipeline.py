@@ -5,13 +5,17 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
-from flows.stages import is_transient, run_through_dvc, stage_task
+from flows.dvc import run_through_dvc
+from flows.stages import RETRY_DELAYS_S, is_transient, stage_task
 from tasks.core.errors import GateFailedError
 from tasks.core.files import read_json
 from tasks.core.layout import DOSSIER, GATE, VALIDATION
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.stages.table import STAGES, find_stages
+
+#: How long a stage on another pool is waited for, its queue included.
+STAGE_WAIT_S = 48 * 3600.0
 
 
 @flow(name="stage", persist_result=False)
@@ -43,8 +47,8 @@ def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> d
     logger = get_run_logger()
     for number, item in enumerate(STAGES, start=1):
         logger.info("[%d/%d] %s", number, len(STAGES), item.name)
-        stage_task(item, gpu_deployment)()
-    verdict = _publish_evidence()
+        stage_task(item, gpu_deployment, STAGE_WAIT_S)()
+    verdict = publish_evidence()
     version = register()
     if verdict["verdict"] != "PASS":
         from tasks.gate.gate import require_pass
@@ -55,7 +59,10 @@ def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> d
     return {"version": version, "verdict": verdict["verdict"], "lineage_id": verdict["lineage_id"], **outcome}
 
 
-@task(name="register", retries=2, retry_delay_seconds=20, retry_condition_fn=is_transient, persist_result=False)
+@task(
+    name="register", retries=len(RETRY_DELAYS_S), retry_delay_seconds=list(RETRY_DELAYS_S),
+    retry_condition_fn=is_transient, persist_result=False,
+)  # fmt: skip
 def register() -> str:
     """Register the quantized model with its evidence and return the version's number."""
     from tasks.release.register import register as register_version
@@ -76,7 +83,11 @@ def promote_if_allowed(version: str, keep_serving: bool) -> dict[str, Any]:
     return go_live(project, settings, version, keep_serving=keep_serving, report=get_run_logger().info)
 
 
-def _publish_evidence() -> dict[str, Any]:
+@task(
+    name="publish-evidence", retries=len(RETRY_DELAYS_S), retry_delay_seconds=list(RETRY_DELAYS_S),
+    retry_condition_fn=is_transient, persist_result=False,
+)  # fmt: skip
+def publish_evidence() -> dict[str, Any]:
     """Show the verdict and the pages in the Prefect UI and return the verdict."""
     project = Project.here()
     verdict: dict[str, Any] = read_json(project.root / GATE / "verdict.json")

@@ -1,15 +1,19 @@
 """`tunegate stage NAME`."""
 
 import json
+import os
 
 import click
 
-from tasks.core.errors import TunegateError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.stages.dvc_lock import wait_until_free
 from tasks.stages.failures import clear_failure, record_failure
 from tasks.stages.runner import run_stage
 from tasks.stages.table import STAGE_KEYS, STAGES, Stage, find_stages
+
+#: DVC names the stage here for the command it runs. Source: dvc/stage/run.py.
+RUN_BY_DVC = "DVC_STAGE"
 
 
 @click.command(
@@ -27,11 +31,14 @@ def stage(name: str) -> None:
 
 
 def _run(found: Stage, project: Project) -> dict[str, object]:
-    """Run one stage; a failure is kept for the process above DVC, which sees only DVC's exit code."""
+    """Run one stage; a failure of any kind is kept for the process above DVC, which sees only DVC's exit code."""
     clear_failure(project, found.name)
     try:
         settings = load_settings(project.root / "params.yaml")
-        return run_stage(found, project, settings)
-    except TunegateError as error:
+        summary = run_stage(found, project, settings)
+    except Exception as error:
         record_failure(project, found.name, error)
         raise
+    if os.environ.get(RUN_BY_DVC):
+        wait_until_free(project)
+    return summary

@@ -56,6 +56,7 @@ def _run(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
     manifests = {name: read_manifest(project.root / path) for name, path in _made_inputs(stage).items()}
     _require_raw(stage, project.root)
     _require_code(stage, project.root)
+    _forget_scratch_of_earlier(stage, project)
     base = _materialize_base(stage, project, settings)
     parts = parts_of(stage, project.root, settings, manifests, base.digest if base else None)
     lineage_id = manifests[stage.judged]["lineage_id"] if stage.judged else parts.lineage_id
@@ -66,7 +67,8 @@ def _run(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
     with _disk_full_is_clear(stage, project), replaced_directory(project.root / stage.output) as output:
         summary = stage.load()(settings.section(stage.key), output=output, **keywords)
         write_manifest(output, _header(stage, project.root, parts, lineage_id))
-    shutil.rmtree(scratch, ignore_errors=True)
+    if not stage.keeps_scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
     seconds = time.monotonic() - started
     # Volatile facts stay outside the outputs: they would change the content hash.
     run = {"stage": stage.name, "seconds": round(seconds, 2), "joules": joules_between(energy, read_counters())}
@@ -88,6 +90,14 @@ def _disk_full_is_clear(stage: Stage, project: Project) -> Iterator[None]:
             "free space, then run the same command again: tunegate versions prune deletes old versions' weights; "
             "dvc gc -w deletes every cached output outside the present dvc.lock (registered versions keep theirs)",
         ) from error
+
+
+def _forget_scratch_of_earlier(stage: Stage, project: Project) -> None:
+    """Delete what earlier stages kept for the case that their output was never recorded: this stage builds on it."""
+    for earlier in before(stage):
+        if earlier.keeps_scratch:
+            for folder in (project.state / "scratch").glob(f"{earlier.name}-*"):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _made_inputs(stage: Stage) -> dict[str, str]:

@@ -34,6 +34,8 @@ class Stage:
             `runs` (how long each stage before it took, a file each).
         judged: the input whose lineage this stage's output carries (evidence about a model, not a new model).
         gpu: whether it belongs on the gpu work pool.
+        keeps_scratch: whether its scratch folder stays until a later stage starts. DVC hashes an output before it
+            records it, minutes for a large model: ended there, the stage runs again, and from nothing it takes days.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Stage:
     extras: tuple[str, ...] = ()
     judged: str | None = None
     gpu: bool = False
+    keeps_scratch: bool = False
 
     @property
     def key(self) -> str:
@@ -184,6 +187,7 @@ STAGES: tuple[Stage, ...] = (
         base_model=True,
         extras=("scratch", "lineage_id", "project"),
         gpu=True,
+        keeps_scratch=True,
     ),
     Stage(
         name="merge",

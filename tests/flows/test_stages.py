@@ -8,8 +8,9 @@ from prefect import flow, task
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 from prefect.testing.utilities import prefect_test_harness
 
+from flows.dvc import run_through_dvc
 from flows.outcome import error_of
-from flows.stages import is_transient, run_through_dvc
+from flows.stages import is_transient
 from tasks.core import errors
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError, TransientError, TunegateError
 from tasks.stages.failures import record_failure

@@ -1,0 +1,89 @@
+"""A command that belongs to this process: its output in a file, its whole group ended when this process goes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from tasks.engine import keeper
+
+POLL_S = 0.2
+#: How long a stage may take after SIGTERM: training ends the step under way and writes a checkpoint.
+GRACE_S = 120.0
+
+
+class OwnedCommand:
+    """Run a command under a keeper, in a session of its own.
+
+    Its output goes to a file and not to a pipe: a reader that stops reading, for whatever reason, costs the command
+    nothing. When this process ends, however, or leaves the `with` by an exception, every process of the command gets
+    SIGTERM, and after the grace time SIGKILL.
+
+    Args:
+        command: what to run.
+        folder: where it runs.
+        log: where its output goes; replaced.
+        environment: its environment.
+    """
+
+    def __init__(self, command: list[str], folder: Path, log: Path, environment: dict[str, str]) -> None:
+        self.command, self.folder, self.log, self.environment = command, folder, log, environment
+
+    def __enter__(self) -> "OwnedCommand":
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        kept = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(GRACE_S), *self.command]
+        with self.log.open("wb") as output:
+            self._keeper = subprocess.Popen(
+                kept, cwd=self.folder, env=self.environment, stdin=subprocess.PIPE, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Closing the pipe is how the keeper learns that nobody wants the command any more.
+        if self._keeper.stdin:
+            self._keeper.stdin.close()
+        self._keeper.wait()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the keeper: the command and all it starts are below it."""
+        return self._keeper.pid
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended the command, or None where it ended by itself or still runs."""
+        code = self._keeper.returncode
+        # A keeper ends with minus the signal, as a byte; 255 is what DVC itself ends with.
+        return 256 - code if code is not None and 128 + 64 < code < 255 else None
+
+    @property
+    def code(self) -> int | None:
+        """Exit code, or None while it runs."""
+        return self._keeper.returncode
+
+    def lines(self) -> Iterator[str | None]:
+        """Yield its lines as they come, and None every time there is nothing new, until it has ended."""
+        with self.log.open("rb") as stream:
+            rest = b""
+            while True:
+                ended = self._keeper.poll() is not None
+                *whole, rest = (rest + stream.read()).split(b"\n")
+                for line in whole:
+                    yield line.decode("utf-8", "replace").strip()
+                if ended:
+                    break
+                yield None
+                self._pause()
+            if rest:
+                yield rest.decode("utf-8", "replace").strip()
+
+    def _pause(self) -> None:
+        """Wait a moment, or until the command has ended."""
+        try:
+            self._keeper.wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            return
