@@ -6,6 +6,7 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling
 
 from flows.dvc import AnyLogger
@@ -110,7 +111,8 @@ class Following:
         import httpx
 
         try:
-            with get_client(sync_client=True) as client:
+            # One try a look: Prefect's own retries are for what must be said, and would keep this wait silent.
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
                 state = client.read_flow_run(self.run_id).state
         except httpx.HTTPError as error:
             if not is_silence(error) or time.monotonic() - self.heard > SILENCE_S:

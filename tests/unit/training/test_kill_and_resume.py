@@ -56,3 +56,13 @@ def test_killed_training_ends_in_the_same_weights(training, tmp_path):
     assert not (tmp_path / "killed/training.json").exists()
     assert training("resumed", "b").wait() == 0
     assert file_digests(tmp_path / "resumed") == file_digests(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_training_that_was_never_recorded_is_not_done_again(training, tmp_path):
+    """DVC records an output after the stage has ended; ended in between, it deletes the output and asks again."""
+    assert training("first", "c").wait() == 0
+    begun = time.monotonic()
+    assert training("again", "c").wait() == 0
+    assert time.monotonic() - begun < 120
+    assert file_digests(tmp_path / "again") == file_digests(tmp_path / "first")
