@@ -55,7 +55,7 @@ def train(
         ConfigError: the loss diverged.
     """
     del validation
-    from tasks.core.tracking import training_run
+    from tasks.core.training_record import training_run
     from tasks.models.base import folder_digest
 
     tokenizer = load_tokenizer(base)

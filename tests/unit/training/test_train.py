@@ -7,7 +7,8 @@ import pytest
 from tasks.core.digest import file_digests, sha256_file
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl
-from tasks.core.tracking import LINEAGE_TAG, STAGE_TAG, TrainingRun, client
+from tasks.core.tracking import LINEAGE_TAG, STAGE_TAG, client
+from tasks.core.training_record import TrainingRun
 
 
 def runs_of(project, lineage_id):
