@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from tasks.core.errors import TransientError
+from tasks.core.errors import StoppedError, TransientError
 from tasks.core.outbox import Outbox, Pace, Spool
 from tasks.core.project import Project
 from tasks.core.tracking import TrainingSender, flat, short_waits
@@ -80,8 +80,8 @@ def training_run(project: Project, lineage_id: str, pace: Pace | None = None) ->
         outbox.start()
         try:
             yield run
-        except BaseException:
-            _end(outbox, "FAILED", wait=False)
+        except BaseException as error:
+            _end(outbox, "KILLED" if isinstance(error, StoppedError | KeyboardInterrupt) else "FAILED", wait=False)
             raise
         _end(outbox, "FINISHED", wait=True)
 

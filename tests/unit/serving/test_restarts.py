@@ -9,12 +9,12 @@ from tasks.core.errors import MissingToolError, TransientError
 from tasks.core.project import Project
 from tasks.serving import control
 
-WELL, AT_ONCE = "sleep 0.6; kill -9 $$", "kill -9 $$"
+WELL, AT_ONCE = "sleep 0.4; kill -9 $$", "kill -9 $$"
 
 
 @pytest.fixture
 def serve_hosts(tmp_path, monkeypatch):
-    """Serve with hosts that end as told; half a second is a healthy life; return how many were started."""
+    """Serve with hosts that end as told; 0.3 s are a healthy life; return how many were started."""
 
     def run(*lives: str, restarts=1, starts=lambda number: None) -> int:
         started = []
@@ -26,7 +26,7 @@ def serve_hosts(tmp_path, monkeypatch):
         monkeypatch.setattr(serve, "_start_host", start_host)
         monkeypatch.setattr(serve, "_reconcile_forever", lambda project, settings, keeper: keeper.wait())
         monkeypatch.setattr(serve, "RESTARTS_AFTER_S", (0.0,) * restarts)
-        monkeypatch.setattr(serve, "HEALTHY_AFTER_S", 0.5)
+        monkeypatch.setattr(serve, "HEALTHY_AFTER_S", 0.3)
         monkeypatch.setattr(control, "wait_for_host", lambda *given: starts(len(started)))
         try:
             serve._keep_serving(Project(tmp_path), None)

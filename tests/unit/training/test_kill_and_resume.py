@@ -1,4 +1,4 @@
-"""The real 135M model in 4 bit, killed with -9 in the middle: the same weights as an uninterrupted run."""
+"""Training as a process, killed or asked to stop in the middle: the same weights as an uninterrupted run."""
 
 import os
 import signal
@@ -9,10 +9,13 @@ import time
 import pytest
 
 from tasks.core.digest import file_digests
+from tasks.training.checkpoints import last_complete, step_of
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
+from tasks.core.guard import guarded
+from tasks.core.logs import setup_logging
 from tasks.core.project import Project
 from tasks.core.settings import TrainParams
 from tasks.training.train import train
@@ -20,39 +23,82 @@ from tasks.training.train import train
 base, prepared, output, scratch, state, params = sys.argv[1:]
 Path(output).mkdir()
 Path(scratch).mkdir(exist_ok=True)
-train(TrainParams.model_validate_json(params), output=Path(output), prepared=Path(prepared), validation=Path(prepared),
-      base=Path(base), scratch=Path(scratch), lineage_id=Path(scratch).name, project=Project(Path(state)))
+setup_logging()
+sys.exit(guarded(lambda: train(
+    TrainParams.model_validate_json(params), output=Path(output), prepared=Path(prepared), validation=Path(prepared),
+    base=Path(base), scratch=Path(scratch), lineage_id=Path(scratch).name, project=Project(Path(state)))))
 """
 
 
 @pytest.fixture
-def training(base, prepared, project, tmp_path, train_params):
-    """Start the train stage in a process of its own."""
-    params = train_params(mode="qlora", max_steps=6, checkpoint_every_steps=2)
+def training(base, tiny, prepared, project, tmp_path, train_params):
+    """Start the train stage in a process of its own; settings make a short training of the tiny model."""
 
-    def start(output, scratch):
-        places = [base, prepared, tmp_path / output, tmp_path / scratch, project.root]
+    def start(output, scratch, **settings):
+        params = train_params(**(settings or {"mode": "qlora", "max_steps": 6, "checkpoint_every_steps": 2}))
+        places = [tiny if settings else base, prepared, tmp_path / output, tmp_path / scratch, project.root]
         command = [sys.executable, "-c", SCRIPT, *map(str, places), params.model_dump_json()]
-        return subprocess.Popen(command)
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
     return start
 
 
-def wait_for(path, process):
+def wait_for(path, process, word=""):
+    """Wait for a file that holds a word."""
     deadline = time.monotonic() + 300
-    while not path.exists():
+    while not (path.exists() and word in path.read_text("utf-8")):
         assert process.poll() is None, "training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
+def ended(process) -> tuple[int, str]:
+    """Return the exit code of a training and what it said."""
+    said = process.communicate(timeout=600)[1]
+    return process.returncode, said
+
+
 @pytest.mark.slow
 def test_killed_training_ends_in_the_same_weights(training, tmp_path):
-    assert training("whole", "a").wait() == 0
+    assert ended(training("whole", "a"))[0] == 0
     killed = training("killed", "b")
     wait_for(tmp_path / "b/checkpoint-2/manifest.json", killed)
     os.kill(killed.pid, signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    assert ended(killed)[0] == -signal.SIGKILL
     assert not (tmp_path / "killed/training.json").exists()
-    assert training("resumed", "b").wait() == 0
+    assert ended(training("resumed", "b"))[0] == 0
     assert file_digests(tmp_path / "resumed") == file_digests(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_sigterm_ends_training_with_a_checkpoint_to_go_on_from(training, project, tmp_path):
+    settings = {"max_steps": 12, "checkpoint_every_steps": 1000}
+    assert ended(training("whole", "c", **settings))[0] == 0
+    stopped = training("stopped", "d", **settings)
+    wait_for(project.state / "tracking/d.jsonl", stopped, '"step": 1,')
+    os.kill(stopped.pid, signal.SIGTERM)
+    code, said = ended(stopped)
+    assert code == 128 + signal.SIGTERM
+    checkpoint = last_complete(tmp_path / "d")
+    assert 0 < step_of(checkpoint) < 12
+    assert f"stopped by SIGTERM; training resumes at step {step_of(checkpoint) + 1}" in said
+    code, said = ended(training("resumed", "d", **settings))
+    assert (code, f"going on after step {step_of(checkpoint)}" in said) == (0, True)
+    assert file_digests(tmp_path / "resumed") == file_digests(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_second_sigterm_ends_a_long_step_at_once(training, tmp_path):
+    process = training("out", "e", max_steps=1, gradient_accumulation_steps=20000)
+    while "1 steps of" not in (line := process.stderr.readline()):
+        assert line, "it ended early"
+    time.sleep(3)
+    os.kill(process.pid, signal.SIGTERM)
+    assert "stopping after the step under way" in process.stderr.readline()
+    time.sleep(0.5)
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGTERM)
+    started = time.monotonic()
+    assert ended(process)[0] == -signal.SIGTERM
+    assert time.monotonic() - started < 5
+    assert last_complete(tmp_path / "e") is None
