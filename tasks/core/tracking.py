@@ -183,6 +183,23 @@ def _active(found: Any, run_id: str | None) -> Any | None:
 
 
 @contextmanager
+def answering() -> Iterator[None]:
+    """Turn what MLflow's client says of a store that is away into one error; for the body of a `with`, or a function.
+
+    Raises:
+        TransientError: the store does not answer. What it refuses stays an MlflowException.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in AWAY:
+            raise
+        raise TransientError(f"MLflow did not answer: {error.message}", "check the MLflow server") from error
+
+
+@contextmanager
 def _named_errors(project: Project) -> Iterator[None]:
     """Say which of MLflow's errors mean that it is away, and which that it refuses."""
     from mlflow.exceptions import MlflowException
