@@ -13,6 +13,7 @@ from tasks.core.errors import GateFailedError, TransientError, TunegateError
 from tasks.core.exclusive import exclusively
 from tasks.core.project import Project
 from tasks.core.settings import Settings
+from tasks.core.tracking import answering
 from tasks.engine.deployment import Deployment
 from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
@@ -33,6 +34,7 @@ ATTEMPTS = "deploy_attempts"
 NOT_KNOWN = "not known: MLflow keeps no name with an alias"
 
 
+@answering()
 def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
     """Compare the champion alias with what is served and close the difference.
 
@@ -63,6 +65,7 @@ def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
         return {"action": "refused", "version": champion.number, "reason": reason}
 
 
+@answering()
 def promote(
     project: Project, settings: Settings, number: str, *, by: str, reason: str, kind: Kind = "promote"
 ) -> dict[str, Any]:

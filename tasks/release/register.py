@@ -56,6 +56,7 @@ class Evidence:
         return sha256_json(self.manifests)
 
 
+@tracking.answering()
 def register(project: Project, settings: Settings) -> Version:
     """Register the quantized model with its evidence; the same evidence is registered once.
 

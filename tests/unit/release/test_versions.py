@@ -97,6 +97,24 @@ def test_what_training_logged_while_mlflow_was_away_is_sent_before_its_version_i
     assert not waiting.exists()
 
 
+def test_an_mlflow_lost_while_registering_is_transient_and_leaves_no_half_version(
+    project, settings, registry, quantized_again, monkeypatch
+):
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    def lost(*given, **named):
+        raise MlflowException("API request failed with exception: connection refused")
+
+    quantized_again(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_model_version", lost)
+        with pytest.raises(TransientError, match="connection refused"):
+            register(project, settings)
+    assert registry.versions() == []
+    assert register(project, settings).number == "1"
+
+
 def test_a_training_that_mlflow_does_not_know_is_named(project, settings, quantized_again, caplog):
     quantized_again(1)
     assert register(project, settings).tags["tunegate.training_run_id"] == ""
