@@ -30,6 +30,30 @@ sys.exit(guarded(lambda: train(
 """
 
 
+#: One of two processes of a training; only the second gets the signal.
+ONE_OF_TWO = """
+import sys
+from types import SimpleNamespace
+import torch
+from tasks.training.interruption import Interruption
+
+rank, meeting = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+found, args = Interruption(), SimpleNamespace(world_size=2, device="cpu")
+found.on_train_begin(args, None, None)
+for step in (1, 2, 3):
+    if rank == 1 and step == 2:
+        found.signalled(15, None)
+    control = SimpleNamespace(should_save=False, should_training_stop=False)
+    found.on_step_end(args, None, control)
+    if control.should_training_stop:
+        assert control.should_save
+        print(step)
+        break
+torch.distributed.destroy_process_group()
+"""
+
+
 @pytest.fixture
 def training(base, tiny, prepared, project, tmp_path, train_params):
     """Start the train stage in a process of its own; settings make a short training of the tiny model."""
@@ -102,3 +126,10 @@ def test_a_second_sigterm_ends_a_long_step_at_once(training, tmp_path):
     assert ended(process)[0] == -signal.SIGTERM
     assert time.monotonic() - started < 5
     assert last_complete(tmp_path / "e") is None
+
+
+@pytest.mark.slow
+def test_all_processes_of_a_training_stop_after_the_same_step(tmp_path):
+    command = [sys.executable, "-c", ONE_OF_TWO]
+    both = [subprocess.Popen([*command, rank, str(tmp_path / "meeting")], stdout=subprocess.PIPE) for rank in "01"]
+    assert [process.communicate(timeout=120)[0] for process in both] == [b"2\n", b"2\n"]
