@@ -26,6 +26,8 @@ STOP_MARGIN_S = 30.0
 POLL_S = 0.5
 #: A host that was killed is started again after these waits.
 RESTARTS_AFTER_S = (1.0, 2.0, 5.0, 15.0, 60.0)
+#: One that answered this long had started well: what ends it then is a new trouble, and the waits begin anew.
+HEALTHY_AFTER_S = 300.0
 #: Stopped on purpose, or ended by what a new start would meet again: settings, data, a missing tool or port.
 FINAL_CODES = frozenset({0, ConfigError.exit_code, DataContractError.exit_code, MissingToolError.exit_code})
 
@@ -115,21 +117,40 @@ def _keep_serving(project: Project, settings: Settings) -> None:
     Raises:
         TunegateError: of the kind the host ended with, where starting it again would change nothing.
     """
+    waits = iter(RESTARTS_AFTER_S)
+    code, lived_s = _one_host(project, settings, first=True)
+    while code not in FINAL_CODES:
+        if lived_s >= HEALTHY_AFTER_S:
+            waits = iter(RESTARTS_AFTER_S)
+        if (wait_s := next(waits, None)) is None:
+            raise TransientError("the serving host ended again and again", "its last lines are above; tunegate serve")
+        log.error("the serving host ended with code %d; it is started again in %s and brings up what it served",
+                  code, duration(wait_s))  # fmt: skip
+        time.sleep(wait_s)
+        code, lived_s = _one_host(project, settings, first=False)
+
+
+def _one_host(project: Project, settings: Settings, *, first: bool) -> tuple[int, float]:
+    """Run one host to its end; return its exit code, and for how many seconds it answered.
+
+    Raises:
+        TunegateError: it does not start, for a reason that the next one would meet again, or it is the first.
+    """
     from tasks.serving import control
 
-    for number, wait_s in enumerate((*RESTARTS_AFTER_S, None)):
-        with _host(project, settings) as keeper:
+    with _host(project, settings) as keeper:
+        try:
             control.wait_for_host(project, keeper, lambda: "")
-            if number == 0:
-                click.echo(_welcome(project), err=True)
-            _reconcile_forever(project, settings, keeper)
-        if keeper.returncode in FINAL_CODES:
-            return
-        if wait_s is not None:
-            log.error("the serving host ended with code %d; it is started again in %s and brings up what it served",
-                      keeper.returncode, duration(wait_s))  # fmt: skip
-            time.sleep(wait_s)
-    raise TransientError("the serving host ended again and again", "its last lines are above; tunegate serve")
+        except TransientError as error:
+            if first:
+                raise
+            log.error("%s", error)
+            return TransientError.exit_code, 0.0
+        if first:
+            click.echo(_welcome(project), err=True)
+        answered = time.monotonic()
+        _reconcile_forever(project, settings, keeper)
+        return keeper.wait(), time.monotonic() - answered
 
 
 @contextmanager

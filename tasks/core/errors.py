@@ -49,3 +49,9 @@ class TransientError(TunegateError):
     """Something outside may work next time: a lost server, a timeout. The only error that is retried."""
 
     exit_code = 75
+
+
+class StoppedError(TunegateError):
+    """Somebody asked this process to end; what was finished is kept. Its code is 128 and the signal's number."""
+
+    exit_code = 143

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tasks.core.errors import TransientError
 
@@ -27,15 +27,15 @@ def exclusively(path: Path, *, wait_s: float, busy: tuple[str, str]) -> Iterator
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_s
     with path.open("w") as stream:
-        while not _locked(stream):
+        while not locked(stream):
             if time.monotonic() > deadline:
                 raise TransientError(*busy)
             time.sleep(POLL_S)
         yield
 
 
-def _locked(stream: IO[str]) -> bool:
-    """Take the lock if nobody has it."""
+def locked(stream: IO[Any]) -> bool:
+    """Take the lock of an open file if nobody has it, and return whether it is taken."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

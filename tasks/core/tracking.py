@@ -1,15 +1,15 @@
-"""MLflow: the only module that imports it. What a training run logs, and the client everything else uses."""
+"""MLflow: the only module that imports it. The run that a training logs to, and the client everything else uses."""
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tasks.core.errors import TransientError
+from tasks.core.errors import ConfigError, TransientError
+from tasks.core.outbox import Event, Spool
 from tasks.core.project import Project
 
 log = logging.getLogger(__name__)
@@ -19,8 +19,14 @@ LINEAGE_TAG = "tunegate.lineage_id"
 STAGE_TAG = "tunegate.stage"
 #: MLflow's own limit on a dataset digest.
 DATASET_DIGEST_CHARACTERS = 36
-#: Metrics are sent together this often: a round trip a step would cost more than the step of a tiny model.
-FLUSH_EVERY_S = 5.0
+#: The metric that every step logs: how far a run is.
+STEP_METRIC = "loss"
+#: MLflow's words for a server or a store that does not answer now; every other is a refusal.
+AWAY = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED",
+                  "RESOURCE_EXHAUSTED", "CANCELLED", "ABORTED"})  # fmt: skip
+#: One try of a request, in seconds; MLflow's defaults are 120 s and seven more tries.
+SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+TRIES_LOGGED_BY = ("mlflow.store.db.utils", "urllib3.connectionpool")
 
 
 def client(project: Project) -> Any:
@@ -29,18 +35,27 @@ def client(project: Project) -> Any:
     Raises:
         TransientError: the store does not answer.
     """
-    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import OperationalError
 
-    project.state.mkdir(parents=True, exist_ok=True)
-    found = MlflowClient(tracking_uri=project.mlflow_uri, registry_uri=project.mlflow_uri)
     try:
-        found.search_experiments(max_results=1)
-    except MlflowException as error:
+        # One try: what is there answers, and what is not must not hold up a rollback for minutes.
+        with short_waits():
+            found = _client(project)
+            found.search_experiments(max_results=1)
+    except (MlflowException, OperationalError) as error:
         raise TransientError(f"MLflow at {project.mlflow_uri} does not answer: {error}",
                              "start it, or unset MLFLOW_TRACKING_URI to use the local store") from error  # fmt: skip
     return found
+
+
+def _client(project: Project) -> Any:
+    """Return an MlflowClient that has asked nothing of a server yet."""
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    from mlflow.tracking import MlflowClient
+
+    project.state.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=project.mlflow_uri, registry_uri=project.mlflow_uri)
 
 
 def experiment_id(found: Any, project: Project) -> str:
@@ -53,28 +68,90 @@ def experiment_id(found: Any, project: Project) -> str:
     return str(found.create_experiment(EXPERIMENT, artifact_location=place))
 
 
-class TrainingRun:
-    """One MLflow run of the train stage.
+class TrainingSender:
+    """Sends the events of one training to its MLflow run; sending the same ones again changes nothing.
 
     Args:
-        found: client.
-        run_id: the run.
-        last_step: last step it already has; a resumed training repeats steps bit for bit and need not log them again.
+        project: where the store is.
+        lineage_id: tag of the run.
+        spool: has the run's id, as soon as there is one.
     """
 
-    def __init__(self, found: Any, run_id: str, last_step: int) -> None:
-        self.client, self.run_id, self.last_step = found, run_id, last_step
-        self._pending: list[Any] = []
-        self._flushed = time.monotonic()
+    def __init__(self, project: Project, lineage_id: str, spool: Spool) -> None:
+        self.project, self.lineage_id, self.spool = project, lineage_id, spool
+        known = [event["run"] for event in spool.events if "run" in event]
+        here = known[-1] if known and known[-1]["uri"] == project.mlflow_uri else None
+        self.run_id: str | None = here["id"] if here else None
+        self.last_step = 0
+        self.client: Any = None
 
-    def log_params(self, values: Mapping[str, Any]) -> None:
-        """Log parameters; nested mappings become dotted names. Logging the same values again changes nothing."""
-        from mlflow.entities import Param
+    def send(self, events: list[Event]) -> None:
+        """Send events in order.
 
-        self.client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in flat(values)])
+        Raises:
+            TransientError: MLflow does not answer.
+            ConfigError: it refuses.
+        """
+        with _named_errors(self.project):
+            try:
+                if self.client is None:
+                    self._connect()
+                self._send(events)
+            except BaseException:
+                # What arrived of it is asked before anything is sent again.
+                self.client = None
+                raise
 
-    def log_dataset(self, name: str, sha256: str, rows: int) -> None:
-        """Log the rows trained on as the run's input, by digest; logged once."""
+    def _connect(self) -> None:
+        """Find the run or make it, and ask how far it is."""
+        found = _client(self.project)
+        run = _active(found, self.run_id) or self._unfinished(found) or self._created(found)
+        if run.info.run_id != self.run_id:
+            self.spool.append({"run": {"id": run.info.run_id, "uri": self.project.mlflow_uri}})
+        history = found.get_metric_history(run.info.run_id, STEP_METRIC)
+        self.run_id, self.last_step = run.info.run_id, max((metric.step for metric in history), default=0)
+        self.client = found
+
+    def _unfinished(self, found: Any) -> Any | None:
+        """Return the run of this lineage that did not finish, or None."""
+        filters = f"tags.`{LINEAGE_TAG}` = '{self.lineage_id}' and tags.`{STAGE_TAG}` = 'train'"
+        experiment = experiment_id(found, self.project)
+        for run in found.search_runs([experiment], filters, order_by=["attributes.start_time DESC"]):
+            if run.info.status != "FINISHED":
+                log.info("train: going on with MLflow run %s", run.info.run_id)
+                return run
+        return None
+
+    def _created(self, found: Any) -> Any:
+        """Return a new run, started when its first event was logged."""
+        start = next((event["time_ms"] for event in self.spool.events if "time_ms" in event), None)
+        run = found.create_run(
+            experiment_id(found, self.project), start_time=start, run_name=f"train {self.lineage_id}",
+            tags={LINEAGE_TAG: self.lineage_id, STAGE_TAG: "train"},
+        )  # fmt: skip
+        log.info("train: MLflow run %s", run.info.run_id)
+        return run
+
+    def _send(self, events: list[Event]) -> None:
+        """Send events, of which MLflow may have some already."""
+        from mlflow.entities import Metric, Param
+
+        params = {key: value for event in events for key, value in event.get("parameters", {}).items()}
+        steps = [event for event in events if event.get("step", 0) > self.last_step]
+        metrics = [Metric(name, value, event["time_ms"], event["step"])
+                   for event in steps for name, value in event["metrics"].items()]  # fmt: skip
+        if params or metrics:
+            self.client.log_batch(self.run_id, metrics, [Param(key, value) for key, value in params.items()])
+        for event in events:
+            if "dataset" in event:
+                self._send_dataset(**event["dataset"])
+        # An earlier start's end says nothing any more.
+        if ends := [event for event in events if "status" in event]:
+            self._send_status(**ends[-1])
+        self.last_step = max([self.last_step, *(event["step"] for event in steps)])
+
+    def _send_dataset(self, name: str, sha256: str, rows: int) -> None:
+        """Name the rows as the run's input, once."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         if self.client.get_run(self.run_id).inputs.dataset_inputs:
@@ -84,57 +161,83 @@ class TrainingRun:
         tags = [InputTag("mlflow.data.context", "training"), InputTag("tunegate.sha256", sha256)]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
 
-    def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics of one step; sent every few seconds and at the end."""
-        from mlflow.entities import Metric
+    def _send_status(self, status: str, time_ms: int) -> None:
+        """Set the run's status, with the time it ended."""
+        if status == "RUNNING":
+            self.client.update_run(self.run_id, status=status)
+        else:
+            self.client.set_terminated(self.run_id, status, end_time=time_ms)
 
-        if step > self.last_step:
-            now = int(time.time() * 1000)
-            self._pending += [Metric(key, value, now, step) for key, value in metrics.items()]
-        if time.monotonic() - self._flushed > FLUSH_EVERY_S:
-            self.flush()
 
-    def flush(self) -> None:
-        """Send what is pending."""
-        if self._pending:
-            self.client.log_batch(self.run_id, metrics=self._pending)
-        self._pending, self._flushed = [], time.monotonic()
+def _active(found: Any, run_id: str | None) -> Any | None:
+    """Return a run by its id, or None where it is not there or was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = found.get_run(run_id) if run_id else None
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return run if run and run.info.lifecycle_stage == "active" else None
 
 
 @contextmanager
-def training_run(project: Project, lineage_id: str) -> Iterator[TrainingRun]:
-    """Give the MLflow run of this training: the unfinished one of the same lineage (it was killed), or a new one.
+def answering() -> Iterator[None]:
+    """Turn what MLflow's client says of a store that is away into one error; for the body of a `with`, or a function.
 
-    Args:
-        project: where the store is.
-        lineage_id: tag by which every plane finds the run.
+    Raises:
+        TransientError: the store does not answer. What it refuses stays an MlflowException.
     """
-    found = client(project)
-    run = _unfinished(found, project, lineage_id)
+    from mlflow.exceptions import MlflowException
+
     try:
-        yield run
-    except BaseException:
-        run.flush()
-        found.set_terminated(run.run_id, "FAILED")
-        raise
-    run.flush()
-    found.set_terminated(run.run_id, "FINISHED")
+        yield
+    except MlflowException as error:
+        if error.error_code not in AWAY:
+            raise
+        raise TransientError(f"MLflow did not answer: {error.message}", "check the MLflow server") from error
 
 
-def _unfinished(found: Any, project: Project, lineage_id: str) -> TrainingRun:
-    """Return the run to log to, marked as running."""
-    experiment = experiment_id(found, project)
-    filters = f"tags.`{LINEAGE_TAG}` = '{lineage_id}' and tags.`{STAGE_TAG}` = 'train'"
-    for run in found.search_runs([experiment], filters, order_by=["attributes.start_time DESC"]):
-        if run.info.status != "FINISHED":
-            history = found.get_metric_history(run.info.run_id, "loss")
-            found.update_run(run.info.run_id, status="RUNNING")
-            log.info("train: going on with MLflow run %s", run.info.run_id)
-            return TrainingRun(found, run.info.run_id, max((metric.step for metric in history), default=0))
-    tags = {LINEAGE_TAG: lineage_id, STAGE_TAG: "train"}
-    created = found.create_run(experiment, run_name=f"train {lineage_id}", tags=tags)
-    log.info("train: MLflow run %s", created.info.run_id)
-    return TrainingRun(found, created.info.run_id, 0)
+@contextmanager
+def _named_errors(project: Project) -> Iterator[None]:
+    """Say which of MLflow's errors mean that it is away, and which that it refuses."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import OperationalError
+
+    away = TransientError(f"MLflow at {project.mlflow_uri} does not answer", "start it, then the same command again")
+    try:
+        yield
+    except OperationalError as error:
+        raise TransientError(f"{away.message}: {error}", away.hint) from error
+    except MlflowException as error:
+        if error.error_code in AWAY:
+            raise TransientError(f"{away.message}: {error.message}", away.hint) from error
+        raise ConfigError(
+            f"MLflow at {project.mlflow_uri} refuses what training logs: {error.message}",
+            "mend that in MLflow, then the same command: training resumes from its checkpoint",
+        ) from error
+
+
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """Have MLflow's own client give up soon: who retries here is the outbox, and it does not hold up training.
+
+    MLflow retries a request for minutes, logging each try. What the environment sets is left as it is.
+    """
+    added = {name: value for name, value in SHORT_WAITS.items() if name not in os.environ}
+    chatter = [logging.getLogger(name) for name in TRIES_LOGGED_BY]
+    levels = [logger.level for logger in chatter]
+    os.environ.update(added)
+    for logger in chatter:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        for logger, level in zip(chatter, levels, strict=True):
+            logger.setLevel(level)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

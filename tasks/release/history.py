@@ -53,6 +53,7 @@ def readable_history(registry: Registry) -> tuple[list[Event], list[str]]:
     return _parsed(_entries(registry))
 
 
+@tracking.answering()
 def append_event(registry: Registry, kind: Kind, version: str, by: str, reason: str) -> Event:
     """Add one change of champion to the history, behind every entry there is, readable or not, and return it."""
     entries = _entries(registry)

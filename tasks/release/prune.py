@@ -19,6 +19,7 @@ from tasks.serving import control
 log = logging.getLogger(__name__)
 
 
+@tracking.answering()
 def prune(project: Project, registry: Registry, *, keep: int, dry_run: bool = False) -> dict[str, Any]:
     """Delete the weights of old versions: in the artifact store, in local copies, in the kept objects.
 

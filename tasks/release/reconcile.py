@@ -13,6 +13,7 @@ from tasks.core.errors import GateFailedError, TransientError, TunegateError
 from tasks.core.exclusive import exclusively
 from tasks.core.project import Project
 from tasks.core.settings import Settings
+from tasks.core.tracking import answering
 from tasks.engine.deployment import Deployment
 from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
@@ -33,6 +34,7 @@ ATTEMPTS = "deploy_attempts"
 NOT_KNOWN = "not known: MLflow keeps no name with an alias"
 
 
+@answering()
 def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
     """Compare the champion alias with what is served and close the difference.
 
@@ -63,6 +65,7 @@ def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
         return {"action": "refused", "version": champion.number, "reason": reason}
 
 
+@answering()
 def promote(
     project: Project, settings: Settings, number: str, *, by: str, reason: str, kind: Kind = "promote"
 ) -> dict[str, Any]:
@@ -88,9 +91,10 @@ def promote(
             outcome = _ensure_served(project, registry, version, by=by, reason=reason)
         except TunegateError as error:
             journal.end()
-            registry.tag(number, "deploy_failed", str(error.message)[:1000])
+            _note_failure(registry, number, error)
             raise
         journal.reached(intent, "switched")
+        _forget_failures(registry, version)
         _finish(registry, journal, intent)
     return outcome
 
@@ -187,6 +191,7 @@ def _served_by_alias(project: Project, registry: Registry, champion: Version) ->
         registry.tag(champion.number, ATTEMPTS, str(attempts + 1))
         registry.tag(champion.number, "deploy_failed", str(error.message)[:1000])
         raise
+    _forget_failures(registry, champion)
     last = _last(registry)
     if last is None or last.version != champion.number:
         append_event(registry, "alias", champion.number, NOT_KNOWN, "the alias was moved in MLflow")
@@ -224,9 +229,21 @@ def _ensure_served(project: Project, registry: Registry, version: Version, *, by
     if _serves(control.host_status(project), version):
         return {"action": "none", "version": version.number, "reason": "served already"}
     _deploy(project, deployment_of(registry, version, by=by, reason=reason))
+    return {"action": "deployed", "version": version.number, "reason": "it is the champion"}
+
+
+def _note_failure(registry: Registry, number: str, error: TunegateError) -> None:
+    """Tag a version with why it did not come up; that an MLflow is away must not hide it."""
+    try:
+        registry.tag(number, "deploy_failed", str(error.message)[:1000])
+    except TransientError as away:
+        log.warning("reconcile: version %s is not tagged with why it failed: %s", number, away.message)
+
+
+def _forget_failures(registry: Registry, version: Version) -> None:
+    """Untag a version that serves; not before the journal knows it: an MLflow that is away makes no start fail."""
     for name in ("deploy_failed", ATTEMPTS):
         registry.untag(version, name)
-    return {"action": "deployed", "version": version.number, "reason": "it is the champion"}
 
 
 def _serve_last_rightful(project: Project, settings: Settings, registry: Registry) -> None:

@@ -16,12 +16,14 @@ from typing import Any
 
 from tasks.core import tracking
 from tasks.core.digest import sha256_file, sha256_json
+from tasks.core.errors import TransientError
 from tasks.core.exclusive import exclusively
 from tasks.core.files import read_json
 from tasks.core.layout import ADAPTER, AWQ, DOSSIER, GATE, HOPS, MERGED, VALIDATION, report_of
 from tasks.core.manifest import MANIFEST, read_manifest, verify_manifest
 from tasks.core.project import Project
 from tasks.core.settings import Settings
+from tasks.core.training_record import deliver_waiting
 from tasks.release import version_files
 from tasks.release.champion import TAG, record
 from tasks.release.checkout import commit_words, write_checkout
@@ -54,6 +56,7 @@ class Evidence:
         return sha256_json(self.manifests)
 
 
+@tracking.answering()
 def register(project: Project, settings: Settings) -> Version:
     """Register the quantized model with its evidence; the same evidence is registered once.
 
@@ -130,10 +133,21 @@ def _stored(project: Project, registry: Registry, evidence: Evidence) -> Any:
 
 
 def _training_run(project: Project, registry: Registry) -> str | None:
-    """Return the MLflow run that trained the adapter; None where DVC restored the training from elsewhere."""
-    tags = {tracking.STAGE_TAG: "train", tracking.LINEAGE_TAG: read_manifest(project.root / ADAPTER)["lineage_id"]}
+    """Return the MLflow run that trained the adapter; None where DVC restored the training from elsewhere.
+
+    Raises:
+        TransientError: what the training logged waits for an MLflow that takes it.
+    """
+    lineage_id = read_manifest(project.root / ADAPTER)["lineage_id"]
+    if (why := deliver_waiting(project).get(lineage_id)) is not None:
+        raise TransientError(f"MLflow has not all of what training {lineage_id} logged: {why}",
+                             "mend that, then run the same command again: the rest is sent first")  # fmt: skip
+    tags = {tracking.STAGE_TAG: "train", tracking.LINEAGE_TAG: lineage_id}
     run = tracking.find_run(project, registry.client, tags)
-    return str(run.info.run_id) if run else None
+    if run is None:
+        log.warning("register: MLflow has no run of training %s (made elsewhere?); the version names none", lineage_id)
+        return None
+    return str(run.info.run_id)
 
 
 def _tags(project: Project, evidence: Evidence, run: Any) -> dict[str, str]:

@@ -90,6 +90,7 @@ class Registry:
             raise ConfigError(f"{self.name} has no version {number} (there are: {numbers})", "tunegate status")
         return found
 
+    @tracking.answering()
     def versions(self) -> list[Version]:
         """Return all versions, oldest first."""
         found = [_version(item) for item in self.client.search_model_versions(f"name = '{self.name}'")]
@@ -103,15 +104,18 @@ class Registry:
         """Return the version with this evidence, or None."""
         return next((item for item in self.versions() if item.tags.get(version_files.EVIDENCE) == digest), None)
 
+    @tracking.answering()
     def tag(self, version: str, name: str, value: str) -> None:
         """Set one of our tags on a version."""
         self.client.set_model_version_tag(self.name, version, f"{PREFIX}{name}", value)
 
+    @tracking.answering()
     def untag(self, version: Version, name: str) -> None:
         """Remove one of our tags from a version, if it has it."""
         if f"{PREFIX}{name}" in version.tags:
             self.client.delete_model_version_tag(self.name, version.number, f"{PREFIX}{name}")
 
+    @tracking.answering()
     def set_champion(self, version: str | None) -> None:
         """Point the alias `champion` at a version; None removes it."""
         if version is None:
@@ -155,7 +159,8 @@ class Registry:
         """
         if version.run_id is None:
             raise DataContractError(f"version {version.number} has no run: there is no evidence", "tunegate run")
-        root = self.client.get_run(version.run_id).info.artifact_uri
+        with tracking.answering():
+            root = self.client.get_run(version.run_id).info.artifact_uri
         if version.contents_sha256:
             return version_files.read(root, path, folder, version.contents_sha256, f"version {version.number}")
         return tracking.download(version.source if path == MODEL else f"{root}/{path}", folder)

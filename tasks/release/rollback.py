@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from tasks.core import tracking
 from tasks.core.errors import ConfigError, TransientError, TunegateError
 from tasks.core.project import Project
 from tasks.core.settings import Settings
@@ -15,6 +16,7 @@ from tasks.serving import control
 
 log = logging.getLogger(__name__)
 
+RECORD_FOLLOWS = "MLflow is away: record and alias follow"
 NOTHING_BEFORE = ("there is no earlier champion to go back to", "tunegate status")
 
 
@@ -30,17 +32,23 @@ def rollback(project: Project, settings: Settings, *, by: str, reason: str) -> d
     """
     control.abort_deployment(project)
     try:
-        registry = Registry(project, settings.register_.model_name)
+        targets = _targets(Registry(project, settings.register_.model_name))
     except TransientError as error:
         log.warning("rollback: %s; the host's own record is used", error.message)
         return _by_the_hosts_record(project, by=by, reason=reason)
     failed: TunegateError | None = None
-    for number in _targets(registry):
+    for number in targets:
         try:
             return promote(project, settings, number, by=by, reason=reason, kind="rollback")
         except TunegateError as error:
-            log.warning("rollback: version %s did not come up: %s", number, error.message)
             failed = error
+        if _switched_to(project, number):
+            # Going further back now would go back twice.
+            log.warning("rollback: version %s serves, but is not on record yet: %s", number, failed.message)
+            return {"action": "deployed", "version": number, "reason": RECORD_FOLLOWS}
+        log.warning("rollback: version %s did not come up: %s", number, failed.message)
+        if not _mlflow_answers(project):
+            return _by_the_hosts_record(project, by=by, reason=reason)
     raise failed or ConfigError(*NOTHING_BEFORE)
 
 
@@ -75,6 +83,21 @@ def _targets(registry: Registry) -> list[str]:
     return list(dict.fromkeys(reversed(numbers)))
 
 
+def _switched_to(project: Project, number: str) -> bool:
+    """Return whether a rollback to this version has taken traffic and waits for MLflow to be recorded."""
+    intent = Journal(project).read()
+    return intent is not None and (intent.kind, intent.version) == ("rollback", number) and intent.step != "intended"
+
+
+def _mlflow_answers(project: Project) -> bool:
+    """Return whether MLflow is there."""
+    try:
+        tracking.client(project)
+    except TransientError:
+        return False
+    return True
+
+
 def _by_the_hosts_record(project: Project, *, by: str, reason: str) -> dict[str, Any]:
     """Go back by what the host wrote down of what it served; the journal carries the rest until MLflow is back."""
     status = control.host_status(project)
@@ -92,4 +115,4 @@ def _by_the_hosts_record(project: Project, *, by: str, reason: str) -> dict[str,
             journal.end()
             raise
         journal.reached(intent, "switched")
-    return {"action": "deployed", "version": wanted.version, "reason": "MLflow is away: record and alias follow"}
+    return {"action": "deployed", "version": wanted.version, "reason": RECORD_FOLLOWS}

@@ -176,8 +176,8 @@ STAGES: tuple[Stage, ...] = (
         output=ADAPTER,
         # Not all of the room: a change to the merge must not train for hours again.
         code=(
-            *_in("tasks/training", "batches.py", "checkpoints.py", "lora_linear.py", "loss.py", "model.py", "train.py"),
-            "tasks/training/trainer.py",
+            *_in("tasks/training", "batches.py", "checkpoints.py", "interruption.py", "lora_linear.py", "loss.py"),
+            *_in("tasks/training", "model.py", "train.py", "trainer.py"),
             "tasks/chat",
             *_MODELS,
             *_params("model"),

@@ -53,18 +53,20 @@ def train(
     Raises:
         DataContractError: the rows or the tokenizer cannot be trained with.
         ConfigError: the loss diverged.
+        StoppedError: SIGTERM or Ctrl-C; a checkpoint is written.
     """
     del validation
-    from tasks.core.tracking import training_run
+    from tasks.core.training_record import training_run
     from tasks.models.base import folder_digest
+    from tasks.training.interruption import stoppable
 
     tokenizer = load_tokenizer(base)
     encoded = encode_rows(prepared / TRAIN_ROWS, tokenizer, params.max_length_tokens)
     base_digest = folder_digest(base, project)
-    with training_run(project, lineage_id) as run:
+    with training_run(project, lineage_id) as run, stoppable() as interruption:
         run.log_params({"train": params.model_dump(mode="json"), "base_model_digest": base_digest})
         run.log_dataset(f"prepared/{TRAIN_ROWS}", sha256_file(prepared / TRAIN_ROWS), len(encoded.rows))
-        trainer = _trained(params, base, encoded.rows, tokenizer, scratch, run)
+        trainer = _trained(params, base, encoded.rows, tokenizer, scratch, run, interruption)
         curve = [entry for entry in trainer.state.log_history if "loss" in entry]
         _save_weights(trainer, params.mode, base_digest, output)
         write_text(output / "loss.csv", _loss_csv(curve))
@@ -88,7 +90,15 @@ def fix_arithmetic(seed: int) -> None:
     torch.set_num_threads(cores or 1)
 
 
-def _trained(params: TrainParams, base: Path, rows: list[TokenRow], tokenizer: Any, scratch: Path, run: Any) -> Any:
+def _trained(
+    params: TrainParams,
+    base: Path,
+    rows: list[TokenRow],
+    tokenizer: Any,
+    scratch: Path,
+    run: Any,
+    interruption: Any,
+) -> Any:
     """Return the trainer after its last step."""
     from tasks.training.model import load_trainable
     from tasks.training.trainer import CompletionTrainer, StepReport, to_sft_config
@@ -105,7 +115,7 @@ def _trained(params: TrainParams, base: Path, rows: list[TokenRow], tokenizer: A
     model = load_trainable(base, params)
     log.info("train: %s, %d rows, %d steps of %d rows, %d tokens", params.mode, len(rows), params.max_steps, step_rows,
              sum(step_tokens))  # fmt: skip
-    trainer = CompletionTrainer(model, args, rows, order, tokenizer, [StepReport(run, step_tokens)])
+    trainer = CompletionTrainer(model, args, rows, order, tokenizer, [StepReport(run, step_tokens), interruption])
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
 

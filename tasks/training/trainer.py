@@ -15,7 +15,7 @@ from tasks.chat.rows import TokenRow
 from tasks.core.errors import ConfigError
 from tasks.core.progress import Progress
 from tasks.core.settings import TrainParams
-from tasks.core.tracking import TrainingRun
+from tasks.core.training_record import TrainingRun
 from tasks.training.checkpoints import PREFIX, seal
 from tasks.training.lora_linear import fuse_lora_layers
 from tasks.training.loss import score_completions

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,21 @@ class TestServeInTheForeground:
         control.stop_host(project.project)
         assert serving.wait(60) == 0
 
+    @pytest.mark.slow
+    def test_restarts_are_counted_for_one_trouble_and_not_for_life(self, project):
+        """One restart is allowed here, and two seconds are a healthy life."""
+        with subprocess.Popen([sys.executable, "-c", ONE_RESTART], stderr=subprocess.PIPE, text=True) as process:
+            before = None
+            for healthy_s in (3.0, 3.0, 3.0, 0.0):
+                until(lambda: running_host(project) not in (None, before), timeout_s=30)  # noqa: B023
+                before = running_host(project)
+                time.sleep(healthy_s)
+                os.kill(before, signal.SIGKILL)
+            assert process.wait(30) == TransientError.exit_code
+            said = process.stderr.read()
+        assert said.count("it is started again") == 3
+        assert "ended again and again" in said
+
     def test_a_killed_serve_takes_host_and_servers_with_it(self, project, serving):
         project.deploy("1")
         serving.kill()
@@ -160,6 +176,22 @@ class TestServeInTheForeground:
     def test_stop_from_another_terminal_ends_it(self, project, serving):
         assert control.stop_host(project.project) is True
         assert serving.wait(60) == 0
+
+
+ONE_RESTART = """
+from tasks.cli import main, serve
+serve.RESTARTS_AFTER_S, serve.HEALTHY_AFTER_S = (0.2,), 2.0
+main.sys.argv = ["tunegate", "serve"]
+main.main()
+"""
+
+
+def running_host(project) -> int | None:
+    """Return the process of the host that answers, if one does."""
+    with contextlib.suppress(TransientError):
+        status = control.host_status(project.project)
+        return status and status["host_pid"]
+    return None
 
 
 def hears_ctrl_c() -> None:

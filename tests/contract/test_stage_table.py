@@ -67,7 +67,10 @@ HARMLESS = {
     "tasks/core/project.py": "ports, interpreters and folders of this machine",
     "tasks/core/settings.py": "reads params.yaml, whose values DVC compares itself",
     "tasks/core/params/section.py": "refuses unknown keys",
+    "tasks/core/exclusive.py": "locks",
+    "tasks/core/outbox.py": "the record in MLflow, no output",
     "tasks/core/tracking.py": "the record in MLflow, no output",
+    "tasks/core/training_record.py": "the record in MLflow, no output",
 }
 PARAMS = "tasks/core/params"
 

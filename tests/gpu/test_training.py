@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tasks.core.files import read_json
-from tasks.core.tracking import TrainingRun
+from tasks.core.training_record import TrainingRun
 from tasks.training.model import load_base, load_trainable
 from tests.unit.training.conftest import make_params
 

@@ -45,6 +45,17 @@ def agree(project, settings, registry, host, version):
     assert reconcile_once(project, settings)["action"] == "none"
 
 
+def lost_at(monkeypatch, method):
+    """Have MLflow's client find its server dead at one of its calls."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    def lost(*given, **named):
+        raise MlflowException("API request failed with exception: connection refused")
+
+    monkeypatch.setattr(MlflowClient, method, lost)
+
+
 #: Where the command ends -> whether the switch had happened.
 ENDS = {
     "before the start": ((reconcile, "_ensure_served"), False),
@@ -93,6 +104,26 @@ def test_mlflow_lost_at_the_alias_is_made_up_for(project, settings, registry, ho
     reconcile_once(project, settings)
     agree(project, settings, registry, host, "1")
     assert len(read_history(registry)) == 1
+
+
+def test_mlflow_lost_after_the_switch_takes_nothing_back(project, settings, registry, host, monkeypatch):
+    registry.tag("1", "deploy_failed", "内存不足")
+    with monkeypatch.context() as patch:
+        lost_at(patch, "delete_model_version_tag")
+        with pytest.raises(TransientError, match="MLflow did not answer"):
+            promote(project, settings, "1", by="李审", reason="")
+    assert Journal(project).read().step == "switched"
+    reconcile_once(project, settings)
+    agree(project, settings, registry, host, "1")
+
+
+def test_mlflow_lost_while_a_version_fails_hides_no_reason(project, settings, registry, host, monkeypatch, caplog):
+    host.fails_on = {"1"}
+    lost_at(monkeypatch, "set_model_version_tag")
+    with pytest.raises(TransientError, match="smoke test"):
+        promote(project, settings, "1", by="李审", reason="")
+    assert "not tagged with why it failed: MLflow did not answer" in caplog.text
+    assert Journal(project).read() is None
 
 
 def test_the_next_promotion_settles_what_the_last_one_left(project, settings, registry, host, monkeypatch):
@@ -226,6 +257,48 @@ class TestRollback:
         agree(project, settings, registry, host, "2")
         last = read_history(registry)[-1]
         assert (last.kind, last.by, last.reason) == ("rollback", "李审", "夜里回退")
+
+    def test_mlflow_lost_after_the_switch_does_not_go_back_twice(
+        self, project, settings, registry, host, three, monkeypatch
+    ):
+        real, lost = Registry.set_champion, [TransientError("away for a moment")]
+
+        def at_first(*given):
+            if lost:
+                raise lost.pop()
+            real(*given)
+
+        monkeypatch.setattr(Registry, "set_champion", at_first)
+        assert rollback(project, settings, by="李审", reason="夜里回退")["version"] == "2"
+        assert host.live["version"] == "2"
+        reconcile_once(project, settings)
+        agree(project, settings, registry, host, "2")
+
+    def test_mlflow_lost_while_looking_for_the_target_is_mlflow_away(
+        self, project, settings, registry, host, three, monkeypatch
+    ):
+        with monkeypatch.context() as patch:
+            lost_at(patch, "get_registered_model")
+            assert rollback(project, settings, by="李审", reason="")["version"] == "2"
+        reconcile_once(project, settings)
+        agree(project, settings, registry, host, "2")
+
+    def test_mlflow_lost_while_the_target_is_read_is_mlflow_away(
+        self, project, settings, registry, host, three, monkeypatch
+    ):
+        from mlflow.tracking import MlflowClient
+
+        with monkeypatch.context() as patch:
+
+            def lost_from_here(client, run_id):
+                lost_at(patch, "search_experiments")
+                lost_at(patch, "get_run")
+                return MlflowClient.get_run(client, run_id)
+
+            patch.setattr(MlflowClient, "get_run", lost_from_here)
+            assert rollback(project, settings, by="李审", reason="")["version"] == "2"
+        reconcile_once(project, settings)
+        agree(project, settings, registry, host, "2")
 
     def test_a_drill_rehearses_the_target(self, project, settings, registry, host, three):
         assert drill(project, settings)["version"] == "2"

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tasks.core import tracking
-from tasks.core.errors import ConfigError, DataContractError, GateFailedError
+from tasks.core.errors import ConfigError, DataContractError, GateFailedError, TransientError
 from tasks.core.files import read_json
 from tasks.core.layout import ADAPTER, AWQ, GATE, report_of
+from tasks.core.outbox import Pace, Spool
+from tasks.core.training_record import training_run
 from tasks.release import register as register_module
 from tasks.release import version_files
 from tasks.release.approvals import approve
@@ -57,7 +59,7 @@ def quantized_again(project, run_stages):
 def three(project, settings, registry, quantized_again):
     """One training, three quantizations, three versions."""
     lineage_id = read_json(project.root / ADAPTER / "manifest.json")["lineage_id"]
-    with tracking.training_run(project, lineage_id) as run:
+    with training_run(project, lineage_id) as run:
         run.log_step(1, {"loss": 2.0})
     for number in (1, 2, 3):
         quantized_again(number)
@@ -73,6 +75,50 @@ def test_versions_of_one_training_share_nothing(registry, three):
     for number, version in enumerate(versions, start=1):
         assert read_json(registry.weights(version) / "config.json")["group_size"] == 2**number
     assert [item.path for item in registry.client.list_artifacts(three)] == []
+
+
+def test_what_training_logged_while_mlflow_was_away_is_sent_before_its_version_is_made(
+    project, settings, registry, quantized_again, monkeypatch
+):
+    quantized_again(1)
+    lineage_id = read_json(project.root / ADAPTER / "manifest.json")["lineage_id"]
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        with training_run(project, lineage_id, Pace(last_tries_s=0.0)) as run:
+            run.log_step(1, {"loss": 2.0})
+    [waiting] = (project.state / "tracking").glob("*.jsonl")
+    held = Spool(waiting, 0.0)
+    with pytest.raises(TransientError, match=f"has not all of what training {lineage_id} logged: .*running"):
+        register(project, settings)
+    assert registry.versions() == []
+    held.close()
+    trained = register(project, settings).tags["tunegate.training_run_id"]
+    assert [metric.step for metric in registry.client.get_metric_history(trained, "loss")] == [1]
+    assert not waiting.exists()
+
+
+def test_an_mlflow_lost_while_registering_is_transient_and_leaves_no_half_version(
+    project, settings, registry, quantized_again, monkeypatch
+):
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    def lost(*given, **named):
+        raise MlflowException("API request failed with exception: connection refused")
+
+    quantized_again(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_model_version", lost)
+        with pytest.raises(TransientError, match="connection refused"):
+            register(project, settings)
+    assert registry.versions() == []
+    assert register(project, settings).number == "1"
+
+
+def test_a_training_that_mlflow_does_not_know_is_named(project, settings, quantized_again, caplog):
+    quantized_again(1)
+    assert register(project, settings).tags["tunegate.training_run_id"] == ""
+    assert "MLflow has no run of training tg-train-adapter" in caplog.text
 
 
 def test_every_one_keeps_its_own_verdict_and_compares_with_the_others(project, settings, registry, three):

@@ -1,13 +1,16 @@
 import csv
 import json
+import os
 import shutil
+import signal
 
 import pytest
 
 from tasks.core.digest import file_digests, sha256_file
-from tasks.core.errors import ConfigError, DataContractError
+from tasks.core.errors import ConfigError, DataContractError, StoppedError
 from tasks.core.files import read_json, read_jsonl
-from tasks.core.tracking import LINEAGE_TAG, STAGE_TAG, TrainingRun, client
+from tasks.core.tracking import LINEAGE_TAG, STAGE_TAG, client
+from tasks.core.training_record import TrainingRun
 
 
 def runs_of(project, lineage_id):
@@ -63,6 +66,54 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_in_the_same_mlflow_run(run_trai
     assert [run.info.status for run in runs] == ["FINISHED"]
     steps = [metric.step for metric in found.get_metric_history(runs[0].info.run_id, "loss")]
     assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_bytes(run_train, project, monkeypatch, number):
+    settings = {"checkpoint_every_steps": 100, "scheduler": "linear"}
+    whole, _ = run_train("whole", scratch="a", **settings)
+    handlers = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)]
+    log_step = TrainingRun.log_step
+
+    def signalled(self, step, metrics):
+        log_step(self, step, metrics)
+        if step == 3:
+            # One stop as two processes pass it on: the terminal's and the parent's.
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGINT if number == signal.SIGTERM else signal.SIGTERM)
+
+    lineage_id = f"tg-{number}"
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingRun, "log_step", signalled)
+        with pytest.raises(StoppedError, match=f"{number.name}; training resumes at step 5") as stopped:
+            run_train("stopped", scratch="b", lineage_id=lineage_id, **settings)
+    assert stopped.value.exit_code == 128 + number
+    assert [run.info.status for run in runs_of(project, lineage_id)[1]] == ["KILLED"]
+    assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)] == handlers
+    resumed, _ = run_train("resumed", scratch="b", lineage_id=lineage_id, **settings)
+    assert file_digests(resumed) == file_digests(whole)
+    found, [run] = runs_of(project, lineage_id)
+    steps = [metric.step for metric in found.get_metric_history(run.info.run_id, "loss")]
+    assert (run.info.status, steps) == ("FINISHED", [1, 2, 3, 4, 5, 6])
+
+
+def test_a_signal_at_the_last_step_changes_nothing(run_train, monkeypatch):
+    log_step = TrainingRun.log_step
+
+    def signalled(self, step, metrics):
+        log_step(self, step, metrics)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(TrainingRun, "log_step", signalled)
+    assert run_train("out", max_steps=2)[1]["steps"] == 2
+
+
+def test_a_signal_before_the_first_step_ends_it_at_once(run_train, monkeypatch):
+    monkeypatch.setattr(TrainingRun, "log_params", lambda *given: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(StoppedError, match="goes on from its last checkpoint"):
+        run_train("out")
 
 
 def test_damaged_and_half_written_checkpoints_are_passed_over(run_train, tmp_path, monkeypatch):
