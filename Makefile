@@ -6,6 +6,8 @@ BOOTSTRAP := $(PYTHON) infra/environments/bootstrap.py
 export PREFECT_HOME ?= $(CURDIR)/.tunegate/prefect
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# In memory, leases would end with the server, and their runs with them.
+export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE := prefect.server.concurrency.lease_storage.filesystem
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help setup demo test test-all gpu-check lint docs lock mlflow-ui prefect-ui workers clean

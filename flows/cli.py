@@ -6,11 +6,13 @@ from pathlib import Path
 import click
 
 from flows.environment import prepare_environment
+from flows.server import use_own_server
 from tasks.cli.main import emit
 from tasks.cli.profile import use_params
 from tasks.core.errors import TransientError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.serving.stopped import lift_stop
 
 AGAIN = "tunegate run: finished stages are kept, training resumes from its checkpoint"
 
@@ -30,6 +32,9 @@ def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
         use_params(params_file, project)
     load_settings(project.root / "params.yaml")
     prepare_environment(project)
+    use_own_server(project)
+    if keep_serving:
+        lift_stop(project)
     import httpx
 
     from flows.pipeline import pipeline

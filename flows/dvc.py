@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.limits import Allowance
 from flows.owned import OwnedCommand
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.progress import duration
@@ -40,28 +41,40 @@ SAY_EVERY_S = 60.0
 LINES_QUOTED = 8
 
 
-def run_through_dvc(stage: Stage, project: Project, logger: AnyLogger) -> None:
+def run_through_dvc(stage: Stage, project: Project, logger: AnyLogger, allowance: Allowance | None = None) -> None:
     """Let DVC decide whether a stage is to be run, run it, and pass its lines on.
 
     A logger that fails does not end the stage: it goes on, DVC records it, and then the logger's error is raised.
 
+    Args:
+        stage: what to run.
+        project: where.
+        logger: of the flow or task run.
+        allowance: how long it may take; as long as it likes where None.
+
     Raises:
-        TunegateError: what the stage refused, as the exception it raised; TransientError where another command holds
-            DVC's lock for longer than half an hour.
+        TunegateError: what the stage refused, as the exception it raised, or that it took too long; TransientError
+            where another command holds DVC's lock for longer than half an hour.
     """
     clear_failure(project, stage.name)
-    deadline = time.monotonic() + LOCK_WAIT_S
-    while busy := _run_once(stage, project, logger, deadline):
-        if time.monotonic() > deadline:
-            raise _locked(stage, busy)
-        logger.warning("%s: waits for %s", stage.name, busy)
-        time.sleep(LOCK_LOOK_S)
+    allowed_s = allowance.stage_s(stage.name) if allowance else float("inf")
+    watch = Watch(stage, project, logger, allowed_s)
+    try:
+        while busy := _run_once(stage, project, logger, watch):
+            if time.monotonic() > watch.lock_deadline:
+                raise _locked(stage, busy)
+            logger.warning("%s: waits for %s", stage.name, busy)
+            time.sleep(LOCK_LOOK_S)
+    except TunegateError as error:
+        if watch.over and allowance:
+            raise allowance.over(stage.name, allowed_s) from error
+        raise
 
 
-def _run_once(stage: Stage, project: Project, logger: AnyLogger, deadline: float) -> str | None:
+def _run_once(stage: Stage, project: Project, logger: AnyLogger, watch: "Watch") -> str | None:
     """Run DVC once; return who holds what the stage needs where DVC refuses for that, None where it was done."""
     log = project.state / "logs" / "stages" / f"{stage.name}-{os.getpid()}.log"
-    watch, reader = Watch(stage, project, logger, deadline), Reader(stage, logger)
+    reader = Reader(stage, logger)
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
     with OwnedCommand(command, project.root, log, os.environ.copy()) as owned:
         for line in owned.lines():
@@ -112,17 +125,20 @@ class Reader:
 
 
 class Watch:
-    """Looks, while DVC runs, at memory and at who holds DVC's lock.
+    """Looks, while DVC runs, at the clock, at memory and at who holds DVC's lock.
 
     Args:
         stage: which is run.
         project: where.
         logger: gets a line a minute while somebody else's command is waited for.
-        deadline: until when (time.monotonic()) the stage may wait to start.
+        allowed_s: how long the stage may take, the wait for others included.
     """
 
-    def __init__(self, stage: Stage, project: Project, logger: AnyLogger, deadline: float) -> None:
-        self.stage, self.project, self.logger, self.deadline = stage, project, logger, deadline
+    def __init__(self, stage: Stage, project: Project, logger: AnyLogger, allowed_s: float) -> None:
+        self.stage, self.project, self.logger, self.allowed_s = stage, project, logger, allowed_s
+        self.began = time.monotonic()
+        self.lock_deadline = self.began + LOCK_WAIT_S
+        self.over = False
         self.memory = MemoryWatch()
         self.since: float | None = None
         self.looked = self.told = float("-inf")
@@ -138,13 +154,17 @@ class Watch:
             return
         self.looked = now
         self.memory.look()
+        if now - self.began > self.allowed_s and not self.over:
+            self.over = True
+            self.logger.error("%s took longer than %s; it is ended", self.stage.name, duration(self.allowed_s))
+            owned.end()
         holder = holder_of(self.project)
         if holder is None or holder.pid in _below(owned.pid):
             self.since = None
             return
         self.since = self.since or now
         # While the stage's command runs anybody may have the lock: only before and after it DVC waits.
-        if not started and now > self.deadline:
+        if not started and now > self.lock_deadline:
             raise _locked(self.stage, holder)
         if now - self.since > LOCK_LOOK_S and now - self.told > SAY_EVERY_S and (not started or _ends(owned.pid)):
             self.told = now

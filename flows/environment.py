@@ -7,20 +7,33 @@ from pathlib import Path
 from tasks.core.errors import ConfigError
 from tasks.core.project import QUIET, TELEMETRY_OFF, Project
 
+#: What Prefect forgets or does not do unless it is asked to.
+PREFECT = {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_LOGGING_LEVEL": "INFO",
+    # Leases of limits that somebody sets by hand live through a restart of the server.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # A run says that it lives; flows/silence.py has the server act where it does not.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
+    # 2 + 4 + ... + 256 s: a server may be away for eight minutes when a run says that it has ended.
+    "PREFECT_CLIENT_MAX_RETRIES": "8",
+}
+
 
 def prepare_environment(project: Project) -> None:
     """Point Prefect at the project's own laptop state unless the user runs a server; put our tools on PATH.
 
-    With PREFECT_API_URL unset, Prefect starts a temporary server for the time of the run.
+    With PREFECT_API_URL unset, Prefect starts a temporary server for the time of the run (see flows/server.py).
     """
     os.environ.update(TELEMETRY_OFF)
     os.environ.update(QUIET)
     os.environ.setdefault("PREFECT_HOME", str(project.state / "prefect"))
     # Prefect makes the last folder of the path only, and its server dies without a word when that fails.
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    os.environ.setdefault("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    for name, value in PREFECT.items():
+        os.environ.setdefault(name, value)
     tools = str(Path(sys.executable).parent)
     if tools not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])

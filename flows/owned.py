@@ -43,10 +43,14 @@ class OwnedCommand:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Closing the pipe is how the keeper learns that nobody wants the command any more.
+        self.end()
+        self._keeper.wait()
+
+    def end(self) -> None:
+        """Ask for the end of the command; `lines` goes on until it has ended."""
+        # The keeper learns from the closed pipe that nobody wants the command any more.
         if self._keeper.stdin:
             self._keeper.stdin.close()
-        self._keeper.wait()
 
     @property
     def pid(self) -> int:

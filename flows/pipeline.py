@@ -6,6 +6,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from flows.dvc import run_through_dvc
+from flows.limits import Allowance
 from flows.stages import RETRY_DELAYS_S, is_transient, stage_task
 from tasks.core.errors import GateFailedError
 from tasks.core.files import read_json
@@ -13,9 +14,6 @@ from tasks.core.layout import DOSSIER, GATE, VALIDATION
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.stages.table import STAGES, find_stages
-
-#: How long a stage on another pool is waited for, its queue included.
-STAGE_WAIT_S = 48 * 3600.0
 
 
 @flow(name="stage", persist_result=False)
@@ -26,8 +24,9 @@ def stage(name: str) -> None:
         name: stage name as in `tunegate stage`.
     """
     project = Project.here()
+    allowance = _allowance(project)
     for found in find_stages(name):
-        run_through_dvc(found, project, get_run_logger())
+        run_through_dvc(found, project, get_run_logger(), allowance)
 
 
 @flow(name="pipeline", persist_result=False)
@@ -45,9 +44,10 @@ def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> d
         GateFailedError: the verdict is not PASS; the version is registered with its evidence and stays out.
     """
     logger = get_run_logger()
+    allowance = _allowance(Project.here())
     for number, item in enumerate(STAGES, start=1):
         logger.info("[%d/%d] %s", number, len(STAGES), item.name)
-        stage_task(item, gpu_deployment, STAGE_WAIT_S)()
+        stage_task(item, gpu_deployment, allowance)()
     verdict = publish_evidence()
     version = register()
     if verdict["verdict"] != "PASS":
@@ -96,3 +96,8 @@ def publish_evidence() -> dict[str, Any]:
     for key, page in (("dossier", f"{DOSSIER}/index.html"), ("data-docs", f"{VALIDATION}/data_docs/index.html")):
         create_link_artifact((project.root / page).as_uri(), key=key, link_text=page)
     return verdict
+
+
+def _allowance(project: Project) -> Allowance:
+    """Return the time that a run which begins now has, by `limits` in params.yaml."""
+    return Allowance.begin(load_settings(project.root / "params.yaml").limits)

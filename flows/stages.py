@@ -7,7 +7,8 @@ from prefect import get_run_logger, task
 
 from flows.dvc import run_through_dvc
 from flows.elsewhere import run_elsewhere
-from flows.silence import may_work_next_time
+from flows.limits import Allowance
+from flows.transient import may_work_next_time
 from tasks.core.project import Project
 from tasks.stages.table import Stage
 
@@ -24,22 +25,22 @@ def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     return may_work_next_time(state.data)
 
 
-def stage_task(stage: Stage, gpu_deployment: str | None, timeout_s: float) -> Callable[[], None]:
+def stage_task(stage: Stage, gpu_deployment: str | None, allowance: Allowance) -> Callable[[], None]:
     """Return the Prefect task of a stage, called like the stage.
 
     Args:
         stage: what to run.
         gpu_deployment: deployment (`flow/name`) that runs stages needing a GPU on their own work pool; None runs
             every stage in a process on this machine.
-        timeout_s: how long a run of that deployment is waited for.
+        allowance: the time that is left to the run.
     """
 
     def body() -> None:
         project = Project.here()
         if stage.gpu and gpu_deployment:
-            run_elsewhere(stage, gpu_deployment, project, get_run_logger(), timeout_s)
+            run_elsewhere(stage, gpu_deployment, project, get_run_logger(), allowance)
         else:
-            run_through_dvc(stage, project, get_run_logger())
+            run_through_dvc(stage, project, get_run_logger(), allowance)
 
     # Tasks made in a loop share this function's name; Prefect keys them by qualified name.
     body.__name__ = body.__qualname__ = stage.name

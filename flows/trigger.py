@@ -44,6 +44,8 @@ def main(deployment: str, params: tuple[str, ...], wait: bool, timeout_s: float,
     """Start a run of FLOW/DEPLOYMENT on the server at PREFECT_API_URL."""
     if not os.environ.get("PREFECT_API_URL"):
         raise ConfigError("PREFECT_API_URL is not set", "export PREFECT_API_URL=https://<your Prefect server>/api")
+    # Here a person waits for the first answer, and `follow` has a patience of its own.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     prepare_environment(Project.here())
     from prefect.client.orchestration import get_client
 

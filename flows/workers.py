@@ -1,4 +1,4 @@
-"""`make workers`: have the pools, deploy infra/prefect.yaml, run one worker a pool until Ctrl-C."""
+"""`make workers`: have the pools and deployments, end what nobody executes, run one worker a pool until Ctrl-C."""
 
 import logging
 import os
@@ -7,27 +7,33 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
 from flows.environment import prepare_environment
-from tasks.core.errors import MissingToolError, TransientError
+from flows.processes import CannotTellError, workers_here
+from flows.server import require_server
+from tasks.core.errors import ConfigError, MissingToolError, TransientError
 from tasks.core.guard import guarded
 from tasks.core.logs import setup_logging
 from tasks.core.project import Project
-from tasks.machine.network import answer_of
+from tasks.core.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
-LOCAL_API = "http://127.0.0.1:4200/api"
 #: pool -> how many runs its worker takes at once: stages that need the GPU one by one; a pipeline that waits for such
 #: a stage must not keep the reconciler from running.
 POOLS: dict[str, int | None] = {"cpu": None, "gpu": 1}
-PREFECT_FILE = "infra/prefect.yaml"
 #: How long a worker may take to end its runs before it is killed.
 STOP_GRACE_S = 30.0
 POLL_S = 0.5
+SWEEP_EVERY_S = 60.0
+#: A worker heard of since is not told from one that has just ended but by listening for its next heartbeats.
+HEARD = timedelta(seconds=25)
+LISTEN_S = 13.0
 
 
 @click.command()
@@ -39,44 +45,106 @@ def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
     Needs a running server: make prefect-ui, or PREFECT_API_URL.
     """
     project = Project.here()
+    settings = load_settings(project.root / "params.yaml")
     prepare_environment(project)
-    os.environ.setdefault("PREFECT_API_URL", LOCAL_API)
     require_server()
-    deploy(project)
+    from flows.trigger import reachable
+
+    with reachable():
+        deployments = deploy_all(project, settings)
+        if not deploy_only:
+            refuse_twins(list(pools or POOLS))
+            sweep_now(list(pools or POOLS), deployments, settled=timedelta(0))
     if not deploy_only:
-        run_workers(project, list(pools or POOLS))
+        run_workers(project, list(pools or POOLS), deployments)
 
 
-def require_server() -> None:
-    """Refuse to start without a server.
-
-    Raises:
-        TransientError: none answers at PREFECT_API_URL.
-    """
-    url = os.environ["PREFECT_API_URL"].rstrip("/")
-    answer = answer_of(f"{url}/health")
-    if answer != 200:
-        said = answer if isinstance(answer, str) else f"answers {answer}"
-        raise TransientError(
-            f"no Prefect server at {url}: {said}", "make prefect-ui in another terminal, or correct PREFECT_API_URL"
-        )
-
-
-def deploy(project: Project) -> None:
-    """Have both pools and put every deployment of infra/prefect.yaml on the server.
+def deploy_all(project: Project, settings: Settings) -> list[Any]:
+    """Have both pools, every deployment of infra/prefect.yaml and the watch over their runs; return the deployments.
 
     Raises:
         MissingToolError: Prefect refuses; its own words are quoted.
     """
-    for pool in POOLS:
-        if subprocess.run(_prefect("work-pool", "inspect", pool), cwd=project.root, capture_output=True).returncode:
-            _ask_prefect(project, "work-pool", "create", pool, "--type", "process")
-            log.info("work pool %s: created", pool)
-    _ask_prefect(project, "--no-prompt", "deploy", "--prefect-file", PREFECT_FILE, "--all")
-    log.info("deployed %s: prefect deployment ls shows what", PREFECT_FILE)
+    from prefect.client.orchestration import get_client
+
+    from flows.deployments import deploy
+    from flows.silence import watch_for_silence
+
+    with get_client(sync_client=True) as client:
+        for pool in POOLS:
+            if not _has_pool(client, pool):
+                _ask_prefect(project, "work-pool", "create", pool, "--type", "process")
+                log.info("work pool %s: created", pool)
+        deployments = deploy(project, settings)
+        watch_for_silence(client, deployments)
+    return deployments
 
 
-def run_workers(project: Project, pools: list[str]) -> None:
+def _has_pool(client: Any, name: str) -> bool:
+    """Return whether the server has a work pool."""
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def refuse_twins(pools: list[str]) -> None:
+    """Refuse to start beside a worker of the same name: each would take the other's runs for its own.
+
+    Raises:
+        ConfigError: one runs on this machine, or on another of the same host name.
+    """
+    from prefect.client.orchestration import get_client
+
+    for name in map(worker_name, pools):
+        try:
+            here = " ".join(map(str, workers_here(name, os.environ["PREFECT_API_URL"])))
+        except CannotTellError as error:
+            log.warning("worker %s: %s", name, error)
+            continue
+        if here:
+            raise ConfigError(f"a worker {name} runs already: process {here}", f"end its make workers, or kill {here}")
+    with get_client(sync_client=True) as client:
+        heard = {pool: _last_heard(client, pool) for pool in pools}
+        recent = {pool: when for pool, when in heard.items() if when and datetime.now(UTC) - when < HEARD}
+        if not recent:
+            return
+        log.info("a worker of this name was heard of a moment ago; listening %.0f s whether it still lives", LISTEN_S)
+        time.sleep(LISTEN_S)
+        for pool, when in recent.items():
+            if _last_heard(client, pool) != when:
+                raise ConfigError(
+                    f"a worker {worker_name(pool)} runs on another machine of this name",
+                    "give one of the two machines another host name",
+                )
+
+
+def _last_heard(client: Any, pool: str) -> datetime | None:
+    """Return when the server last heard of this host's worker of a pool, None for never."""
+    workers = {worker.name: worker for worker in client.read_workers_for_work_pool(pool)}
+    found = workers.get(worker_name(pool))
+    return found.last_heartbeat_time if found else None
+
+
+def worker_name(pool: str) -> str:
+    """Return the name of this host's worker of a pool: by it, a run's host is known."""
+    return f"{pool}-{platform.node()}"
+
+
+def sweep_now(pools: list[str], deployments: list[Any], **settled: timedelta) -> None:
+    """End what these workers' runs left behind."""
+    from prefect.client.orchestration import get_client
+
+    from flows.orphans import sweep
+
+    with get_client(sync_client=True) as client:
+        sweep(client, [worker_name(pool) for pool in pools], deployments, **settled)
+
+
+def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> None:
     """Run one worker a pool until Ctrl-C, SIGTERM, or the end of one of them.
 
     Raises:
@@ -89,8 +157,7 @@ def run_workers(project: Project, pools: list[str]) -> None:
             workers[pool] = _start(project, pool)
         log.info("workers for %s run; Ctrl-C stops them. Start a run: prefect deployment run pipeline/nightly",
                  " and ".join(pools))  # fmt: skip
-        while all(worker.poll() is None for worker in workers.values()):
-            time.sleep(POLL_S)
+        _keep(workers, deployments)
     except KeyboardInterrupt:
         log.info("stopping the workers")
         return
@@ -100,12 +167,28 @@ def run_workers(project: Project, pools: list[str]) -> None:
     raise TransientError(f"the worker of pool {ended} ended by itself", "its last lines are above; make workers")
 
 
+def _keep(workers: "dict[str, subprocess.Popen[bytes]]", deployments: list[Any]) -> None:
+    """Wait for the end of a worker, and sweep now and then: a worker cannot report a run while the server is away."""
+    from flows.trigger import reachable
+
+    swept = time.monotonic()
+    while all(worker.poll() is None for worker in workers.values()):
+        time.sleep(POLL_S)
+        if time.monotonic() - swept > SWEEP_EVERY_S:
+            try:
+                with reachable():
+                    sweep_now(list(workers), deployments)
+            except TransientError as error:
+                log.warning("%s; looking again in %.0f s", error.message, SWEEP_EVERY_S)
+            swept = time.monotonic()
+
+
 def _start(project: Project, pool: str) -> "subprocess.Popen[bytes]":
-    """Start a worker under a keeper: neither it nor its runs outlive this process."""
+    """Start a worker under a keeper: it does not outlive this process, and ends its runs where it can."""
     from tasks.engine import keeper
 
     limit = POOLS[pool]
-    words = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"{pool}-{platform.node()}"]
+    words = ["worker", "start", "--pool", pool, "--type", "process", "--name", worker_name(pool)]
     words += ["--limit", str(limit)] if limit else []
     command = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(STOP_GRACE_S), *_prefect(*words)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=project.root, start_new_session=True)

@@ -18,6 +18,7 @@ from tasks.core.errors import ConfigError, DataContractError, MissingToolError, 
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
+from tasks.serving.stopped import lift_stop, record_stop, stopped
 
 log = logging.getLogger(__name__)
 
@@ -48,21 +49,42 @@ def serve() -> None:
             f"this project is served already: process {status['host_pid']} at {status['url']}",
             "tunegate status, or tunegate stop",
         )
+    lift_stop(project)
     # Ctrl-C as a service manager or a container says it; as process 1 it would be ignored without a handler.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _ended)
     try:
         _keep_serving(project, settings)
+    except _EndedFromOutsideError:
+        click.echo("ended; requests under way were let finish", err=True)
     except KeyboardInterrupt:
+        _record_stop(project)
         click.echo("stopped; requests under way were let finish", err=True)
 
 
 @click.command()
 def stop() -> None:
-    """Stop the gateway and its slots; requests under way may finish."""
+    """Stop the gateway and its slots; requests under way may finish. No schedule starts them again."""
     from tasks.serving import control
 
     project = Project.here()
+    _record_stop(project)
     click.echo("stopped" if control.stop_host(project) else "nothing was running")
+
+
+class _EndedFromOutsideError(KeyboardInterrupt):
+    """SIGTERM: a service manager or a reboot, not a person who wants nothing served."""
+
+
+def _ended(*_: object) -> None:
+    """End as Ctrl-C does."""
+    raise _EndedFromOutsideError
+
+
+def _record_stop(project: Project) -> None:
+    """Write down who stopped serving, so that no schedule starts it again."""
+    from tasks.release.history import requester
+
+    record_stop(project, requester())
 
 
 @click.group()
@@ -127,6 +149,8 @@ def _keep_serving(project: Project, settings: Settings) -> None:
         log.error("the serving host ended with code %d; it is started again in %s and brings up what it served",
                   code, duration(wait_s))  # fmt: skip
         time.sleep(wait_s)
+        if stopped(project):
+            return
         code, lived_s = _one_host(project, settings, first=False)
 
 

@@ -45,6 +45,7 @@ from tasks.core.params.model import (
     QuantizeParams,
     TrainParams,
 )
+from tasks.core.params.orchestration import LimitsParams, ScheduledParams, ScheduleParams
 from tasks.core.params.release import GatewayParams, Hardware, PromoteParams, RegisterParams, ServeParams
 from tasks.core.params.section import Section
 
@@ -70,6 +71,7 @@ __all__ = [
     "Hardware",
     "Hop",
     "JudgeParams",
+    "LimitsParams",
     "LoraParams",
     "MergeParams",
     "NearDuplicateParams",
@@ -84,6 +86,8 @@ __all__ = [
     "RawParams",
     "ReadParams",
     "RegisterParams",
+    "ScheduleParams",
+    "ScheduledParams",
     "Section",
     "ServeParams",
     "Settings",
@@ -111,6 +115,8 @@ class Settings(Section):
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
     serve: ServeParams
+    limits: LimitsParams
+    schedule: ScheduleParams
 
     def section(self, name: str) -> Any:
         """Return a section by its name in params.yaml; dots go deeper (`serve.vllm`)."""

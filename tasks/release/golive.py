@@ -12,6 +12,7 @@ from tasks.release.reconcile import next_command, promote
 from tasks.release.registry import Registry
 from tasks.serving import control
 from tasks.serving.ask import ask
+from tasks.serving.stopped import keep_stopped, stopped
 
 
 def go_live(
@@ -26,7 +27,8 @@ def go_live(
 
     Returns:
         {"outcome": what a person should know, "answers": [{"question", "answer"}]}; no answers where nothing was asked:
-        approvals are missing, this version was replaced on purpose, or nothing changed and nothing is left serving.
+        approvals are missing, this version was replaced on purpose, serving was stopped by a person, or nothing changed
+        and nothing is left serving.
     """
     registry = Registry(project, settings.register_.model_name)
     champion = registry.champion()
@@ -39,6 +41,9 @@ def go_live(
         return _not_asked(f"version {number} was champion before and was replaced\n  next: tunegate promote {number}")
     if (why := champion_refusal(registry, settings, version)) is not None:
         return _not_asked(f"version {number} waits: {why}\n  next: tunegate gate explain {number}")
+    wish = stopped(project)
+    if wish and keep_serving and not running:
+        return _not_asked(f"version {number} waits: serving was {wish.words}\n  next: tunegate promote {number}")
     if champion and champion.number == number and not running and not keep_serving:
         return _not_asked(f"nothing changed: version {number} is champion already; tunegate serve brings it up")
     try:
@@ -48,6 +53,8 @@ def go_live(
     finally:
         if not running and not keep_serving:
             control.stop_host(project)
+            if wish:
+                keep_stopped(project, wish)
     kept = running or keep_serving
     serving = f"serving at {project.gateway_url} (tunegate stop ends it)" if kept else "served, asked, stopped again"
     return {"outcome": f"version {number} is champion; {serving}", "answers": answers}

@@ -22,6 +22,7 @@ from tasks.release.journal import Intent, Journal
 from tasks.release.registry import PREFIX, Registry, Version
 from tasks.release.version_evidence import evaluated_fingerprint
 from tasks.serving import control
+from tasks.serving.stopped import lift_stop, stopped
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
 
     A champion that may not go live changes nothing: the version is tagged with the reason (`tunegate.refused`) and what
     served before goes on serving; when nothing serves yet, the last rightful champion is brought up. One that does not
-    start is tried `MAX_ATTEMPTS` times; `tunegate promote` tries it again.
+    start is tried `MAX_ATTEMPTS` times; `tunegate promote` tries it again. What a person stopped stays stopped.
 
     Returns:
         {"action": "none" | "deployed" | "refused" | "gave_up", "version", "reason"}.
@@ -55,6 +56,8 @@ def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
         champion = registry.champion()
         if champion is None:
             return {"action": "none", "version": None, "reason": "there is no champion"}
+        if (wish := stopped(project)) and control.host_status(project) is None:
+            return {"action": "none", "version": champion.number, "reason": wish.words}
         reason = _refused_by_hand(registry, settings, champion)
         if reason is None:
             return _served_by_alias(project, registry, champion)
@@ -96,6 +99,7 @@ def promote(
         journal.reached(intent, "switched")
         _forget_failures(registry, version)
         _finish(registry, journal, intent)
+        lift_stop(project)
     return outcome
 
 

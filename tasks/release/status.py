@@ -11,10 +11,11 @@ from tasks.release.history import read_history
 from tasks.release.journal import Journal
 from tasks.release.registry import PREFIX, Registry, Version
 from tasks.serving import control
+from tasks.serving.stopped import stopped
 
 
 def serving_status(project: Project, settings: Settings) -> dict[str, Any]:
-    """Return champion, serving, recovering, given_up, under_way, in_sync and versions; None where there is none."""
+    """Return champion, serving, stopped, recovering, given_up, under_way, in_sync, versions; None: there is none."""
     registry = Registry(project, settings.register_.model_name)
     champion = registry.champion()
     host = control.host_status(project)
@@ -24,6 +25,7 @@ def serving_status(project: Project, settings: Settings) -> dict[str, Any]:
     return {
         "champion": _summary(champion) if champion else None,
         "serving": serving,
+        "stopped": wish.words if (wish := stopped(project)) and not host else None,
         "recovering": host["wanted"] if host and host["recovering"] else None,
         "given_up": host["given_up"] if host else {},
         "under_way": under_way(project),
@@ -45,7 +47,7 @@ def describe(state: dict[str, Any]) -> str:
         health = "healthy" if serving["healthy"] else "NOT healthy: tunegate reconcile --once"
         lines.append(f"serving:  version {serving['version']} in slot {serving['slot']} at {serving['url']}, {health}")
     else:
-        lines.append("serving:  nothing (tunegate serve)")
+        lines.append(f"serving:  nothing ({state['stopped'] or 'tunegate serve'})")
     if state["recovering"]:
         lines.append(f"recovery: the host is bringing version {state['recovering']} up itself")
     lines += [

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prefect.client.schemas.schedules import CronSchedule
 
 from flows.environment import enter_checkout
 from flows.workers import POOLS
 from tasks.core.errors import ConfigError
+from tasks.core.params.orchestration import ScheduledParams, ScheduleParams
+from tasks.core.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "infra" / "prefect.yaml").read_text("utf-8")
@@ -43,7 +46,10 @@ def test_entrypoint_is_a_flow_that_takes_the_parameters(item):
     assert found.retries == 0, "a flow cannot tell a transient error from a refusal: tasks retry"
     inspect.signature(found.fn).bind_partial(**item.get("parameters", {}))
     assert item["work_pool"]["name"] in POOLS
-    assert item["concurrency_limit"]["limit"] == 1
+    assert "concurrency_limit" not in item, (
+        "its leases end with the server: a queue's limit holds (flows/deployments.py)"
+    )
+    assert "schedules" not in item, "params.yaml says when"
 
 
 def test_the_pipeline_hands_gpu_stages_to_a_deployment_of_the_gpu_pool():
@@ -51,12 +57,39 @@ def test_the_pipeline_hands_gpu_stages_to_a_deployment_of_the_gpu_pool():
     assert DEPLOYMENTS[gpu]["work_pool"]["name"] == "gpu"
 
 
-def test_schedules_have_a_name_and_a_time_zone():
-    schedules = {name: item["schedules"] for name, item in DEPLOYMENTS.items() if "schedules" in item}
-    assert set(schedules) == {"pipeline/nightly", "reconcile/reconcile"}
-    for found in schedules.values():
-        assert all(item["slug"] and item["timezone"] == "Asia/Shanghai" for item in found)
-    assert schedules["reconcile/reconcile"][0]["interval"] == 300
+def test_what_params_yaml_schedules_is_deployed():
+    scheduled = set(ScheduleParams.model_fields) - {"timezone"}
+    assert scheduled == {"nightly", "reconcile"}
+    assert scheduled <= {item["name"] for item in FILE["deployments"]}
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *(ROOT / "infra" / "profiles").glob("*.yaml")])
+def test_a_laptop_starts_nothing_by_itself_and_a_server_does(path):
+    settings = load_settings(path)
+    active = settings.profile != "laptop"
+    assert (settings.schedule.nightly.active, settings.schedule.reconcile.active) == (active, active)
+    assert settings.schedule.timezone == "Asia/Shanghai"
+    assert settings.limits.stage_timeout_s < settings.limits.run_timeout_s
+
+
+@pytest.mark.parametrize("cron", ["30 2 * * *", "*/5 * * * *", "0 2 * * MON-FRI", "0 3 L * *", "0 2 * * 1#2"])
+def test_what_is_taken_for_cron_prefect_takes_too(cron):
+    assert ScheduledParams(cron=cron, active=True).cron == CronSchedule(cron=cron, timezone="Asia/Shanghai").cron
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("cron", "61 * * * *"), ("cron", "* * * *"), ("cron", "30 2 * * * *"), ("cron", "@daily"), ("cron", "0 0 31 2 *"),
+     ("cron", "0 2 LW * *"), ("cron", "每天两点半"), ("cron", ""), ("timezone", "Beijing"), ("timezone", "北京"),
+     ("timezone", "../etc/passwd"), ("timezone", "Europe"), ("timezone", "")],
+)  # fmt: skip
+def test_a_wrong_cron_or_time_zone_is_refused_when_settings_are_read(tmp_path, key, value):
+    text = re.sub(
+        rf'{key}: ("[^"]*"|[^\s,}}]+)', f'{key}: "{value}"', (ROOT / "params.yaml").read_text("utf-8"), count=1
+    )
+    (tmp_path / "params.yaml").write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match=rf"schedule\.(nightly\.)?{key}: "):
+        load_settings(tmp_path / "params.yaml")
 
 
 def test_no_machine_stands_in_the_file():

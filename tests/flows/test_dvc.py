@@ -14,8 +14,10 @@ import pytest
 
 from flows import dvc
 from flows.dvc import run_through_dvc
+from flows.limits import Allowance
 from flows.owned import OwnedCommand
 from tasks.core.errors import TransientError, TunegateError
+from tasks.core.params.orchestration import LimitsParams
 
 log = logging.getLogger("test")
 
@@ -209,6 +211,15 @@ def test_a_command_loses_nothing_and_leaves_nobody_when_its_owner_is_killed(tmp_
     while not (tmp_path / "saved").is_file():
         assert time.monotonic() < deadline, "SIGTERM comes first: training writes a checkpoint on it"
         time.sleep(0.05)
+
+
+def test_a_stage_that_takes_too_long_is_ended_with_its_children_and_says_so(tiny_project, stage_called, changed):
+    changed("mkdir -p data/prepared", "sleep 60 & echo $! >left.pid; wait && mkdir -p data/prepared")
+    limits = LimitsParams(run_timeout_s=100.0, stage_timeout_s=2.0)
+    with pytest.raises(TunegateError, match=r"prepare took longer than 2 s \(limits.stage_timeout_s\)"):
+        run_through_dvc(stage_called("prepare"), tiny_project, log, Allowance.begin(limits))
+    assert gone(int((tiny_project.root / "left.pid").read_text()))
+    assert not (tiny_project.root / "dvc.lock").exists()
 
 
 def test_an_exception_in_the_owner_ends_the_command(tmp_path):

@@ -2,15 +2,12 @@
 
 import contextvars
 import logging
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -20,11 +17,14 @@ from prefect.states import Completed, Failed
 
 from flows import elsewhere
 from flows.elsewhere import run_elsewhere
-from flows.silence import is_silence
-from tasks.core.errors import ConfigError, GateFailedError, TransientError
-from tasks.machine.network import answer_of
+from flows.limits import Allowance
+from flows.transient import is_silence
+from tasks.core.errors import ConfigError, GateFailedError, TransientError, TunegateError
+from tasks.core.params.orchestration import LimitsParams
+from tests.flows.servers import PrefectServer
 
 log = logging.getLogger("test")
+ENOUGH = Allowance.begin(LimitsParams(run_timeout_s=3600.0, stage_timeout_s=3600.0))
 
 
 def _response(code: int) -> httpx.HTTPStatusError:
@@ -42,47 +42,17 @@ def test_a_server_that_does_not_answer_is_silent_and_a_refusal_is_not(error, sil
     assert is_silence(error) is silent
 
 
-class Server:
-    """A Prefect server on one port that can be killed and started again on the same database."""
-
-    def __init__(self, project, running, until):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.project, self.running, self.until = project, running, until
-        self.url = f"http://127.0.0.1:{self.port}/api"
-        self.serving = None
-
-    def start(self):
-        prefect = str(Path(sys.executable).with_name("prefect"))
-        command = [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
-        self.serving = self.running(command, self.project.root, "server")
-        log_file = self.serving.__enter__()
-        self.until(lambda: answer_of(f"{self.url}/health") == 200, log_file)
-
-    def kill(self):
-        os.killpg(self.serving.process.pid, signal.SIGKILL)
-        self.serving.process.wait()
-        self.serving = None
-
-    def stop(self):
-        if self.serving:
-            self.serving.__exit__()
-
-
 @pytest.fixture
-def server(tiny_project, running, until, monkeypatch):
-    monkeypatch.setenv("PREFECT_HOME", str(tiny_project.state / "prefect"))
-    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    tiny_project.state.mkdir(exist_ok=True)
-    found = Server(tiny_project, running, until)
-    found.start()
+def server(tiny_project, monkeypatch):
+    found = PrefectServer(tiny_project.state / "prefect")
+    monkeypatch.setenv("PREFECT_HOME", str(found.home))
     monkeypatch.setenv("PREFECT_API_URL", found.url)
+    found.start()
     deploy = [sys.executable, "-m", "flows.workers", "--deploy-only"]
     subprocess.run(deploy, cwd=tiny_project.root, check=True, capture_output=True)
     with temporary_settings({PREFECT_API_URL: found.url, PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield found
-    found.stop()
+    found.kill(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -119,16 +89,17 @@ def test_what_becomes_of_a_stage_on_another_pool(
     # Nobody takes the run: no wait for ever, and no run left that a later worker would begin with.
     monkeypatch.setattr(elsewhere, "PICK_UP_S", 1.0)
     with pytest.raises(TransientError, match="no worker took the run of stage/gpu"):
-        run_elsewhere(train, "stage/gpu", tiny_project, log, 60.0)
+        run_elsewhere(train, "stage/gpu", tiny_project, log, ENOUGH)
     assert _runs()[-1].state.name in ("Cancelling", "Cancelled")
     monkeypatch.setattr(elsewhere, "PICK_UP_S", 600.0)
 
     with pytest.raises(ConfigError, match="stage/nowhere"):
-        run_elsewhere(train, "stage/nowhere", tiny_project, log, 60.0)
+        run_elsewhere(train, "stage/nowhere", tiny_project, log, ENOUGH)
 
     # The time is over.
-    with pytest.raises(TransientError, match="after 1 s"):
-        run_elsewhere(train, "stage/gpu", tiny_project, log, 1.0)
+    short = Allowance.begin(LimitsParams(run_timeout_s=1.0, stage_timeout_s=1.0))
+    with pytest.raises(TunegateError, match=r"took longer than 1 s \(limits.run_timeout_s\)"):
+        run_elsewhere(train, "stage/gpu", tiny_project, log, short)
     assert _runs()[-1].state.name in ("Cancelling", "Cancelled")
 
     # A refusal comes back as the error it was.
@@ -140,7 +111,7 @@ def test_what_becomes_of_a_stage_on_another_pool(
         _ends(Failed(message="Flow run encountered an exception: GateFailedError: 未通过\n  next: tunegate status"))
 
     with meanwhile(refuse), pytest.raises(GateFailedError, match="未通过"):
-        run_elsewhere(train, "stage/gpu", tiny_project, log, 60.0)
+        run_elsewhere(train, "stage/gpu", tiny_project, log, ENOUGH)
 
     # The server is killed in the middle and comes back: the stage is not lost.
     before = len(_runs())
@@ -154,7 +125,7 @@ def test_what_becomes_of_a_stage_on_another_pool(
         _ends(Completed())
 
     with meanwhile(restart):
-        run_elsewhere(train, "stage/gpu", tiny_project, log, 300.0)
+        run_elsewhere(train, "stage/gpu", tiny_project, log, ENOUGH)
     assert "the Prefect server does not answer" in caplog.text
 
     # It does not come back: an error that is tried again.
@@ -167,5 +138,5 @@ def test_what_becomes_of_a_stage_on_another_pool(
         server.kill()
 
     with meanwhile(kill), pytest.raises(httpx.HTTPError) as caught:
-        run_elsewhere(train, "stage/gpu", tiny_project, log, 300.0)
+        run_elsewhere(train, "stage/gpu", tiny_project, log, ENOUGH)
     assert is_silence(caught.value)

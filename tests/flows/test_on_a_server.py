@@ -1,0 +1,263 @@
+"""What is written to a real Prefect server, and what is ended there: deployments, pauses, orphans, silent runs."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling, Pending, Running
+
+from flows.deployments import deploy
+from flows.orphans import WORKER, sweep
+from flows.server import use_own_server
+from flows.silence import HEARTBEAT, watch_for_silence
+from tasks.core.project import Project
+from tasks.core.settings import load_settings
+from tests.flows.servers import PrefectServer
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+HERE, ELSEWHERE = "cpu-this-host", "cpu-another-host"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    found = PrefectServer(tmp_path_factory.mktemp("server") / "prefect").start()
+    yield found
+    found.kill(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
+        for pool in ("cpu", "gpu"):
+            client.request("POST", "/work_pools/", json={"name": pool, "type": "process"})
+        yield client
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "infra").mkdir()
+    for name in ("infra/prefect.yaml", "params.yaml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def said(caplog):
+    """The lines of our flows; on import, Prefect takes the root logger's handlers away."""
+    logger = logging.getLogger("flows")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def settings_of(project, **changes):
+    text = (project.root / "params.yaml").read_text("utf-8")
+    for before, after in changes.values():
+        assert before in text
+        text = text.replace(before, after)
+    (project.root / "params.yaml").write_text(text, "utf-8")
+    return load_settings(project.root / "params.yaml")
+
+
+def nightly(client):
+    found = client.read_deployment_by_name("pipeline/nightly")
+    (schedule,) = client.read_deployment_schedules(found.id)
+    return found, schedule
+
+
+def test_a_pause_stays_until_the_file_says_something_new(client, project):
+    first = deploy(project, settings_of(project))
+    found, schedule = nightly(client)
+    assert (schedule.active, schedule.schedule.cron, schedule.schedule.timezone) == (
+        False,
+        "30 2 * * *",
+        "Asia/Shanghai",
+    )
+    assert client.read_work_queue_by_name("nightly", work_pool_name="cpu").concurrency_limit == 1
+
+    on = settings_of(
+        project, nightly=('nightly: {cron: "30 2 * * *", active: false}', 'nightly: {cron: "30 2 * * *", active: true}')
+    )
+    assert deploy(project, on) == first
+    assert nightly(client)[1].active is True
+
+    # A person pauses it; no start of a worker, and no change of anything else, switches it on again.
+    client.update_deployment_schedule(found.id, nightly(client)[1].id, active=False)
+    client.pause_deployment(client.read_deployment_by_name("reconcile/reconcile").id)
+    deploy(project, on)
+    assert nightly(client)[1].active is False
+    file = project.root / "infra" / "prefect.yaml"
+    file.write_text(file.read_text("utf-8").replace("Data to served model", "数据到上线模型"), "utf-8")
+    deploy(project, on)
+    found, schedule = nightly(client)
+    assert found.description.startswith("数据到上线模型")
+    assert schedule.active is False
+    assert client.read_deployment_by_name("reconcile/reconcile").paused is True
+
+    later = settings_of(project, cron=("30 2 * * *", "15 3 * * 1-5"), zone=("Asia/Shanghai", "Asia/Urumqi"))
+    deploy(project, later)
+    _, schedule = nightly(client)
+    assert (schedule.active, schedule.schedule.cron, schedule.schedule.timezone) == (
+        True,
+        "15 3 * * 1-5",
+        "Asia/Urumqi",
+    )
+
+
+def test_a_deployment_of_an_earlier_release_loses_its_lease_and_keeps_its_pause(client, project):
+    flow_id = client.create_flow_from_name("pipeline")
+    old = DeploymentScheduleCreate(schedule=CronSchedule(cron="30 2 * * *"), active=False, slug="nightly-before")
+    client.create_deployment(
+        flow_id=flow_id, name="nightly", work_pool_name="cpu", concurrency_limit=1, schedules=[old], version="1"
+    )
+    on = settings_of(
+        project, nightly=('nightly: {cron: "30 2 * * *", active: false}', 'nightly: {cron: "30 2 * * *", active: true}')
+    )
+    deploy(project, on)
+    found, schedule = nightly(client)
+    assert found.global_concurrency_limit is None
+    assert found.work_queue_name == "nightly"
+    assert (schedule.slug, schedule.active) == ("nightly", False)
+
+
+def given(client, deployment, *states, worker=None, pid=None):
+    """A run of a deployment that went through these states, as a worker would have left it."""
+    found = client.read_deployment_by_name(deployment)
+    run = client.create_flow_run_from_deployment(found.id, parameters={"name": "train"})
+    if worker:
+        client.update_flow_run_labels(run.id, {WORKER: worker})
+    if pid:
+        client.update_flow_run(run.id, infrastructure_pid=str(pid))
+    for state in states:
+        client.set_flow_run_state(run.id, state, force=True)
+    return run.id
+
+
+SLEEP = "import time; time.sleep(120)"
+
+
+@contextmanager
+def process_of(run_id, folder, *words):
+    """A process that was started with a run's id in its environment."""
+    environment = os.environ | {"PREFECT__FLOW_RUN_ID": str(run_id)}
+    process = subprocess.Popen([sys.executable, *words], env=environment, cwd=folder)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_only_runs_of_this_host_without_a_process_are_ended(client, project, said, tmp_path, monkeypatch):
+    ids = deploy(project, settings_of(project))
+    runs = {
+        "killed": given(client, "stage/gpu", Running(), worker=HERE, pid=os.getpid()),  # a pid that is another's now
+        "elsewhere": given(client, "stage/gpu", Running(), worker=ELSEWHERE, pid=1),
+        "alive": given(client, "stage/gpu", Running(), worker=HERE),
+        "child only": given(client, "stage/gpu", Running(), worker=HERE),
+        "cancelling": given(client, "stage/gpu", Running(), Cancelling(), worker=HERE, pid=1),
+        "dropped": given(client, "stage/gpu", Pending()),
+        "waits": given(client, "stage/gpu"),
+    }
+    before = {"killed": "Running", "elsewhere": "Running", "alive": "Running", "child only": "Running",
+              "cancelling": "Cancelling", "dropped": "Pending", "waits": "Scheduled"}  # fmt: skip
+
+    def states():
+        return {name: client.read_flow_run(run_id).state.name for name, run_id in runs.items()}
+
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect" / "__init__.py").write_text("")
+    (tmp_path / "prefect" / "engine.py").write_text("import time; time.sleep(120)")
+    engine = ("-m", "prefect.engine")
+    with process_of(runs["alive"], tmp_path, *engine), process_of(runs["child only"], tmp_path, "-c", SLEEP, "dvc"):
+        sweep(client, [HERE], ids)
+        assert states() == before, "a run that has just changed is left alone"
+        sweep(client, [HERE], ids, settled=timedelta(0))
+    ended = {"killed": "Crashed", "child only": "Crashed", "cancelling": "Cancelled"}
+    assert states() == before | ended
+    monkeypatch.setattr("flows.orphans.DROPPED", timedelta(0))
+    sweep(client, [HERE], [])
+    assert states() == before | ended, "no deployment of ours"
+    sweep(client, [HERE], ids)
+    assert states() == before | ended | {"dropped": "Crashed"}
+    assert len({line for line in said.messages if "its place in queue gpu is free" in line}) == 4
+
+
+def test_of_missed_starts_the_last_is_left(client, project, said):
+    ids = deploy(project, settings_of(project, on=("active: false", "active: true")))
+    found = client.read_deployment_by_name("reconcile/reconcile")
+    now = datetime.now(UTC)
+    window = {"start_time": now - timedelta(minutes=30), "end_time": now + timedelta(minutes=30), "min_runs": 12}
+    client.resume_deployment(found.id)
+    client.request("POST", f"/deployments/{found.id}/schedule", json={
+        key: value.isoformat() if isinstance(value, datetime) else value for key, value in window.items()
+    })  # fmt: skip
+    asked = client.create_flow_run_from_deployment(found.id)
+    sweep(client, [HERE], ids)
+    its = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[found.id]))
+    runs = [run for run in client.read_flow_runs(flow_run_filter=its) if run.id != asked.id]
+    cut = now - timedelta(minutes=1)
+    late = sorted((run for run in runs if run.expected_start_time < cut), key=lambda run: run.expected_start_time)
+    assert len(late) >= 5
+    assert {run.state.name for run in late[:-1]} == {"Cancelled"}
+    assert {run.state.name for run in [late[-1], *(run for run in runs if run not in late)]} == {"Scheduled"}
+    assert client.read_flow_run(asked.id).state.name == "Scheduled", "asked for by a person"
+    assert f"{len(late) - 1} starts of queue reconcile were missed" in said.text
+
+
+def test_a_run_whose_heartbeats_stop_is_crashed_and_one_that_goes_on_is_not(client, project):
+    ids = deploy(project, settings_of(project))
+    watch_for_silence(client, ids, timedelta(seconds=10))
+    silent, lives = (given(client, "stage/gpu", Running(), worker=ELSEWHERE) for _ in range(2))
+    deployment = client.read_deployment_by_name("stage/gpu")
+    deadline = time.monotonic() + 60
+    _heartbeat(client, silent, deployment.id)
+    while client.read_flow_run(silent).state.name != "Crashed":
+        assert time.monotonic() < deadline
+        _heartbeat(client, lives, deployment.id)
+        time.sleep(2)
+    assert "no heartbeat for 10 s" in client.read_flow_run(silent).state.message
+    assert client.read_flow_run(lives).state.name == "Running"
+    (before,) = client.read_automations_by_name("tunegate: a run without a heartbeat has crashed")
+    watch_for_silence(client, ids)
+    (after,) = client.read_automations_by_name("tunegate: a run without a heartbeat has crashed")
+    assert (before.id, after.trigger.within) == (after.id, timedelta(minutes=15))
+
+
+def _heartbeat(client, run_id, deployment_id) -> None:
+    """What a run's process sends."""
+    event = {
+        "id": str(uuid4()), "event": HEARTBEAT, "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run_id}", "prefect.resource.name": "stage"},
+        "related": [{"prefect.resource.id": f"prefect.deployment.{deployment_id}",
+                     "prefect.resource.role": "deployment"}],
+        "payload": {},
+    }  # fmt: skip
+    client.request("POST", "/events", json=[event])
+
+
+@pytest.mark.parametrize(("home", "used"), [("own", True), ("another", False)])
+def test_a_run_uses_the_server_of_its_own_home_only(server, project, monkeypatch, caplog, home, used):
+    caplog.set_level("INFO")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(server.home if home == "own" else project.root))
+    monkeypatch.setenv("PREFECT_SERVER_API_PORT", str(server.port))
+    use_own_server(project)
+    assert (os.environ.pop("PREFECT_API_URL", None) == server.url) is used
+    assert ("shows this run" if used else "is not this project's") in caplog.messages[-1]

@@ -1,0 +1,133 @@
+"""Nights that go wrong, on a real server with real workers: restarted, killed, rebooted, started twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flows.processes import runs_here
+from tests.flows.servers import PrefectServer
+
+pytestmark = pytest.mark.slow
+
+PYTHON = sys.executable
+TEMPORARY = """
+import sys
+from prefect import flow, task
+@task
+def one(n): return n
+@flow
+def many(): return sum(one(n) for n in range(10))
+assert many() == 45
+"""
+
+
+@pytest.fixture
+def night(tiny_project, monkeypatch):
+    """A project whose training takes all night, its server, and a way to start its workers."""
+    path = tiny_project.root / "dvc.yaml"
+    before = "cp params.yaml data/models/adapter/rows.txt"
+    text = path.read_text("utf-8")
+    assert before in text
+    path.write_text(text.replace(before, f"sleep 600; {before}"), "utf-8")
+    server = PrefectServer(tiny_project.state / "prefect")
+    monkeypatch.setenv("PREFECT_HOME", str(server.home))
+    monkeypatch.setenv("PREFECT_API_URL", server.url)
+    server.start()
+    yield server
+    server.kill(signal.SIGTERM)
+
+
+@contextmanager
+def workers(project, until, name):
+    """What `make workers` starts, killed like by a reboot on leaving."""
+    log = project.root / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [PYTHON, "-m", "flows.workers"], cwd=project.root, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        until(lambda: log.read_text("utf-8").count("Worker '") >= 2, log)
+        yield log
+    finally:
+        kill_all(process, project)
+
+
+def kill_all(process, project) -> None:
+    """Kill everything that was started from a project, at once: what a power cut does."""
+    process.kill()
+    process.wait()
+    for _ in range(3):
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                environment, words = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+            except OSError:
+                continue
+            ours = f"TUNEGATE_ROOT={project.root}\0".encode() in environment and int(path.name) != os.getpid()
+            if ours and b"server\0start" not in words:
+                os.kill(int(path.name), signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def state_of(run_id) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: os.environ["PREFECT_API_URL"]}), get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id).state.name
+
+
+def start(project, name) -> str:
+    command = [PYTHON, "-m", "flows.trigger", "stage/gpu", "--param", f"name={name}"]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["run_id"]
+
+
+def test_a_night_of_restarts_and_power_cuts(night, tiny_project, until):
+    with workers(tiny_project, until, "first") as log:
+        training = start(tiny_project, "train")
+        until(lambda: state_of(training) == "Running", log)
+        until(lambda: training in runs_here(), log)
+        # A second `make workers` says so instead of taking the first one's runs for its own.
+        twin = subprocess.run([PYTHON, "-m", "flows.workers"], cwd=tiny_project.root, capture_output=True, text=True)
+        assert twin.returncode == 2
+        assert "runs already: process" in twin.stderr
+        # The server is killed and comes back: the run goes on, and still holds its place.
+        night.kill()
+        night.start()
+        waiting = start(tiny_project, "prepare")
+        time.sleep(15)
+        assert (state_of(training), training in runs_here()) == ("Running", True)
+        assert state_of(waiting) in ("Scheduled", "Late")
+        night.kill()
+    assert training not in runs_here()
+    night.start()
+    assert state_of(training) == "Running", "nobody told the server"
+    with workers(tiny_project, until, "second") as log:
+        assert "its place in queue gpu is free" in log.read_text("utf-8")
+        assert state_of(training) == "Crashed"
+        until(lambda: state_of(waiting) == "Completed", log)
+
+
+def test_two_temporary_servers_on_one_database(tiny_project, monkeypatch):
+    """Two `tunegate run` at once in a fresh checkout: the stages are DVC's to lock, the database is Prefect's."""
+    script = tiny_project.root / "temporary.py"
+    script.write_text(TEMPORARY, "utf-8")
+    environment = {
+        **os.environ, "PREFECT_HOME": str(tiny_project.state / "prefect"), "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }  # fmt: skip
+    tiny_project.state.mkdir(exist_ok=True)
+    runs = [
+        subprocess.Popen([PYTHON, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         text=True) for _ in range(2)
+    ]  # fmt: skip
+    said = [run.communicate(timeout=180)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], "\n".join(said)
+    assert all("Starting temporary server" in text and "locked" not in text for text in said)
