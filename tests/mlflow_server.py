@@ -1,5 +1,6 @@
 """A real MLflow server as a process that a test can kill, stop for a while and start again on the same store."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -59,8 +60,9 @@ class MlflowServer:
             return False
 
     def kill(self) -> None:
-        """End it with signal 9, workers and all."""
-        self.signal(signal.SIGKILL)
+        """End it with signal 9, workers and all, if it has not ended yet."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
         if self.process:
             self.process.wait()
         self.process = None

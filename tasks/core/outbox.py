@@ -191,7 +191,7 @@ class Outbox:
         if done:
             self.spool.remove()
         else:
-            log.error("%s has not everything: %s; the rest waits in %s", self.server, self.why, self.spool.path)
+            log.error("not all of the record was taken: %s; the rest waits in %s", self.why, self.spool.path)
             self.spool.close()
         return done
 

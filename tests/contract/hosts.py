@@ -5,7 +5,13 @@ import json
 import time
 from pathlib import Path
 
+from tasks.core.files import write_json
+from tasks.core.layout import AWQ
+from tasks.core.manifest import write_manifest
+from tasks.core.settings import Settings
+from tasks.release.register import register
 from tasks.serving.paths import audit_folder
+from tests.unit.release.conftest import _run_stages
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "champion", "messages": [{"role": "user", "content": "碘片什么时候服用？"}]}
@@ -38,3 +44,14 @@ def server_pids(project) -> list[int]:
 def audit_records(project) -> list[dict]:
     return [json.loads(line) for path in audit_folder(project.project).glob("*.jsonl")
             for line in path.read_text().splitlines()]  # fmt: skip
+
+
+def register_version(project, settings: Settings, number: str, **behaviour: object) -> None:
+    """Register a version whose weights the stand-in can serve, and answers with what the evidence asks."""
+    _run_stages(project.project, f"tg-{number}")
+    folder = project.root / AWQ
+    (folder / "model.safetensors").write_bytes(number.encode())
+    write_json(folder / "behaviour.json", {"token_ids": [3, 1, 2]} | behaviour)
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, {"stage": "quantize", "lineage_id": f"tg-{number}", "parts": {"raw": {}}})
+    register(project.project, settings)

@@ -1,6 +1,6 @@
 """kill -9 of everything that takes part in a change of champion, forty rounds, with callers at the gateway.
 
-Real host, gateway, control socket, MLflow store and command line; a stand-in takes the vLLM executable's place. After
+Real host, gateway, control socket, MLflow server and command line; a stand-in takes the vLLM executable's place. After
 each round one look of the reconciler must leave one version live, with alias, history and host's record agreeing, and
 nobody may have got half an answer that looked like a whole one.
 """
@@ -11,28 +11,25 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
+from multiprocessing.context import ForkServerProcess
 
 import httpx
 import pytest
 import yaml
 
 from tasks.core.errors import TransientError, TunegateError
-from tasks.core.files import write_json
-from tasks.core.layout import AWQ
-from tasks.core.manifest import write_manifest
 from tasks.core.settings import load_settings
 from tasks.release.history import read_history
 from tasks.release.journal import Journal
 from tasks.release.reconcile import promote, reconcile_once
-from tasks.release.register import register
 from tasks.release.registry import Registry
 from tasks.serving import control
-from tests.contract.hosts import processes_of, server_pids
-from tests.unit.release.conftest import _run_stages
+from tests.contract.changing import PLACES, start
+from tests.contract.conftest import unused_ports
+from tests.contract.hosts import processes_of, register_version, server_pids
+from tests.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.slow
 
@@ -41,32 +38,8 @@ VERSIONS = ("1", "2", "3")
 CHAT = "/v1/chat/completions"
 STREAMED = {"model": "champion", "messages": [{"role": "user", "content": "碘片什么时候服用？"}], "stream": True}
 
-#: A command that ends itself at a step of the journal, or is killed from outside where none is named.
-COMMAND = """
-import os, signal, sys
-from tasks.core.project import Project
-from tasks.core.settings import load_settings
-from tasks.release import journal, reconcile
-from tasks.release.registry import Registry
-from tasks.release.rollback import rollback
-step, kind, version, by = sys.argv[1:]
-def dies(*given, **named):
-    os.kill(os.getpid(), signal.SIGKILL)
-places = {"begin": (journal.Journal, "begin"), "deploy": (reconcile, "_deploy"),
-          "switched": (journal.Journal, "reached"), "record": (reconcile, "append_event"),
-          "alias": (Registry, "set_champion"), "end": (journal.Journal, "end")}
-if step in places:
-    setattr(*places[step], dies)
-project = Project.here()
-settings = load_settings(project.root / "params.yaml")
-print("ready", flush=True)
-if kind == "rollback":
-    rollback(project, settings, by=by, reason="回退")
-else:
-    reconcile.promote(project, settings, version, by=by, reason="上线")
-"""
-STEPS = ("begin", "deploy", "switched", "record", "alias", "end")
-VICTIMS = (*STEPS, "command", "host", "vllm", "host and command", "nobody")
+STEPS = tuple(PLACES)
+VICTIMS = (*STEPS, "command", "host", "vllm", "host and command", "mlflow", "mlflow and host", "nobody")
 
 
 class Callers:
@@ -114,10 +87,18 @@ class Callers:
 
 
 @pytest.fixture
-def three(project, monkeypatch):
+def mlflow(project, monkeypatch):
+    """The store as a server of its own; who meets it dead gives up soon, so that a round leaves something to settle."""
+    with MlflowServer(project.root.parent / "mlflow-server", unused_ports(1)[0]) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        yield server
+
+
+@pytest.fixture
+def three(project, mlflow, monkeypatch):
     """Three registered versions whose weights the stand-in can serve, the first one live."""
     monkeypatch.setenv("TUNEGATE_USER", "王工")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # A busy machine starts slowly; what is tested here is not its patience.
     params = yaml.safe_load((project.root / "params.yaml").read_text("utf-8"))
     params["serve"]["vllm"]["startup_timeout_s"] = 60.0
@@ -125,24 +106,15 @@ def three(project, monkeypatch):
     (project.root / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True), "utf-8")
     settings = load_settings(project.root / "params.yaml")
     for number in VERSIONS:
-        _run_stages(project.project, f"tg-{number}")
-        folder = project.root / AWQ
-        (folder / "model.safetensors").write_bytes(number.encode())
-        write_json(folder / "behaviour.json", {"token_ids": [3, 1, 2], "token_s": 0.02})
-        (folder / "manifest.json").unlink()
-        write_manifest(folder, {"stage": "quantize", "lineage_id": f"tg-{number}", "parts": {"raw": {}}})
-        register(project.project, settings)
+        register_version(project, settings, number, token_s=0.02)
     promote(project.project, settings, "1", by="王工", reason="首次")
     return settings
 
 
-def start(step: str, kind: str, version: str, by: str) -> "subprocess.Popen[str]":
-    words = [sys.executable, "-c", COMMAND, step, kind, version, by]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
-
-
-def kill(project, victim: str, command: "subprocess.Popen[str]") -> None:
+def kill(project, mlflow: MlflowServer, victim: str, command: ForkServerProcess) -> None:
     """End the victims of a round, each with signal 9."""
+    if "mlflow" in victim:
+        mlflow.kill()
     if "command" in victim:
         command.kill()
     if "host" in victim:
@@ -173,7 +145,7 @@ def settled(project, settings) -> dict:
     pytest.fail(f"it does not settle: {last}\n{log}")
 
 
-def test_forty_rounds_of_kill_9(project, three):
+def test_forty_rounds_of_kill_9(project, mlflow, three):
     settings, dice = three, random.Random(20261129)
     registry = Registry(project.project, settings.register_.model_name)
     seen = dict.fromkeys(VICTIMS, 0)
@@ -184,11 +156,18 @@ def test_forty_rounds_of_kill_9(project, three):
             kind = "rollback" if number % 5 == 4 else "promote"
             wanted = dice.choice([version for version in VERSIONS if version != present])
             length = len(read_history(registry))
-            with start(victim, kind, wanted, f"李审 {number}") as command:
-                if victim not in STEPS and victim != "nobody":
-                    command.stdout.readline()
-                    time.sleep(dice.uniform(0.0, 1.5))
-                    kill(project, victim, command)
+            step = f"mlflow at {dice.choice(STEPS)}" if victim == "mlflow" else victim
+            command, ready = start(step, kind, wanted, f"李审 {number}", mlflow.process.pid)
+            if victim not in (*STEPS, "mlflow", "nobody"):
+                assert ready.wait(60)
+                time.sleep(dice.uniform(0.0, 1.5))
+                kill(project, mlflow, victim, command)
+            command.join()
+            if victim in STEPS and kind == "promote":
+                assert command.exitcode == -signal.SIGKILL, (number, victim)
+            if "mlflow" in victim:
+                mlflow.kill()
+                mlflow.start()
             status = settled(project, settings)
             history = read_history(registry)
             champion = registry.champion().number
