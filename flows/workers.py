@@ -163,24 +163,31 @@ def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> N
         return
     finally:
         _stop(list(workers.values()))
+        # A worker that is stopped ends its runs, and Prefect goes on showing them as Running.
+        _sweep_if_reachable(pools, deployments, settled=timedelta(0))
     ended = next(pool for pool, worker in workers.items() if worker.returncode is not None)
     raise TransientError(f"the worker of pool {ended} ended by itself", "its last lines are above; make workers")
 
 
 def _keep(workers: "dict[str, subprocess.Popen[bytes]]", deployments: list[Any]) -> None:
     """Wait for the end of a worker, and sweep now and then: a worker cannot report a run while the server is away."""
-    from flows.trigger import reachable
-
     swept = time.monotonic()
     while all(worker.poll() is None for worker in workers.values()):
         time.sleep(POLL_S)
         if time.monotonic() - swept > SWEEP_EVERY_S:
-            try:
-                with reachable():
-                    sweep_now(list(workers), deployments)
-            except TransientError as error:
-                log.warning("%s; looking again in %.0f s", error.message, SWEEP_EVERY_S)
+            _sweep_if_reachable(list(workers), deployments)
             swept = time.monotonic()
+
+
+def _sweep_if_reachable(pools: list[str], deployments: list[Any], **settled: timedelta) -> None:
+    """Sweep, or leave it to the next time where the server does not answer."""
+    from flows.trigger import reachable
+
+    try:
+        with reachable():
+            sweep_now(pools, deployments, **settled)
+    except TransientError as error:
+        log.warning("%s; what has no process is ended when the server is back", error.message)
 
 
 def _start(project: Project, pool: str) -> "subprocess.Popen[bytes]":
