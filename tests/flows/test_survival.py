@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.processes import runs_here
+from flows.orphans import sweep
+from flows.processes import runs_here, workers_here
 from flows.silence import HEARTBEAT
+from flows.workers import worker_name
 from tests.flows.servers import PrefectServer
 
 pytestmark = pytest.mark.slow
@@ -78,6 +81,22 @@ def kill_all(process, project) -> None:
         time.sleep(0.2)
 
 
+def worker_of(pool) -> int:
+    """The worker's own process: the last of those that carry its name."""
+    return workers_here(worker_name(pool), os.environ["PREFECT_API_URL"])[-1]
+
+
+def kill_run(run_id) -> None:
+    """Kill a run that has no worker, and have the sweep of a worker's end find it."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"PREFECT__FLOW_RUN_ID={run_id}\0".encode() in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
+    with prefect_client() as client:
+        sweep(client, [worker_name("gpu")], [], settled=timedelta(0))
+    assert state_of(run_id) == "Crashed"
+
+
 @contextmanager
 def prefect_client():
     url = os.environ["PREFECT_API_URL"]
@@ -130,7 +149,14 @@ def test_a_night_of_restarts_and_power_cuts(night, tiny_project, until):
         assert "its place in queue gpu is free" in log.read_text("utf-8")
         assert state_of(training) == "Crashed"
         until(lambda: state_of(waiting) == "Completed", log)
-        # Ctrl-C: the worker ends its runs and says so.
+        last = start(tiny_project, "train")
+        until(lambda: last in runs_here() and state_of(last) == "Running", log)
+        # A worker is killed: its run goes on, and another worker comes.
+        os.kill(worker_of("gpu"), signal.SIGKILL)
+        until(lambda: log.read_text("utf-8").count("Worker '") >= 3, log)
+        assert (state_of(last), last in runs_here()) == ("Running", True)
+        kill_run(last)
+        # Ctrl-C: the worker ends its runs, and they are not left as running.
         last = start(tiny_project, "train")
         until(lambda: last in runs_here() and state_of(last) == "Running", log)
         process.send_signal(signal.SIGTERM)
