@@ -31,6 +31,10 @@ POOLS: dict[str, int | None] = {"cpu": None, "gpu": 1}
 STOP_GRACE_S = 30.0
 POLL_S = 0.5
 SWEEP_EVERY_S = 60.0
+#: A worker that ended by itself is started again after these waits; one that ran for so long begins anew with them.
+RESTARTS_AFTER_S = (1.0, 5.0, 15.0, 60.0)
+SETTLED_S = 600.0
+SERVER_POLL_S = 5.0
 #: A worker heard of since is not told from one that has just ended but by listening for its next heartbeats.
 HEARD = timedelta(seconds=25)
 LISTEN_S = 13.0
@@ -113,13 +117,18 @@ def refuse_twins(pools: list[str]) -> None:
         if not recent:
             return
         log.info("a worker of this name was heard of a moment ago; listening %.0f s whether it still lives", LISTEN_S)
-        time.sleep(LISTEN_S)
+        _listen()
         for pool, when in recent.items():
             if _last_heard(client, pool) != when:
                 raise ConfigError(
                     f"a worker {worker_name(pool)} runs on another machine of this name",
                     "give one of the two machines another host name",
                 )
+
+
+def _listen() -> None:
+    """Wait for longer than a worker is silent between two heartbeats."""
+    time.sleep(LISTEN_S)
 
 
 def _last_heard(client: Any, pool: str) -> datetime | None:
@@ -145,10 +154,12 @@ def sweep_now(pools: list[str], deployments: list[Any], **settled: timedelta) ->
 
 
 def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> None:
-    """Run one worker a pool until Ctrl-C, SIGTERM, or the end of one of them.
+    """Run one worker a pool until Ctrl-C or SIGTERM; one that ends by itself is started again, ever more slowly.
+
+    Prefect's worker gives up where its server is away for some ten minutes.
 
     Raises:
-        TransientError: a worker ended by itself.
+        TransientError: a worker ended again and again.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -157,30 +168,78 @@ def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> N
             workers[pool] = _start(project, pool)
         log.info("workers for %s run; Ctrl-C stops them. Start a run: prefect deployment run pipeline/nightly",
                  " and ".join(pools))  # fmt: skip
-        _keep(workers, deployments)
+        _keep(project, workers, deployments)
     except KeyboardInterrupt:
         log.info("stopping the workers")
         return
     finally:
         _stop(list(workers.values()))
-    ended = next(pool for pool, worker in workers.items() if worker.returncode is not None)
-    raise TransientError(f"the worker of pool {ended} ended by itself", "its last lines are above; make workers")
+        # A worker that is stopped ends its runs, and Prefect goes on showing them as Running.
+        _sweep_if_reachable(pools, deployments, settled=timedelta(0))
 
 
-def _keep(workers: "dict[str, subprocess.Popen[bytes]]", deployments: list[Any]) -> None:
-    """Wait for the end of a worker, and sweep now and then: a worker cannot report a run while the server is away."""
+def _keep(project: Project, workers: "dict[str, subprocess.Popen[bytes]]", deployments: list[Any]) -> None:
+    """Look after the workers, and sweep now and then: a worker cannot report a run while the server is away.
+
+    Raises:
+        TransientError: a worker ended again and again.
+    """
+    swept = time.monotonic()
+    tries = {pool: Tries() for pool in workers}
+    while True:
+        time.sleep(POLL_S)
+        for pool, worker in workers.items():
+            if worker.poll() is None:
+                continue
+            wait_s = tries[pool].next_wait_s()
+            if wait_s is None:
+                raise TransientError(f"the worker of pool {pool} ends again and again", "its last lines are above")
+            log.error("the worker of pool %s ended by itself; it is started again in %.0f s", pool, wait_s)
+            time.sleep(wait_s)
+            _await_server()
+            workers[pool] = _start(project, pool)
+        if time.monotonic() - swept > SWEEP_EVERY_S:
+            _sweep_if_reachable(list(workers), deployments)
+            swept = time.monotonic()
+
+
+class Tries:
+    """How often a worker was started of late, and how long to wait before the next time."""
+
+    def __init__(self) -> None:
+        self.count, self.started = 0, time.monotonic()
+
+    def next_wait_s(self) -> float | None:
+        """Return how long to wait before the next start, None where it makes no sense any more."""
+        now = time.monotonic()
+        self.count = 0 if now - self.started > SETTLED_S else self.count
+        self.started = now
+        self.count += 1
+        return RESTARTS_AFTER_S[self.count - 1] if self.count <= len(RESTARTS_AFTER_S) else None
+
+
+def _await_server() -> None:
+    """Wait until the server answers; a worker started before ends at once."""
+    told = False
+    while True:
+        try:
+            return require_server()
+        except TransientError as error:
+            if not told:
+                log.warning("%s; waiting for it", error.message)
+            told = True
+            time.sleep(SERVER_POLL_S)
+
+
+def _sweep_if_reachable(pools: list[str], deployments: list[Any], **settled: timedelta) -> None:
+    """Sweep, or leave it to the next time where the server does not answer."""
     from flows.trigger import reachable
 
-    swept = time.monotonic()
-    while all(worker.poll() is None for worker in workers.values()):
-        time.sleep(POLL_S)
-        if time.monotonic() - swept > SWEEP_EVERY_S:
-            try:
-                with reachable():
-                    sweep_now(list(workers), deployments)
-            except TransientError as error:
-                log.warning("%s; looking again in %.0f s", error.message, SWEEP_EVERY_S)
-            swept = time.monotonic()
+    try:
+        with reachable():
+            sweep_now(pools, deployments, **settled)
+    except TransientError as error:
+        log.warning("%s; what has no process is ended when the server is back", error.message)
 
 
 def _start(project: Project, pool: str) -> "subprocess.Popen[bytes]":

@@ -20,7 +20,11 @@ from tasks.serving.control import host_status
 ANSWER_TIMEOUT_S = 2.0
 #: Environment variable -> (what it names, path that answers when the service is well, what happens without it).
 SERVICES = {
-    "PREFECT_API_URL": ("Prefect server", "/health", "a temporary server for each run"),
+    "PREFECT_API_URL": (
+        "Prefect server",
+        "/health",
+        "make prefect-ui where it runs, else a temporary server for each run",
+    ),
     "MLFLOW_TRACKING_URI": ("MLflow server", "/health", "sqlite in .tunegate"),
 }
 HUBS = {

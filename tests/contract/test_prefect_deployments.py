@@ -12,7 +12,7 @@ import yaml
 from prefect.client.schemas.schedules import CronSchedule
 
 from flows.environment import enter_checkout
-from flows.workers import POOLS
+from flows.workers import POOLS, RESTARTS_AFTER_S, SETTLED_S, Tries
 from tasks.core.errors import ConfigError
 from tasks.core.params.orchestration import ScheduledParams, ScheduleParams
 from tasks.core.settings import load_settings
@@ -90,6 +90,15 @@ def test_a_wrong_cron_or_time_zone_is_refused_when_settings_are_read(tmp_path, k
     (tmp_path / "params.yaml").write_text(text, "utf-8")
     with pytest.raises(ConfigError, match=rf"schedule\.(nightly\.)?{key}: "):
         load_settings(tmp_path / "params.yaml")
+
+
+def test_a_worker_that_ends_again_and_again_is_given_up_and_one_that_ran_for_long_is_not(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("flows.workers.time.monotonic", lambda: now)
+    tries = Tries()
+    assert [tries.next_wait_s() for _ in range(5)] == [*RESTARTS_AFTER_S, None]
+    now += SETTLED_S + 1
+    assert tries.next_wait_s() == RESTARTS_AFTER_S[0]
 
 
 def test_no_machine_stands_in_the_file():

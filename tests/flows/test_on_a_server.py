@@ -24,6 +24,8 @@ from flows.deployments import deploy
 from flows.orphans import WORKER, sweep
 from flows.server import use_own_server
 from flows.silence import HEARTBEAT, watch_for_silence
+from flows.workers import refuse_twins, worker_name
+from tasks.core.errors import ConfigError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tests.flows.servers import PrefectServer
@@ -250,6 +252,20 @@ def _heartbeat(client, run_id, deployment_id) -> None:
         "payload": {},
     }  # fmt: skip
     client.request("POST", "/events", json=[event])
+
+
+def test_a_worker_of_this_name_on_another_machine_is_heard(client, server, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", server.url)
+    monkeypatch.setattr("flows.workers._listen", lambda: None)
+    client.send_worker_heartbeat("cpu", worker_name("cpu"), heartbeat_interval_seconds=10)
+    refuse_twins(["cpu", "gpu"])  # heard of, and silent since: it has ended
+
+    def listen() -> None:
+        client.send_worker_heartbeat("cpu", worker_name("cpu"), heartbeat_interval_seconds=10)
+
+    monkeypatch.setattr("flows.workers._listen", listen)
+    with pytest.raises(ConfigError, match="on another machine of this name"):
+        refuse_twins(["cpu", "gpu"])
 
 
 @pytest.mark.parametrize(("home", "used"), [("own", True), ("another", False)])

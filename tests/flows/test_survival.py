@@ -6,12 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.processes import runs_here
+from flows.orphans import sweep
+from flows.processes import runs_here, workers_here
+from flows.silence import HEARTBEAT
+from flows.workers import worker_name
 from tests.flows.servers import PrefectServer
 
 pytestmark = pytest.mark.slow
@@ -54,7 +60,7 @@ def workers(project, until, name):
         )
     try:
         until(lambda: log.read_text("utf-8").count("Worker '") >= 2, log)
-        yield log
+        yield log, process
     finally:
         kill_all(process, project)
 
@@ -75,12 +81,41 @@ def kill_all(process, project) -> None:
         time.sleep(0.2)
 
 
-def state_of(run_id) -> str:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+def worker_of(pool) -> int:
+    """The worker's own process: the last of those that carry its name."""
+    return workers_here(worker_name(pool), os.environ["PREFECT_API_URL"])[-1]
 
-    with temporary_settings({PREFECT_API_URL: os.environ["PREFECT_API_URL"]}), get_client(sync_client=True) as client:
+
+def kill_run(run_id) -> None:
+    """Kill a run that has no worker, and have the sweep of a worker's end find it."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"PREFECT__FLOW_RUN_ID={run_id}\0".encode() in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
+    with prefect_client() as client:
+        sweep(client, [worker_name("gpu")], [], settled=timedelta(0))
+    assert state_of(run_id) == "Crashed"
+
+
+@contextmanager
+def prefect_client():
+    url = os.environ["PREFECT_API_URL"]
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        yield client
+
+
+def state_of(run_id) -> str:
+    with prefect_client() as client:
         return client.read_flow_run(run_id).state.name
+
+
+def heartbeats_of(run_id) -> list[dict]:
+    """The heartbeats of a run that name its deployment, as the automation wants them."""
+    wanted = {"event": {"name": [HEARTBEAT]}, "resource": {"id": [f"prefect.flow-run.{run_id}"]}}
+    with prefect_client() as client:
+        found = client.request("POST", "/events/filter", json={"filter": wanted}).json()["events"]
+    roles = [{item["prefect.resource.role"] for item in event["related"]} for event in found]
+    return [event for event, names in zip(found, roles, strict=True) if "deployment" in names]
 
 
 def start(project, name) -> str:
@@ -90,7 +125,7 @@ def start(project, name) -> str:
 
 
 def test_a_night_of_restarts_and_power_cuts(night, tiny_project, until):
-    with workers(tiny_project, until, "first") as log:
+    with workers(tiny_project, until, "first") as (log, _):
         training = start(tiny_project, "train")
         until(lambda: state_of(training) == "Running", log)
         until(lambda: training in runs_here(), log)
@@ -105,14 +140,29 @@ def test_a_night_of_restarts_and_power_cuts(night, tiny_project, until):
         time.sleep(15)
         assert (state_of(training), training in runs_here()) == ("Running", True)
         assert state_of(waiting) in ("Scheduled", "Late")
+        assert heartbeats_of(training), "an automation on the server waits for their end"
         night.kill()
     assert training not in runs_here()
     night.start()
     assert state_of(training) == "Running", "nobody told the server"
-    with workers(tiny_project, until, "second") as log:
+    with workers(tiny_project, until, "second") as (log, process):
         assert "its place in queue gpu is free" in log.read_text("utf-8")
         assert state_of(training) == "Crashed"
         until(lambda: state_of(waiting) == "Completed", log)
+        last = start(tiny_project, "train")
+        until(lambda: last in runs_here() and state_of(last) == "Running", log)
+        # A worker is killed: its run goes on, and another worker comes.
+        os.kill(worker_of("gpu"), signal.SIGKILL)
+        until(lambda: log.read_text("utf-8").count("Worker '") >= 3, log)
+        assert (state_of(last), last in runs_here()) == ("Running", True)
+        kill_run(last)
+        # Ctrl-C: the worker ends its runs, and they are not left as running.
+        last = start(tiny_project, "train")
+        until(lambda: last in runs_here() and state_of(last) == "Running", log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert last not in runs_here()
+        assert state_of(last) not in ("Running", "Pending")
 
 
 def test_two_temporary_servers_on_one_database(tiny_project, monkeypatch):
