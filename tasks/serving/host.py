@@ -273,7 +273,7 @@ class Host:
     def _switched(self, deployment: Deployment) -> None:
         """Write down what has taken over traffic."""
         self.record.switched(deployment)
-        self.recovery.failures = 0
+        self.recovery.switched()
 
 
 def start_vllm(

@@ -6,12 +6,13 @@ says so with the next deployment.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.errors import TunegateError
+from tasks.core.errors import TransientError, TunegateError
 from tasks.core.progress import duration
 from tasks.engine.deployment import Deployment
 from tasks.serving.record import ServedRecord
@@ -29,6 +30,7 @@ class Pace:
         ill_looks: looks in a row that must find its process alive but not answering before it is replaced.
         first_wait_s, longest_wait_s: before the second try; doubled up to the longest.
         tries: failed starts of one version before the one before it serves instead.
+        steady_s: a version that ends sooner after its start has failed too.
         after_abort_s: how long a person who ended a start is left alone.
     """
 
@@ -37,6 +39,7 @@ class Pace:
     first_wait_s: float = 2.0
     longest_wait_s: float = 60.0
     tries: int = 3
+    steady_s: float = 30.0
     after_abort_s: float = 10.0
 
 
@@ -56,11 +59,13 @@ class Recovery:
         self.failures = 0
         self._ill = 0
         self._start: asyncio.Task[Any] | None = None
+        #: When it was last brought up, until it has proven steady.
+        self._up_at: float | None = None
 
     @property
     def recovering(self) -> bool:
         """Whether a version is being brought up, or will be tried again."""
-        return self._start is not None or self.failures > 0
+        return self._start is not None or (self.failures > 0 and self._up_at is None)
 
     async def run(self) -> None:
         """Look after the live server until cancelled."""
@@ -75,16 +80,27 @@ class Recovery:
         """End a start of ours that is under way; return whether there was one."""
         return bool(self._start and self._start.cancel())
 
+    def switched(self) -> None:
+        """Forget earlier failures where somebody else than recovery has made a version live."""
+        if self._start is None:
+            self.failures, self._up_at = 0, None
+
     async def _down(self) -> bool:
         """Return whether the live server has to be brought up: it is gone, or has not answered for a while."""
         slot = self.slots.live
         if slot is None or not slot.healthy:
             return True
         self._ill = 0 if await self.healthy() else self._ill + 1
+        if self._up_at is not None and time.monotonic() - self._up_at > self.pace.steady_s:
+            self.failures, self._up_at = 0, None
         return self._ill >= self.pace.ill_looks
 
     async def _bring_up(self, wanted: Deployment) -> float:
         """Try once, and return how long to wait before the next look."""
+        if (up_at := self._up_at) is not None:
+            self._up_at = None
+            lived = duration(time.monotonic() - up_at)
+            return self._failed(wanted, TransientError(f"it ended {lived} after it was brought up"))
         log.warning("recovery: version %s is not up; starting it (try %d)", wanted.version, self.failures + 1)
         self._ill = 0
         self._start = asyncio.create_task(self._verified_start(wanted))
@@ -102,7 +118,7 @@ class Recovery:
                     self._start.cancel()
                     await self._start
             self._start = None
-        self.failures = 0
+        self._up_at = time.monotonic()
         log.info("recovery: version %s serves again", wanted.version)
         return self.pace.look_every_s
 
@@ -121,7 +137,7 @@ class Recovery:
     def _failed(self, wanted: Deployment, error: TunegateError) -> float:
         """Count a failed start; after so many the version before it is wanted instead."""
         self.failures += 1
-        log.error("recovery: version %s did not start: %s", wanted.version, error)
+        log.error("recovery: version %s did not stay up: %s", wanted.version, error)
         if self.failures >= self.pace.tries and self.record.previous:
             self.record.give_up(wanted, error.message)
             self.failures = 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,12 @@ class Site:
     def __init__(self, project: Project) -> None:
         self.project, self.broken, self.started, self.answers = project, set(), [], True
         self.record = ServedRecord(project)
-        self.slots = Slots(["blue", "green"], self.start, self.smoke, 1.0, on_switch=self.record.switched)
+        self.slots = Slots(["blue", "green"], self.start, self.smoke, 1.0, on_switch=self.switched)
         self.recovery = Recovery(self.record, self.slots, self.healthy, QUICK)
+
+    def switched(self, deployment) -> None:
+        self.record.switched(deployment)
+        self.recovery.switched()
 
     def start(self, slot, deployment, on_progress) -> Server:
         self.started.append(deployment.version)
@@ -137,6 +142,38 @@ def test_after_three_tries_the_version_before_serves_and_it_is_said(project, cap
     assert "version 2 is given up after 3 tries; version 1 serves instead" in caplog.text
     kept = ServedRecord(project)
     assert (kept.wanted.version, list(kept.given_up)) == ("1", ["2"])
+
+
+def test_a_version_that_starts_and_ends_soon_after_is_given_up_too(project):
+    async def steps():
+        site = Site(project)
+        await site.deploy("1")
+        await site.deploy("2")
+        async with site.kept_up():
+            while site.serves != "1":
+                if site.slots.live.deployment.version == "2":
+                    site.slots.live.server.alive = False
+                await asyncio.sleep(0.005)
+        assert site.started == ["1", "2", "2", "2", "2", "1"]
+        assert "after it was brought up" in site.record.given_up["2"]
+
+    asyncio.run(steps())
+
+
+def test_a_version_that_stayed_up_for_a_while_has_its_tries_back(project):
+    async def steps():
+        site = Site(project)
+        site.recovery.pace = replace(QUICK, steady_s=0.05)
+        await site.deploy("1")
+        await site.deploy("2")
+        async with site.kept_up():
+            for number in range(5):
+                site.slots.live.server.alive = False
+                await until(lambda before=number: len(site.started) == before + 3 and site.serves == "2")
+                await asyncio.sleep(0.15)
+        assert site.record.given_up == {}
+
+    asyncio.run(steps())
 
 
 def test_the_only_version_is_tried_for_ever_with_longer_waits(project):
