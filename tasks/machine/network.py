@@ -23,7 +23,7 @@ SERVICES = {
     "PREFECT_API_URL": (
         "Prefect server",
         "/health",
-        "make prefect-ui where it runs, else a temporary server for each run",
+        "make prefect-ui where it runs, else a temporary one",
     ),
     "MLFLOW_TRACKING_URI": ("MLflow server", "/health", "sqlite in .tunegate"),
 }
