@@ -142,7 +142,9 @@ def encode_row(
         labels[first : last + 1] = ids[first : last + 1]
         trained.append(turn)
     if history and history[-1][0] == len(messages) - 1:
-        raise RowRefused("template_drops_the_thought" if history[-1][1] == "thought_dropped" else "answer_merges_with_prompt")
+        raise RowRefused(
+            "template_drops_the_thought" if history[-1][1] == "thought_dropped" else "answer_merges_with_prompt"
+        )
     return TokenRow(row_id, messages, ids, labels, tools, restored, joined, tuple(trained), tuple(history))
 
 
@@ -281,7 +283,7 @@ _HELP = {
     "template_drops_the_thought": "the chat template of base_model never shows reasoning: another base_model, or rows "
     "without it",
     "template_rewrites_earlier_turns": "the chat template of base_model writes earlier turns anew: another base_model",
-    "answer_merges_with_prompt": "the tokenizer of base_model joins the prompt's end with the answer: another base_model",
+    "answer_merges_with_prompt": "base_model's tokenizer joins the prompt's end with the answer: another base_model",
     "template_refuses": "the chat template of base_model refuses these conversations: another base_model",
     "special_token_in_text": "take the special tokens of base_model out of the rows",
     "tool_without_name": "name every tool of the rows' `tools`",

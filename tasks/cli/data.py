@@ -31,7 +31,7 @@ def explain(row_id: str, as_json: bool) -> None:
     """Tell what became of a raw row, by which rule, on what evidence. ROW_ID is r-... or SOURCE:INDEX."""
     from tasks.data.ledger.questions import explain as answer
 
-    found = answer(Project.here().root / PREPARED, row_id)
+    found = answer(_latest(Project.here()), row_id)
     emit(found, as_json=as_json, text=_explanation(found))
 
 
@@ -41,8 +41,12 @@ def summary(as_json: bool) -> None:
     """Show the counts: rows in, kept, dropped, quarantined, why; masks, leaks, languages, splits."""
     from tasks.data.ledger.questions import read_summary
 
-    found = read_summary(Project.here().root / PREPARED)
-    emit(found, as_json=as_json, text=_summary(found))
+    folder = _latest(Project.here())
+    found = read_summary(folder)
+    refused = (
+        "" if folder.name == Path(PREPARED).name else f"of the last run, which left nothing to train on: {folder}\n"
+    )
+    emit(found, as_json=as_json, text=refused + _summary(found))
 
 
 @data.command()
@@ -102,6 +106,14 @@ def reveal(pseudonym: str, as_json: bool) -> None:
     emit({"pseudonym": pseudonym, "value": value}, as_json=as_json, text=value)
 
 
+def _latest(project: Project) -> Path:
+    """Return what the last run of prepare left: its output, or what was kept of one that left nothing to train on."""
+    from tasks.core.layout import REFUSED
+
+    refused = project.state / REFUSED
+    return refused if (refused / "summary.json").is_file() else project.root / PREPARED
+
+
 def _prepared_at(revision: str, stack: ExitStack) -> Path:
     """Return the prepared data of a revision; DVC brings it from its cache or remote."""
     root = Project.here().root
@@ -159,6 +171,7 @@ def _summary(found: dict[str, Any]) -> str:
         f"too long     {found['tokens']['too_long']} of more than {found['tokens']['max_length_tokens']} tokens"
     )
     lines.append(f"splits       {_named(found['splits'])}")
+    lines += [f"note         {note}" for note in found.get("notes", ())]
     return "\n".join(lines)
 
 

@@ -212,7 +212,11 @@ def test_marked_answers_carry_no_loss_and_the_others_do(tokenizer):
 
 @pytest.mark.parametrize(
     ("name", "thinking"),
-    [(name, thinking) for name in ("qwen3_5_think", "qwen3_6", "qwen3_8", "nemotron_3_nano") for thinking in (True, False)],
+    [
+        (name, thinking)
+        for name in ("qwen3_5_think", "qwen3_6", "qwen3_8", "nemotron_3_nano")
+        for thinking in (True, False)
+    ],
 )
 def test_templates_that_open_a_thought_train_what_a_server_is_sent_and_samples(tokenizer, name, thinking):
     changed = family(tokenizer, name)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tasks.chat.conversation import ROLE_LETTERS, ROLE_ORDER, Message
@@ -180,7 +181,7 @@ def _fault_in_words(roles: list[str]) -> str:
     """Name the first turn that is out of order."""
     if roles[0] != "user":
         return f"the first turn is the {roles[0]}'s, not the user's"
-    for number, (one, other) in enumerate(zip(roles, roles[1:], strict=False), start=2):
+    for number, (one, other) in enumerate(pairwise(roles), start=2):
         if other == "system":
             return f"turn {number} is a system turn in the midst of the conversation"
         if one == other and one != "tool":

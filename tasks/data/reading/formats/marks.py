@@ -56,7 +56,8 @@ def refuse_bad_rows(row: Mapping[str, Any]) -> None:
     for name in VERDICTS:
         if truth(row.get(name)) is False:
             raise BadRowError(
-                "marked_bad", f"`{name}` is false; where it is no verdict: prepare.read.files: columns: {{{name}: null}}"
+                "marked_bad",
+                f"`{name}` is false; where it is no verdict: prepare.read.files: columns: {{{name}: null}}",
             )
     # A column may bear one of these names and mean something else: only a plain no counts.
     for name in LEARN_MARKS:

@@ -24,7 +24,7 @@ _FILE: Final = r"[^<>\n]{0,600}"
 _PLACEHOLDER: Final = re.compile(
     # Tokens of the vision and speech families, and what stands between them.
     r"<\|(?:vision_\w+|(?:begin_of_|end_of_)?(?:image|video|audio|img|speech)\w*)\|>"
-    r"|<(?:image|image_\d+|video_\d+|audio_\d+|image[ _]?(?:here|placeholder|soft_token|pad)|im_patch|start_of_image)\s*/?>"
+    r"|<(?:(?:image|video|audio)_\d+|image|image[ _]?(?:here|placeholder|soft_token|pad)|im_patch|start_of_image)\s*/?>"
     # A pair around a path or nothing; `<img>` has no end in HTML, and there these two hold further tags.
     rf"|<(?P<pair>img|video|audio|speech)>{_FILE}</(?P=pair)>"
     # Alone they are placeholders, unless someone speaks about the tag.

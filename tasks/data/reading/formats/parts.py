@@ -9,6 +9,8 @@ from tasks.data.reading.formats.fields import is_given
 from tasks.data.reading.formats.media import MEDIA_PARTS, refuse_media
 from tasks.data.reading.formats.thoughts import text_in
 
+_CALL_FIELDS = ("id", "name", "input", "arguments")
+
 
 @dataclass(slots=True)
 class Parts:
@@ -60,7 +62,10 @@ def _read(part: Any, where: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(kind, str) or MEDIA_PARTS.search(kind.lower()):
         raise BadRowError("media", f"{where}a part of the content is no text")
     if kind in ("tool_use", "tool_call", "function_call"):
-        yield "call", part.get(kind) or {name: part[name] for name in ("id", "name", "input", "arguments") if name in part}
+        yield (
+            "call",
+            part.get(kind) or {name: part[name] for name in ("id", "name", "input", "arguments") if name in part},
+        )
     elif kind in ("tool_result", "tool_response"):
         inner = part.get("content")
         yield "result", (part.get("tool_use_id"), read_parts(inner, where).text if inner is not None else "")

@@ -61,10 +61,11 @@ def read_alpaca(row: dict[str, Any], roles: Roles = ROLES) -> Draft:
     asked, answered = _pair(row)
     tools = tools_of(row)
     if isinstance(row.get(asked), list) or _is_turns(row.get(answered)):
-        return Draft("alpaca", _from_lists(row, asked, answered, tools, roles), tools)
+        return Draft("alpaca", _from_lists(row, asked, answered, tools, roles), tools, _rejected_beside(row, roles))
     before = _alpaca_prompt(row, asked)
     thought = thought_of(row, fields=ROW_THOUGHT_FIELDS)
-    return Draft("alpaca", [*before, said("assistant", text_of(row, answered), thought)], tools)
+    read = [*before, said("assistant", text_of(row, answered), thought)]
+    return Draft("alpaca", read, tools, _rejected_beside(row, roles))
 
 
 def _pair(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -105,7 +106,9 @@ def _from_lists(row: dict[str, Any], asked: str, answered: str, tools: str | Non
             raise BadRowError("wrong_type", f"`{asked}` and `{answered}` are no lists of texts of one length")
         pairs = zip(questions, answers, strict=True)
         return [*_system_of(row), *(said(*turn) for q, a in pairs for turn in (("user", q), ("assistant", a)))]
-    before = read_turns(turns_of(row, asked), tools, roles) if _is_turns(questions) else [said("user", text_of(row, asked))]
+    before = (
+        read_turns(turns_of(row, asked), tools, roles) if _is_turns(questions) else [said("user", text_of(row, asked))]
+    )
     # What stands in the prompt is given; the completion is what is learnt.
     for turn in before:
         turn.taught = False
@@ -145,7 +148,7 @@ def _read_container(row: dict[str, Any], name: str, roles: Roles) -> Draft:
     mark_turns(row, read, given)
     language = text_of(row, "reasoning_language", optional=True) or None
     thinks = name == "messages" and (language or any(is_given(turn, "thinking") for turn in turns))
-    rejected = _rejected_beside(row)
+    rejected = _rejected_beside(row, roles)
     return Draft("multilingual_thinking" if thinks else name, read, tools, rejected, language)
 
 
@@ -155,11 +158,12 @@ def _exchange(turn: dict[str, Any]) -> list[Said]:
     return [*system(text_of(turn, "system", optional=True)), said("user", text_of(turn, "input")), answer]
 
 
-def _rejected_beside(row: Mapping[str, Any]) -> str | None:
-    """Return the refused answer that stands beside turns (ms-swift's `rejected_response`)."""
+def _rejected_beside(row: dict[str, Any], roles: Roles) -> str | None:
+    """Return the refused answer that stands beside an answer (ms-swift's `rejected_response`), None for none."""
     name = first_given(row, REJECTED)
-    value = row.get(name) if name else None
-    return value.strip() or None if isinstance(value, str) else None
+    if not name or not is_given(row, name):
+        return None
+    return _answer(row, name, None, roles, as_it_stands=True)[0].content.strip() or None
 
 
 def read_preference(row: dict[str, Any], roles: Roles = ROLES) -> Draft:
@@ -207,7 +211,11 @@ def _answer(
         return Said("assistant", text) if as_it_stands else said("assistant", text), []
     if not value or not all(isinstance(turn, dict) for turn in value):
         raise BadRowError("wrong_type", f"`{field}` holds something that is no turn")
-    if as_it_stands and isinstance(text := value[-1].get("content", value[-1].get("value")), str) and not is_given(value[-1], "tool_calls"):
+    if (
+        as_it_stands
+        and isinstance(text := value[-1].get("content", value[-1].get("value")), str)
+        and not is_given(value[-1], "tool_calls")
+    ):
         return Said("assistant", text), []
     *before, answer = read_turns(value, tools, roles)
     if answer.role != "assistant":

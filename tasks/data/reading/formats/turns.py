@@ -88,7 +88,9 @@ def _turn(turn: Mapping[str, Any], number: int, tools: str | None, roles: Mappin
         refuse_media(turn, where)
     if role == CALL:
         text, calls = read_calls(content, number, tools)
-        return [said("assistant", text, thought_of(turn, where), taught=is_taught(turn, where), calls=calls, is_call=True)]
+        return [
+            said("assistant", text, thought_of(turn, where), taught=is_taught(turn, where), calls=calls, is_call=True)
+        ]
     parts = _parts(turn, content, role, where)
     if role == "assistant":
         return [_assistant(turn, parts, number, tools)]
@@ -99,18 +101,23 @@ def _turn(turn: Mapping[str, Any], number: int, tools: str | None, roles: Mappin
     results = [said("tool", text, result_of=id_) for id_, text in parts.results]
     if results and not parts.text.strip():
         return results
-    facts = {"result_of": _id(turn), "result_name": _name(turn)} if role == "tool" else {}
-    return [*results, said(role, parts.text, **facts)]
+    if role != "tool":
+        return [*results, said(role, parts.text)]
+    return [*results, said(role, parts.text, result_of=_id(turn), result_name=_name(turn))]
 
 
 def _assistant(turn: Mapping[str, Any], parts: Parts, number: int, tools: str | None) -> Said:
     """Return an assistant's turn with its reasoning and its calls in one text."""
     where = f"turn {number}: "
-    text, blocks, calls = parts.text, [], []
+    text, blocks = parts.text, []
+    calls: list[Call] = []
     if "<tool_call>" in text:
         text = one_form(text, number, tools)
         calls += written_calls(text)
-    for value in [*(turn[name] for name in _CALL_FIELDS if is_given(turn, name)), *([parts.calls] if parts.calls else [])]:
+    for value in [
+        *(turn[name] for name in _CALL_FIELDS if is_given(turn, name)),
+        *([parts.calls] if parts.calls else []),
+    ]:
         if isinstance(value, Mapping) and not any(value.values()):
             continue  # a struct of nulls
         called, found = read_calls(value, number, tools)

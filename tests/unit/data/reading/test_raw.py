@@ -9,7 +9,8 @@ import pytest
 
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.settings import ReadParams
-from tasks.data.reading.raw import instruction_files, override_of, read_chunks
+from tasks.data.problems import BadRowError
+from tasks.data.reading.raw import instruction_files, parser_of, read_chunks
 
 Params = Callable[..., ReadParams]
 ROWS = [
@@ -87,7 +88,9 @@ def test_overrides(folder: Any, read_params: Params) -> None:
     files = {"instructions/a.jsonl": {"encoding": "utf-16"}, "instructions/b.jsonl": {"encoding": "gb18030"}}
     assert folder.told(params=read_params(files)) == [["一"], "malformed_encoding"]
     params = read_params({"instructions/a.jsonl": {"format": "alpaca"}})
-    assert (override_of("instructions/a.jsonl", params), override_of("x", params)) == ("alpaca", None)
+    assert parser_of("x", params)(GOOD | {"messages": []}).format == "alpaca"
+    with pytest.raises(BadRowError, match="missing_field"):
+        parser_of("instructions/a.jsonl", params)({"conversations": []})
     with pytest.raises(ConfigError, match=r"nowhere\.csv is no file"):
         folder.rows(read_params({"nowhere.csv": {}}))
 
