@@ -1,4 +1,4 @@
-"""`tunegate data explain | summary | diff | export | profile | reveal`."""
+"""`tunegate data explain | summary | preview | diff | export | profile | reveal`."""
 
 import subprocess
 import sys
@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import click
 
-from tasks.cli.main import emit
+from tasks.cli.main import emit, project_and_settings
 from tasks.core.errors import ConfigError
-from tasks.core.layout import PREPARED
+from tasks.core.layout import PREPARED, RAW
 from tasks.core.project import Project
 from tasks.core.settings import Format
 
@@ -47,6 +47,24 @@ def summary(as_json: bool) -> None:
         "" if folder.name == Path(PREPARED).name else f"of the last run, which left nothing to train on: {folder}\n"
     )
     emit(found, as_json=as_json, text=refused + _summary(found))
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 100), help="How many rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def preview(file: Path, rows: int, as_json: bool) -> None:
+    """Show rows of FILE as training will see them: what was read, what was masked, and what is taught."""
+    from tasks.chat.tokenizer import load_tokenizer
+    from tasks.data.preview import preview as answer
+    from tasks.data.privacy.pseudonyms import environment_key
+    from tasks.models.base import materialize
+
+    project, settings = project_and_settings()
+    tokenizer = load_tokenizer(materialize(settings.base_model, project).path)
+    longest = settings.train.max_length_tokens
+    found = answer(file, project.root / RAW, settings.prepare, tokenizer, longest, environment_key(), rows)
+    emit(found, as_json=as_json, text="\n\n".join(map(_previewed, found)))
 
 
 @data.command()
@@ -147,6 +165,20 @@ def _explanation(found: dict[str, Any]) -> str:
         lines.append(f"related  {row_id} stands in {other['source']}, line {other['line']}: {other['fate']}")
     for message in (found["row"] or {}).get("messages", []):
         lines.append(f"{message['role']:<9}{message['content']}")
+    return "\n".join(lines)
+
+
+def _previewed(row: dict[str, Any]) -> str:
+    """Return a previewed row as a person reads it."""
+    lines = [f"line {row['line']}   {row['format'] or 'not understood'}   {row['language'] or ''}".rstrip()]
+    if row["turns"]:
+        more = [name for name in ("tools", "rejected") if row[name]]
+        lines.append(f"turns    {', '.join([*row['turns'], *more])}")
+    lines += [f"note     {note}" for note in row["notes"]]
+    masked = ", ".join(f"{count} {what}" for what, count in row["masked"].items())
+    lines += [f"masked   {masked}"] if masked else []
+    lines += [f"refused  {row['refused']}"] if row["refused"] else []
+    lines += [f"text     {row['tokens']} tokens, taught between ⟦ and ⟧", row["text"]] if row["text"] else []
     return "\n".join(lines)
 
 

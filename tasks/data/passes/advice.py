@@ -76,7 +76,8 @@ def _hint(reason: str, summary: Mapping[str, Any], first: Mapping[str, str]) -> 
     """Return what helps against a reason."""
     if reason == "too_long":
         tokens = summary["tokens"]
-        table = ", ".join(f"{n} fit in {length}" for length, n in tokens.get("too_long_up_to", {}).items() if n)
+        fitting = {n: length for length, n in reversed(tokens.get("too_long_up_to", {}).items()) if n}
+        table = ", ".join(f"{n} fit in {fitting[n]}" for n in sorted(fitting))
         of_these = f"of these rows {table}" if table else "none of these rows fits in 32768"
         return f"raise train.max_length_tokens (now {tokens['max_length_tokens']}): {of_these}"
     return _HINTS.get(reason, ADD_ROWS if reason not in first else "{first}").format(first=first.get(reason, reason))

@@ -94,7 +94,7 @@ def read_chunks(raw: Path, params: ReadParams, chunk_bytes: int = 4 * MIB) -> It
     require_known_files(files, raw, params)
     for source, path in files.items():
         try:
-            yield from _file_chunks(path, source, params, chunk_bytes)
+            yield from file_chunks(path, source, params, chunk_bytes)
         except DamageError as damage:
             if params.on_bad_file == "stop":
                 raise DataContractError(
@@ -133,7 +133,7 @@ def _columns_of(path: Path, source: str, params: ReadParams) -> set[str]:
     """Return the fields of the first rows of a file, and of the turns in them."""
     found: set[str] = set()
     try:
-        for chunk in _file_chunks(path, source, params, MIB):
+        for chunk in file_chunks(path, source, params, MIB):
             for row in islice(rows_of(chunk, params), _ROWS_LOOKED_AT):
                 held = row.value if isinstance(row.value, list) else [row.value]
                 for value in filter(lambda one: isinstance(one, dict), held):
@@ -146,8 +146,18 @@ def _columns_of(path: Path, source: str, params: ReadParams) -> set[str]:
     return found
 
 
-def _file_chunks(path: Path, source: str, params: ReadParams, chunk_bytes: int) -> Iterator[Chunk]:
-    """Yield the chunks of one file."""
+def file_chunks(path: Path, source: str, params: ReadParams, chunk_bytes: int = 4 * MIB) -> Iterator[Chunk]:
+    """Yield the chunks of one file.
+
+    Args:
+        path: the file.
+        source: what it is called: its path under data/raw.
+        params: section `prepare.read`.
+        chunk_bytes: about the size of a chunk.
+
+    Raises:
+        DamageError: the file cannot be read to its end.
+    """
     limit = params.max_row_mib * MIB
     kind = kind_of(path)
     if kind == ".parquet":

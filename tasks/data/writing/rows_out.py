@@ -9,7 +9,8 @@ from tasks.data.reading.formats.tools import call_text, calls_in
 from tasks.data.reading.reasoning import check_languages, unfold
 
 Row = dict[str, Any]
-#: {row_id, language, concept, messages, tools?, rejected?, untaught?} -> a row of the format, None where the format has no room.
+#: {row_id, language, concept, messages, tools?, rejected?, untaught?} -> a row of the format, None where it has no
+#: room.
 Writer = Callable[[Row], Row | None]
 
 _SPEAKERS: Final = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}

@@ -138,9 +138,10 @@ def _role(turn: Mapping[str, Any], roles: Mapping[str, str], number: int) -> str
         raise BadRowError("wrong_type", f"turn {number}: `{field}` is a {type(speaker).__name__}, not text")
     role = roles.get(speaker) or roles.get(speaker.strip().lower())
     if role is None:
-        known = ", ".join(sorted(name for name in roles if name in ROLES))
         raise BadRowError(
-            "unknown_role", f"turn {number} has none of the roles {known}; name others: prepare.read.files: roles"
+            "unknown_role",
+            f"turn {number} is spoken by none of system, user (human), assistant (gpt), tool (observation); "
+            "name other speakers: prepare.read.files: roles",
         )
     return role
 
