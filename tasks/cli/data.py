@@ -30,8 +30,10 @@ def data() -> None:
 def explain(row_id: str, as_json: bool) -> None:
     """Tell what became of a raw row, by which rule, on what evidence. ROW_ID is r-... or SOURCE:INDEX."""
     from tasks.data.ledger.questions import explain as answer
+    from tasks.data.ledger.questions import latest_run
 
-    found = answer(_latest(Project.here()), row_id)
+    project = Project.here()
+    found = answer(latest_run(project.root / PREPARED, project.state), row_id)
     emit(found, as_json=as_json, text=_explanation(found))
 
 
@@ -39,13 +41,13 @@ def explain(row_id: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def summary(as_json: bool) -> None:
     """Show the counts: rows in, kept, dropped, quarantined, why; masks, leaks, languages, splits."""
-    from tasks.data.ledger.questions import read_summary
+    from tasks.data.ledger.questions import latest_run, read_summary
 
-    folder = _latest(Project.here())
+    project = Project.here()
+    prepared = project.root / PREPARED
+    folder = latest_run(prepared, project.state)
     found = read_summary(folder)
-    refused = (
-        "" if folder.name == Path(PREPARED).name else f"of the last run, which left nothing to train on: {folder}\n"
-    )
+    refused = "" if folder == prepared else f"of the last run, which left nothing to train on: {folder}\n"
     emit(found, as_json=as_json, text=refused + _summary(found))
 
 
@@ -122,14 +124,6 @@ def reveal(pseudonym: str, as_json: bool) -> None:
 
     value = answer(pseudonym, environment_key())
     emit({"pseudonym": pseudonym, "value": value}, as_json=as_json, text=value)
-
-
-def _latest(project: Project) -> Path:
-    """Return what the last run of prepare left: its output, or what was kept of one that left nothing to train on."""
-    from tasks.core.layout import REFUSED
-
-    refused = project.state / REFUSED
-    return refused if (refused / "summary.json").is_file() else project.root / PREPARED
 
 
 def _prepared_at(revision: str, stack: ExitStack) -> Path:

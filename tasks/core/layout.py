@@ -5,8 +5,6 @@ HOPS = ("base", "adapter", "merged", "awq")
 
 RAW = "data/raw"
 PREPARED = "data/prepared"
-#: Under the local state: ledger and summary of a run of prepare that left nothing to train on.
-REFUSED = "failed/prepare"
 VALIDATION = "data/reports/validation"
 ADAPTER = "data/models/adapter"
 MERGED = "data/models/merged"

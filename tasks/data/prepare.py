@@ -12,10 +12,10 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import replaced_directory, write_json, write_jsonl
-from tasks.core.layout import REFUSED
 from tasks.core.progress import Progress
 from tasks.core.project import Project
 from tasks.core.settings import DomainParams, ExamParams, PrepareParams
+from tasks.data.ledger.ledger import REFUSED
 from tasks.data.matching.eval_sets import read_eval_sets
 from tasks.data.passes.advice import ADD_ROWS, WORTH_A_HINT, why_left_out
 from tasks.data.passes.facts import Gathered
@@ -134,10 +134,9 @@ def _require_rows(summary: dict[str, Any], output: Path, raw: Path, first_detail
     Raises:
         DataContractError: there is no row to train on.
     """
-    kept = Project(raw.parents[1]).state / REFUSED
     if summary["splits"]["train"]:
-        shutil.rmtree(kept, ignore_errors=True)
         return
+    kept = Project(raw.parents[1]).state / REFUSED
     with replaced_directory(kept) as folder:
         shutil.copytree(output, folder, dirs_exist_ok=True)
     rows, (why, hint) = summary["rows"], why_left_out(summary, first_detail)

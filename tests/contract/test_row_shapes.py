@@ -16,6 +16,7 @@ from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.settings import FileParams
+from tasks.data.ledger.questions import latest_run
 from tasks.data.preview import BEGIN, END, preview
 from tests.unit.data.conftest import PREPARE, base, build_project, new_project, project
 
@@ -204,9 +205,10 @@ def test_a_run_that_keeps_nothing_leaves_its_ledger_and_says_what_helps(
     kept = project.root / ".tunegate/failed/prepare"
     assert [entry["line"] for entry in read_jsonl(kept / "ledger.jsonl")] == [1]
     assert read_json(kept / "summary.json")["rows"]["in"] == 1
+    assert latest_run(project.prepared, kept.parents[1]) == kept
     project.write("b.jsonl", [{"instruction": Q, "output": Q2}])
     project.prepare()
-    assert not kept.exists()
+    assert latest_run(project.prepared, kept.parents[1]) == project.prepared
 
 
 def test_a_mapped_column_that_is_not_there_is_refused_before_anything_runs(project: Any) -> None:
