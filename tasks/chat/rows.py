@@ -148,6 +148,78 @@ def encode_row(
     return TokenRow(row_id, messages, ids, labels, tools, restored, joined, tuple(trained), tuple(history))
 
 
+def scored_ids(messages: list[Message], tokenizer: Any, tools: list[Any] | None = None) -> tuple[list[int], list[int]]:
+    """Return the token ids before the last answer and of the answer, as training puts them.
+
+    The answer begins behind its thought, or behind the empty one that the template writes: never before or inside it.
+    The token that ends the turn is left out.
+
+    Args:
+        messages: a conversation that ends with the assistant, as prepared rows carry it.
+        tokenizer: of the served model.
+        tools: functions on offer.
+
+    Raises:
+        RowRefused: training would leave the conversation out.
+    """
+    row = encode_row("", messages, tokenizer, tools)
+    ended = len(row.labels) - next(place for place, label in enumerate(reversed(row.labels)) if label != IGNORED) - 1
+    first = next((p for p in range(ended, 0, -1) if row.labels[p - 1] == IGNORED), 0)
+    ids = row.input_ids[first:ended]
+    text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    thought, close, answer = text.partition(CLOSE)
+    if not close:
+        return row.input_ids[:first], ids
+    skipped = _covering(ids, thought + close + answer[: len(answer) - len(answer.lstrip("\n"))], tokenizer)
+    return row.input_ids[: first + skipped], ids[skipped:]
+
+
+def _covering(ids: list[int], text: str, tokenizer: Any) -> int:
+    """Return how many of the first tokens write a text."""
+    lengths = (len(tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)) for count in range(len(ids)))
+    return next((count for count, length in enumerate(lengths) if length >= len(text)), len(ids))
+
+
+def ids_behind_empty_thought(context: str, answer: str, tokenizer: Any) -> tuple[list[int], list[int]] | None:
+    """Return the ids before an answer and of the answer, behind the empty thought that training puts between.
+
+    Args:
+        context: what the server renders to ask for the answer.
+        answer: the text that is weighed.
+        tokenizer: of the served model.
+
+    Returns:
+        None where the template writes no empty thought, or the tokenizer cannot encode it apart.
+    """
+    if not (empty := _empty_thought(tokenizer)):
+        return None
+    try:
+        ids, _ = _encoded(tokenizer, context + empty + answer, len(context))
+    except RowRefused:
+        return None
+    asked = len(_tokenize(tokenizer, context))
+    place = asked + _covering(ids[asked:], empty, tokenizer)
+    return ids[:place], ids[place:]
+
+
+def _empty_thought(tokenizer: Any) -> str:
+    """Return what the template writes between a prompt and an answer without a thought."""
+    template = str(tokenizer.chat_template)
+    if template not in _empty_thoughts:
+        messages: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
+        try:
+            text, start, _ = _trained_text(messages, Writer(tokenizer, None, {}))
+        except RowRefused:
+            text, start = "", 0
+        empty = text[start:].partition(_ANSWER)[0]
+        _empty_thoughts[template] = empty if CLOSE in empty else ""
+    return _empty_thoughts[template]
+
+
+_ANSWER = "tunegate_answer"
+_empty_thoughts: dict[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Writer:
     """The chat template of a tokenizer with what stays the same over a conversation."""

@@ -72,8 +72,9 @@ def kind_of(path: Path) -> str | None:
 def parser_of(source: str, params: ReadParams) -> Parser:
     """Return the reader of a file's rows: what the settings know of it, the rest told by each row."""
     known = params.files.get(source) or FileParams()
+    columns: dict[str, str | None] = {field: column for field, column in known.columns.items()}  # noqa: C416
     return partial(
-        parse, override_format=known.format, repair_mojibake=params.repair_mojibake, columns=dict(known.columns),
+        parse, override_format=known.format, repair_mojibake=params.repair_mojibake, columns=columns,
         roles=dict(known.roles),
     )  # fmt: skip
 
