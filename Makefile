@@ -36,6 +36,7 @@ lint: setup  ## Linter, formatter, type checker, floors (no room imports from on
 
 docs: setup  ## Draw docs/floors.svg anew
 	@$(BIN)/python docs/draw_floors.py
+	@$(BIN)/python docs/write_formats.py
 
 lock: setup  ## Write the locks again from their .in files
 	@cd infra/environments && for name in pipeline serve; do \

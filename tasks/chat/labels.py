@@ -7,7 +7,7 @@ from typing import Any
 from unicodedata import normalize
 
 from tasks.chat.rows import IGNORED
-from tasks.chat.template import split_thought
+from tasks.chat.template import thought_and_answer
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _is_completion(text: str, answer: dict[str, Any]) -> bool:
     """Tell whether a decoded run is an answer as a chat template may write it: trimmed, its thought kept or dropped."""
     if calls := answer.get("tool_calls"):
         return all(_writes_call(text, call["function"]) for call in calls)
-    thought, reply = split_thought(answer["content"])
+    thought, reply = thought_and_answer(answer)
     forms = (
         answer["content"],
         reply,
@@ -104,8 +104,12 @@ def _plain(text: str) -> str:
 
 
 def _writes_call(text: str, function: dict[str, Any]) -> bool:
-    """Tell whether a text names a function and carries its arguments as JSON, however the family writes calls."""
+    """Tell whether a text names a function and carries its arguments, as JSON or one by one (Qwen3.5's tags)."""
     arguments = function["arguments"]
+    forms = [[value] if isinstance(value, str) else [json.dumps(value, ensure_ascii=False), str(value)]
+             for value in arguments.values()]  # fmt: skip
+    if f"<function={function['name']}>" in text and all(any(form in text for form in one) for one in forms):
+        return True
     decoder = json.JSONDecoder()
     starts = [place for place, character in enumerate(text) if character == "{"]
     return function["name"] in text and any(_read_at(decoder, text, place) == arguments for place in starts)

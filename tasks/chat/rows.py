@@ -2,13 +2,16 @@
 
 import json
 import logging
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tasks.chat.conversation import CLOSE, OPEN
 from tasks.chat.sequences import common_prefix
-from tasks.chat.template import Message, served_messages, served_tools, split_thought, thought_opened
+from tasks.chat.template import Message, served_messages, served_tools, thought_and_answer, thought_opened
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 
@@ -16,6 +19,8 @@ log = logging.getLogger(__name__)
 
 #: Label of a token that carries no loss (the constant of torch's cross entropy).
 IGNORED = -100
+#: Characters between the start of an answer and its thought: a tag, a channel's name, line ends.
+_ROOM_FOR_TAGS = 64
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,12 @@ class TokenRow:
     tools: list[Any] | None = None
     #: The template drops the last turn's thought; it was given back, so the text is not the rendered conversation.
     thought_restored: bool = False
+    #: Prompt and last answer were encoded apart, as a server sends and samples them: whole, tokens would join them.
+    joined: bool = False
     #: Which messages carry loss.
     trained_turns: tuple[int, ...] = ()
+    #: Answers that carry none because of the template: place -> why (a key of `NO_LOSS`).
+    history_turns: tuple[tuple[int, str], ...] = ()
 
     @property
     def completion_ids(self) -> list[int]:
@@ -44,6 +53,14 @@ class EncodedRows:
 
     rows: list[TokenRow]
     dropped: list[dict[str, Any]]
+
+
+#: Why an answer carries no loss with a template.
+NO_LOSS = {
+    "never_asked": "the server never asks for an answer in the form that it has as history",
+    "thought_dropped": "the template drops its thought",
+    "merges": "its first token is one with the prompt's last",
+}
 
 
 class RowRefused(Exception):
@@ -66,9 +83,9 @@ def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRo
     rows: list[TokenRow] = []
     dropped: list[dict[str, Any]] = []
     for number, value in enumerate(read_jsonl(path), start=1):
-        row_id, messages, tools = _chat_row(value, f"{path}:{number}")
+        row_id, messages, tools, untaught = _chat_row(value, f"{path}:{number}")
         try:
-            row = encode_row(row_id, messages, tokenizer, tools)
+            row = encode_row(row_id, messages, tokenizer, tools, untaught)
         except RowRefused as refusal:
             dropped.append({"row_id": row_id, "reason": str(refusal), "tokens": None})
             continue
@@ -80,17 +97,28 @@ def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRo
     return EncodedRows(rows, dropped)
 
 
-def encode_row(row_id: str, messages: list[Message], tokenizer: Any, tools: list[Any] | None = None) -> TokenRow:
+def encode_row(
+    row_id: str,
+    messages: list[Message],
+    tokenizer: Any,
+    tools: list[Any] | None = None,
+    untaught: Collection[int] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> TokenRow:
     """Return one conversation as token ids; loss on each assistant turn, its end-of-turn token included.
 
-    A turn that the server would never ask for in this form (the template opens a thought for every answer and drops it
-    from finished turns) is history and carries no loss; the last turn always does.
+    No loss on a turn its author marked, on one that the server would never ask for in this form (the template opens a
+    thought for every answer and drops it from finished turns), and on one whose thought the template drops: these are
+    history. The last turn always carries loss. Its prompt is encoded as the server encodes it, and where that and the
+    answer would share a token, the answer apart.
 
     Args:
         row_id: name of the row.
         messages: the conversation.
         tokenizer: of the base model.
         tools: functions on offer, as prepared rows carry them.
+        untaught: places of answers that are not to be learnt.
+        settings: further names for the template (`enable_thinking`).
 
     Raises:
         DataContractError: the chat template closes no assistant turn: a model trained on it would never stop.
@@ -99,19 +127,122 @@ def encode_row(row_id: str, messages: list[Message], tokenizer: Any, tools: list
     if any(token in message["content"] for message in messages for token in tokenizer.all_special_tokens):
         raise RowRefused("special_token_in_text")
     messages, tools = _as_served(messages, tools, tokenizer)
-    text, restored = _trained_text(messages, tools, tokenizer)
-    ids = _tokenize(tokenizer, text)
-    labels, trained = [IGNORED] * len(ids), []
+    write = Writer(tokenizer, tools, settings)
+    text, start, restored = _trained_text(messages, write)
+    ids, joined = _encoded(tokenizer, text, start)
+    labels, trained, history = [IGNORED] * len(ids), [], []
     for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or turn in untaught:
             continue
-        asked, start = _handed_over(messages[:turn], text, tokenizer, tools)
-        if asked != text[:start] and thought_opened(asked):
+        first, why = _first_token(messages, turn, text, ids, write)
+        if why:
+            history.append((turn, why))
             continue
-        first, last = _span(ids, text[:start], tokenizer, row_id)
+        last = _last_token(ids, first, tokenizer, row_id)
         labels[first : last + 1] = ids[first : last + 1]
         trained.append(turn)
-    return TokenRow(row_id, messages, ids, labels, tools, restored, tuple(trained))
+    if history and history[-1][0] == len(messages) - 1:
+        raise RowRefused(
+            "template_drops_the_thought" if history[-1][1] == "thought_dropped" else "answer_merges_with_prompt"
+        )
+    return TokenRow(row_id, messages, ids, labels, tools, restored, joined, tuple(trained), tuple(history))
+
+
+def scored_ids(messages: list[Message], tokenizer: Any, tools: list[Any] | None = None) -> tuple[list[int], list[int]]:
+    """Return the token ids before the last answer and of the answer, as training puts them.
+
+    The answer begins behind its thought, or behind the empty one that the template writes: never before or inside it.
+    The token that ends the turn is left out.
+
+    Args:
+        messages: a conversation that ends with the assistant, as prepared rows carry it.
+        tokenizer: of the served model.
+        tools: functions on offer.
+
+    Raises:
+        RowRefused: training would leave the conversation out.
+    """
+    row = encode_row("", messages, tokenizer, tools)
+    ended = len(row.labels) - next(place for place, label in enumerate(reversed(row.labels)) if label != IGNORED) - 1
+    first = next((p for p in range(ended, 0, -1) if row.labels[p - 1] == IGNORED), 0)
+    ids = row.input_ids[first:ended]
+    text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    thought, close, answer = text.partition(CLOSE)
+    if not close:
+        return row.input_ids[:first], ids
+    skipped = _covering(ids, thought + close + answer[: len(answer) - len(answer.lstrip("\n"))], tokenizer)
+    return row.input_ids[: first + skipped], ids[skipped:]
+
+
+def _covering(ids: list[int], text: str, tokenizer: Any) -> int:
+    """Return how many of the first tokens write a text."""
+    lengths = (len(tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)) for count in range(len(ids)))
+    return next((count for count, length in enumerate(lengths) if length >= len(text)), len(ids))
+
+
+def ids_behind_empty_thought(context: str, answer: str, tokenizer: Any) -> tuple[list[int], list[int]] | None:
+    """Return the ids before an answer and of the answer, behind the empty thought that training puts between.
+
+    Args:
+        context: what the server renders to ask for the answer.
+        answer: the text that is weighed.
+        tokenizer: of the served model.
+
+    Returns:
+        None where the template writes no empty thought, or the tokenizer cannot encode it apart.
+    """
+    if not (empty := _empty_thought(tokenizer)):
+        return None
+    try:
+        ids, _ = _encoded(tokenizer, context + empty + answer, len(context))
+    except RowRefused:
+        return None
+    asked = len(_tokenize(tokenizer, context))
+    place = asked + _covering(ids[asked:], empty, tokenizer)
+    return ids[:place], ids[place:]
+
+
+def _empty_thought(tokenizer: Any) -> str:
+    """Return what the template writes between a prompt and an answer without a thought."""
+    template = str(tokenizer.chat_template)
+    if template not in _empty_thoughts:
+        messages: list[Message] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
+        try:
+            text, start, _ = _trained_text(messages, Writer(tokenizer, None, {}))
+        except RowRefused:
+            text, start = "", 0
+        empty = text[start:].partition(_ANSWER)[0]
+        _empty_thoughts[template] = empty if CLOSE in empty else ""
+    return _empty_thoughts[template]
+
+
+_ANSWER = "tunegate_answer"
+_empty_thoughts: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The chat template of a tokenizer with what stays the same over a conversation."""
+
+    tokenizer: Any
+    tools: list[Any] | None
+    settings: Mapping[str, Any]
+
+    def __call__(self, messages: list[Message], generate: bool = False) -> str:
+        """Return a conversation as the chat template writes it.
+
+        Raises:
+            RowRefused: the template refuses it.
+        """
+        from jinja2.exceptions import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                messages, tools=self.tools, tokenize=False, add_generation_prompt=generate, **self.settings
+            )
+        except (TemplateError, TypeError) as error:
+            raise RowRefused("template_refuses") from error
+        return text
 
 
 def _as_served(
@@ -124,28 +255,60 @@ def _as_served(
         raise RowRefused("tool_without_name") from error
 
 
-def _trained_text(messages: list[Message], tools: list[Any] | None, tokenizer: Any) -> tuple[str, bool]:
-    """Return the rendered conversation, and whether a thought was given back to it.
+def _trained_text(messages: list[Message], write: Writer) -> tuple[str, int, bool]:
+    """Return the rendered conversation, where its last answer begins, and whether a thought was given back to it.
 
     Where the template opens a thought for the model to go on with but drops thoughts from finished turns (DeepSeek's
-    distills), the last turn gets its thought back: that is what the model has to write when it is served.
+    distills), or writes an empty one in another way (Nemotron's), the last turn gets its thought back: that is what
+    the model has to write when it is served.
     """
-    text = _render(tokenizer, messages, tools)
-    asked, start = _handed_over(messages[:-1], text, tokenizer, tools)
+    text = write(messages)
+    asked, start = _handed_over(messages[:-1], text, write)
     if asked == text[:start] or not thought_opened(asked):
-        return text, False
-    thought, _ = split_thought(messages[-1]["content"])
-    return f"{asked}{thought}\n{CLOSE}\n\n{text[start:].lstrip(chr(10))}", True
+        return text, start, False
+    thought, _ = thought_and_answer(messages[-1])
+    answer = text[start:].lstrip("\n")
+    if answer.startswith(OPEN) and CLOSE in answer:
+        answer = answer.partition(CLOSE)[2].lstrip("\n")
+    return f"{asked}{thought}\n{CLOSE}\n\n{answer}", len(asked), True
 
 
-def _handed_over(before: list[Message], text: str, tokenizer: Any, tools: list[Any] | None) -> tuple[str, int]:
+def _encoded(tokenizer: Any, text: str, start: int) -> tuple[list[int], bool]:
+    """Return the ids of a text, and whether what stands before and after a place had to be encoded apart.
+
+    Raises:
+        RowRefused: encoded apart, the two are another text (a tokenizer that puts a space before every text).
+    """
+    whole, asked = _tokenize(tokenizer, text), _tokenize(tokenizer, text[:start])
+    if whole[: len(asked)] == asked:
+        return whole, False
+    apart = asked + _tokenize(tokenizer, text[start:])
+    if tokenizer.decode(apart) != tokenizer.decode(whole):
+        raise RowRefused("answer_merges_with_prompt")
+    return apart, True
+
+
+def _first_token(messages: list[Message], turn: int, text: str, ids: list[int], write: Writer) -> tuple[int, str]:
+    """Return the place of an answer's first token, and why it carries no loss ("" where it does)."""
+    asked, start = _handed_over(messages[:turn], text, write)
+    if asked != text[:start] and thought_opened(asked):
+        return 0, "never_asked"
+    thought, _ = thought_and_answer(messages[turn])
+    # A thought opens the answer; tags and line ends may stand before it.
+    if thought.strip() and thought.strip() not in text[start : start + len(thought) + _ROOM_FOR_TAGS]:
+        return 0, "thought_dropped"
+    before = _tokenize(write.tokenizer, text[:start])
+    # Comparing ids, not characters: a token that merges across the border is one no server could ask after.
+    return len(before), "" if ids[: len(before)] == before else "merges"
+
+
+def _handed_over(before: list[Message], text: str, write: Writer) -> tuple[str, int]:
     """Return what the server renders to ask for the turn after `before`, and the character of `text` it begins at.
 
     Some templates open more after the generation prompt than they render for a finished turn (`<think>`): the answer
     starts where the two part, but never inside the messages before it.
     """
-    closed = _render(tokenizer, before, tools)
-    asked = _render(tokenizer, before, tools, generate=True)
+    closed, asked = write(before), write(before, generate=True)
     handed = asked.rstrip().removesuffix(OPEN) if thought_opened(asked) else asked
     start = next((len(form) for form in (asked, handed) if text.startswith(form)), common_prefix(asked, text))
     if start < len(closed) or (len(asked) > len(closed) and start == len(closed)):
@@ -153,30 +316,15 @@ def _handed_over(before: list[Message], text: str, tokenizer: Any, tools: list[A
     return asked, start
 
 
-def _span(ids: list[int], before: str, tokenizer: Any, row_id: str) -> tuple[int, int]:
-    """Return the first and last place of one answer, its end-of-turn token included."""
-    asked, special = _tokenize(tokenizer, before), set(tokenizer.all_special_ids)
-    first = common_prefix(asked, ids)
+def _last_token(ids: list[int], first: int, tokenizer: Any, row_id: str) -> int:
+    """Return the place of the token that ends a turn."""
+    special = set(tokenizer.all_special_ids)
     last = next((place for place in range(first, len(ids)) if ids[place] in special), None)
     if last is None:
         raise DataContractError(
             f"the chat template does not close assistant turns (row {row_id})", "use another base_model"
         )
-    # Comparing ids, not characters: a token that merges across the border is one no server could ask after.
-    if first < len(asked):
-        raise RowRefused("answer_merges_with_prompt")
-    return first, last
-
-
-def _render(tokenizer: Any, messages: list[Message], tools: list[Any] | None, generate: bool = False) -> str:
-    """Return a conversation as the chat template writes it."""
-    from jinja2.exceptions import TemplateError
-
-    try:
-        text: str = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=generate)
-    except (TemplateError, TypeError) as error:
-        raise RowRefused("template_refuses") from error
-    return text
+    return last
 
 
 def _tokenize(tokenizer: Any, text: str) -> list[int]:
@@ -185,8 +333,8 @@ def _tokenize(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
-def _chat_row(value: Any, where: str) -> tuple[str, list[Message], list[Any] | None]:
-    """Return id, messages and tools of a chat row.
+def _chat_row(value: Any, where: str) -> tuple[str, list[Message], list[Any] | None, list[int]]:
+    """Return id, messages, tools and the places of answers that are not to be learnt, of a chat row.
 
     Raises:
         DataContractError: it is not one.
@@ -194,20 +342,36 @@ def _chat_row(value: Any, where: str) -> tuple[str, list[Message], list[Any] | N
     try:
         row_id, messages = value["row_id"], [{"role": m["role"], "content": m["content"]} for m in value["messages"]]
         tools = json.loads(value["tools"]) if value.get("tools") else None
+        untaught = [int(place) for place in value.get("untaught") or ()]
     except (KeyError, TypeError, ValueError) as error:
         raise DataContractError(f"{where} is not a chat row: {error!r}", "dvc repro prepare") from error
     if not messages or messages[-1]["role"] != "assistant":
         raise DataContractError(f"{where} (row {row_id}) does not end with the assistant", "dvc repro prepare")
-    return row_id, messages, tools
+    return row_id, messages, tools, untaught
+
+
+#: Why a row is left out -> what helps; else the length does.
+_HELP = {
+    "template_drops_the_thought": "the chat template of base_model never shows reasoning: another base_model, or rows "
+    "without it",
+    "template_rewrites_earlier_turns": "the chat template of base_model writes earlier turns anew: another base_model",
+    "answer_merges_with_prompt": "base_model's tokenizer joins the prompt's end with the answer: another base_model",
+    "template_refuses": "the chat template of base_model refuses these conversations: another base_model",
+    "special_token_in_text": "take the special tokens of base_model out of the rows",
+    "tool_without_name": "name every tool of the rows' `tools`",
+}
 
 
 def _report(path: Path, rows: list[TokenRow], dropped: list[dict[str, Any]], max_length_tokens: int) -> None:
     """Log what was left out; refuse an empty result."""
     names = ", ".join(f"{item['row_id']} ({item['reason']})" for item in dropped[:5])
     if not rows:
+        reasons = Counter(item["reason"] for item in dropped)
+        most = reasons.most_common(1)[0][0] if reasons else ""
+        length = f"raise train.max_length_tokens (now {max_length_tokens}) or add rows to data/raw"
         raise DataContractError(
             f"{path}: no row to train on; {len(dropped)} left out{': ' + names if names else ''}",
-            f"raise train.max_length_tokens (now {max_length_tokens}) or add rows to data/raw",
+            _HELP.get(most, length),
         )
     if dropped:
         more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.chat.conversation import LANGUAGES, OPEN
+from tasks.chat.template import THOUGHT_FIELDS
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, read_jsonl
 
@@ -30,6 +31,7 @@ class Conversation:
         messages: `role` and `content`, calls as text, as prepared rows carry them.
         tools: functions on offer.
         enable_thinking: the switch callers may send; None: not sent.
+        untaught: places of answers that are not to be learnt.
     """
 
     row_id: str
@@ -37,6 +39,7 @@ class Conversation:
     messages: list[dict[str, Any]]
     tools: list[Any] | None = None
     enable_thinking: bool | None = field(default=None)
+    untaught: tuple[int, ...] = ()
 
     @property
     def template_settings(self) -> dict[str, Any]:
@@ -70,14 +73,15 @@ def of_row(row: dict[str, Any]) -> Conversation:
     """Return a prepared row as a conversation of its own shape."""
     tools = json.loads(row["tools"]) if row.get("tools") else None
     messages = [{"role": message["role"], "content": message["content"]} for message in row["messages"]]
-    return Conversation(row["row_id"], shape_of(messages, tools), messages, tools)
+    untaught = tuple(row.get("untaught") or ())
+    return Conversation(row["row_id"], shape_of(messages, tools), messages, tools, untaught=untaught)
 
 
 def shape_of(messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
     """Return the shape of a conversation: the rarest of those it has."""
     if tools or any(message["role"] == "tool" or message.get("tool_calls") for message in messages):
         return "tools"
-    if any(message["role"] == "assistant" and OPEN in message["content"] for message in messages):
+    if any(message["role"] == "assistant" and _thinks(message) for message in messages):
         return "thinking"
     if sum(message["role"] == "user" for message in messages) > 1:
         return "multi_turn"
@@ -90,6 +94,11 @@ def spread(items: Iterable[tuple[str, Any]], count: int) -> list[Any]:
     for shape, item in items:
         groups.setdefault(shape, []).append(item)
     return list(_taking_turns(groups[shape] for shape in sorted(groups, key=SHAPES.index)))[:count]
+
+
+def _thinks(message: dict[str, Any]) -> bool:
+    """Tell whether an answer carries its reasoning, in the text or as the template reads it."""
+    return OPEN in message["content"] or any(message.get(name) for name in THOUGHT_FIELDS)
 
 
 def _language_rank(language: str) -> int:

@@ -21,6 +21,8 @@ _ALWAYS = ("name", "description", "parameters")
 #: ... and these where given. Source: vllm/entrypoints/generate/base/protocol.py, FunctionDefinition (0.32.0).
 _WHERE_GIVEN = ("strict", "defer_loading")
 _PROBE = "tunegate_probe"
+#: Fields that vLLM hands a template an assistant's thought in. Source: vllm/renderers/chat_utils.py (0.32.0).
+THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 
 
 def served_tools(tools: list[Any] | None) -> list[dict[str, Any]] | None:
@@ -38,16 +40,24 @@ def served_tools(tools: list[Any] | None) -> list[dict[str, Any]] | None:
 def served_messages(messages: list[Message], tokenizer: Any) -> list[Message]:
     """Return messages as a caller sends them: calls at the end of an assistant's text become `tool_calls`.
 
-    Text that only looks like a call stays text, and so do all calls where the template does not write `tool_calls`.
+    Text that only looks like a call stays text, and so do all calls where the template does not write `tool_calls`. A
+    thought stays in the text, unless the template reads thoughts from a field alone: then it is that field.
 
     Args:
         messages: of a prepared row.
         tokenizer: its template decides.
     """
-    if not any(message["role"] == "assistant" and _CALL.search(message["content"]) for message in messages):
-        return [dict(message) for message in messages]
-    if not writes_calls(tokenizer):
-        return [dict(message) for message in messages]
+    answers = [message["content"] for message in messages if message["role"] == "assistant"]
+    served = [dict(message) for message in messages]
+    if any(map(_CALL.search, answers)) and writes_calls(tokenizer):
+        served = _with_calls(served)
+    if any(CLOSE in answer for answer in answers) and (field := thought_field(tokenizer)):
+        served = [_with_thought(message, field) for message in served]
+    return served
+
+
+def _with_calls(messages: list[Message]) -> list[Message]:
+    """Return messages with the calls at the end of an assistant's text as structure, and results named by them."""
     served: list[Message] = []
     waiting: list[str] = []
     for message in messages:
@@ -61,8 +71,49 @@ def served_messages(messages: list[Message], tokenizer: Any) -> list[Message]:
     return served
 
 
+def _with_thought(message: Message, field: str) -> Message:
+    """Return a message with an assistant's thought in the field the template reads."""
+    if message["role"] != "assistant" or CLOSE not in message["content"]:
+        return message
+    thought, answer = split_thought(message["content"])
+    return message | {"content": answer, field: thought}
+
+
+def thought_and_answer(message: Message) -> tuple[str, str]:
+    """Return (reasoning, answer) of an assistant's message as served, wherever its reasoning stands."""
+    field = next((name for name in THOUGHT_FIELDS if message.get(name)), None)
+    return (message[field], message["content"]) if field else split_thought(message["content"])
+
+
+def thought_field(tokenizer: Any) -> str | None:
+    """Return the field in which the chat template reads a thought, None where it reads it in the text.
+
+    Qwen3.8's puts an empty thought before one that stands in the text; others never show one that is not in the field.
+    """
+    template = str(tokenizer.chat_template)
+    if template not in _fields:
+        if len(_fields) >= _MOST_TEMPLATES:
+            _fields.clear()
+        _fields[template] = _probe_thought(tokenizer)
+    return _fields[template]
+
+
+_fields: dict[str, str | None] = {}
+_MOST_TEMPLATES = 64
+
+
+def _probe_thought(tokenizer: Any) -> str | None:
+    """Return the field in which a thought comes out of the template better than in the text."""
+    inline = _rendered(tokenizer, [{"role": "assistant", "content": f"{OPEN}\n{_PROBE}\n{CLOSE}\n\n!"}], None)
+    for field in THOUGHT_FIELDS:
+        given = _rendered(tokenizer, [{"role": "assistant", "content": "!", field: _PROBE}], None)
+        if _PROBE in given and (_PROBE not in inline or inline.count(OPEN) > given.count(OPEN)):
+            return field
+    return None
+
+
 def as_request(messages: list[Message]) -> list[Message]:
-    """Return messages as they go over the wire: a call's arguments are JSON text there."""
+    """Return messages as they go over the wire: a call's arguments are JSON text there, a thought is `reasoning`."""
     return [_on_the_wire(message) for message in messages]
 
 
@@ -158,7 +209,11 @@ def _call(text: str) -> dict[str, Any] | None:
 
 
 def _on_the_wire(message: Message) -> Message:
-    """Return one message with the arguments of its calls as JSON text."""
+    """Return one message with the arguments of its calls as JSON text, and its thought where vLLM takes it."""
+    if THOUGHT_FIELDS[0] in message:
+        message = {name: value for name, value in message.items() if name != THOUGHT_FIELDS[0]} | {
+            THOUGHT_FIELDS[1]: message[THOUGHT_FIELDS[0]]
+        }
     if "tool_calls" not in message:
         return message
     calls = [
@@ -171,11 +226,16 @@ def _on_the_wire(message: Message) -> Message:
 
 def _probe(tokenizer: Any, turns: list[Message], tools: list[Any] | None) -> bool:
     """Tell whether the name of the probe function comes out of the template."""
+    return _PROBE in _rendered(tokenizer, turns, tools)
+
+
+def _rendered(tokenizer: Any, turns: list[Message], tools: list[Any] | None) -> str:
+    """Return turns after a question as the template writes them, "" where it refuses."""
     from jinja2.exceptions import TemplateError
 
     messages = [{"role": "user", "content": "?"}, *turns]
     try:
-        return _PROBE in tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
+        return str(tokenizer.apply_chat_template(messages, tools=tools, tokenize=False))
     except (TemplateError, TypeError):
         # TypeError: a template that takes arguments as text only, while vLLM hands every template an object.
-        return False
+        return ""

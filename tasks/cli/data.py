@@ -1,4 +1,4 @@
-"""`tunegate data explain | summary | diff | export | profile | reveal`."""
+"""`tunegate data explain | summary | preview | diff | export | profile | reveal`."""
 
 import subprocess
 import sys
@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import click
 
-from tasks.cli.main import emit
+from tasks.cli.main import emit, project_and_settings
 from tasks.core.errors import ConfigError
-from tasks.core.layout import PREPARED
+from tasks.core.layout import PREPARED, RAW
 from tasks.core.project import Project
 from tasks.core.settings import Format
 
@@ -30,8 +30,10 @@ def data() -> None:
 def explain(row_id: str, as_json: bool) -> None:
     """Tell what became of a raw row, by which rule, on what evidence. ROW_ID is r-... or SOURCE:INDEX."""
     from tasks.data.ledger.questions import explain as answer
+    from tasks.data.ledger.questions import latest_run
 
-    found = answer(Project.here().root / PREPARED, row_id)
+    project = Project.here()
+    found = answer(latest_run(project.root / PREPARED, project.state), row_id)
     emit(found, as_json=as_json, text=_explanation(found))
 
 
@@ -39,10 +41,32 @@ def explain(row_id: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def summary(as_json: bool) -> None:
     """Show the counts: rows in, kept, dropped, quarantined, why; masks, leaks, languages, splits."""
-    from tasks.data.ledger.questions import read_summary
+    from tasks.data.ledger.questions import latest_run, read_summary
 
-    found = read_summary(Project.here().root / PREPARED)
-    emit(found, as_json=as_json, text=_summary(found))
+    project = Project.here()
+    prepared = project.root / PREPARED
+    folder = latest_run(prepared, project.state)
+    found = read_summary(folder)
+    refused = "" if folder == prepared else f"of the last run, which left nothing to train on: {folder}\n"
+    emit(found, as_json=as_json, text=refused + _summary(found))
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 100), help="How many rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def preview(file: Path, rows: int, as_json: bool) -> None:
+    """Show rows of FILE as training will see them: what was read, what was masked, and what is taught."""
+    from tasks.chat.tokenizer import load_tokenizer
+    from tasks.data.preview import preview as answer
+    from tasks.data.privacy.pseudonyms import environment_key
+    from tasks.models.base import materialize
+
+    project, settings = project_and_settings()
+    tokenizer = load_tokenizer(materialize(settings.base_model, project).path)
+    longest = settings.train.max_length_tokens
+    found = answer(file, project.root / RAW, settings.prepare, tokenizer, longest, environment_key(), rows)
+    emit(found, as_json=as_json, text="\n\n".join(map(_previewed, found)))
 
 
 @data.command()
@@ -138,6 +162,20 @@ def _explanation(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _previewed(row: dict[str, Any]) -> str:
+    """Return a previewed row as a person reads it."""
+    lines = [f"line {row['line']}   {row['format'] or 'not understood'}   {row['language'] or ''}".rstrip()]
+    if row["turns"]:
+        more = [name for name in ("tools", "rejected") if row[name]]
+        lines.append(f"turns    {', '.join([*row['turns'], *more])}")
+    lines += [f"note     {note}" for note in row["notes"]]
+    masked = ", ".join(f"{count} {what}" for what, count in row["masked"].items())
+    lines += [f"masked   {masked}"] if masked else []
+    lines += [f"refused  {row['refused']}"] if row["refused"] else []
+    lines += [f"text     {row['tokens']} tokens, taught between ⟦ and ⟧", row["text"]] if row["text"] else []
+    return "\n".join(lines)
+
+
 def _summary(found: dict[str, Any]) -> str:
     """Return the counts as a person reads them."""
     rows = found["rows"]
@@ -159,6 +197,7 @@ def _summary(found: dict[str, Any]) -> str:
         f"too long     {found['tokens']['too_long']} of more than {found['tokens']['max_length_tokens']} tokens"
     )
     lines.append(f"splits       {_named(found['splits'])}")
+    lines += [f"note         {note}" for note in found.get("notes", ())]
     return "\n".join(lines)
 
 

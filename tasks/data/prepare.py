@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import DataContractError
-from tasks.core.files import write_json, write_jsonl
+from tasks.core.files import replaced_directory, write_json, write_jsonl
 from tasks.core.progress import Progress
+from tasks.core.project import Project
 from tasks.core.settings import DomainParams, ExamParams, PrepareParams
+from tasks.data.ledger.ledger import REFUSED
 from tasks.data.matching.eval_sets import read_eval_sets
+from tasks.data.passes.advice import ADD_ROWS, WORTH_A_HINT, why_left_out
 from tasks.data.passes.facts import Gathered
 from tasks.data.passes.first import ChunkJudge, FirstPass
 from tasks.data.passes.second import decide
@@ -28,7 +31,6 @@ from tasks.data.tokens import RowLengths
 log = logging.getLogger(__name__)
 
 MEBIBYTE = 1 << 20
-ADD_ROWS = "add instruction rows (Alpaca, ShareGPT, messages, multilingual-thinking), or look at prepare in params.yaml"
 
 
 def prepare(
@@ -73,12 +75,22 @@ def prepare(
         outputs.write(Progress(log, "write", len(gathered.columns), "rows"))
         lengths = RowLengths(base, train_max_length_tokens)
         summary = summarize(gathered, decisions, outputs, params, lengths, items)
-    _require_rows(summary, raw)
     write_jsonl(output / "eval_questions.jsonl", (item.as_json() for item in items))
     write_json(output / "summary.json", summary)
     shutil.rmtree(spool)
-    log.info("prepare: %s", ", ".join(f"{n} {name}" for name, n in summary["rows"].items()))
+    _require_rows(summary, output, raw, outputs.first_detail)
+    _say(summary, outputs.first_detail)
     return {"rows": summary["rows"], "splits": summary["splits"]}
+
+
+def _say(summary: dict[str, Any], first_detail: dict[str, str]) -> None:
+    """Log the counts, with what a reader must know of the rows kept and what helps where many were left out."""
+    for note in summary.get("notes", ()):
+        log.warning("prepare: %s", note)
+    rows, (why, hint) = summary["rows"], why_left_out(summary, first_detail)
+    if why and rows["in"] - rows["kept"] >= WORTH_A_HINT * rows["in"]:
+        log.warning("prepare: left out: %s; %s", why, hint)
+    log.info("prepare: %s", ", ".join(f"{n} {name}" for name, n in rows.items()) + (f" ({why})" if why else ""))
 
 
 def _judge_all(setup: FirstPass, gathered: Gathered) -> None:
@@ -116,15 +128,20 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _require_rows(summary: dict[str, Any], raw: Path) -> None:
-    """Refuse a result nothing can be trained on."""
+def _require_rows(summary: dict[str, Any], output: Path, raw: Path, first_detail: dict[str, str]) -> None:
+    """Refuse a result nothing can be trained on; its ledger and summary are kept where the output is not.
+
+    Raises:
+        DataContractError: there is no row to train on.
+    """
     if summary["splits"]["train"]:
         return
-    reasons = summary["reasons"]
-    left_out = [(n, reason) for fate in ("quarantined", "dropped") for reason, n in reasons[fate].items()]
-    why = f" ({', '.join(f'{n} {reason}' for n, reason in left_out)})" if left_out else ""
-    rows = summary["rows"]
+    kept = Project(raw.parents[1]).state / REFUSED
+    with replaced_directory(kept) as folder:
+        shutil.copytree(output, folder, dirs_exist_ok=True)
+    rows, (why, hint) = summary["rows"], why_left_out(summary, first_detail)
     raise DataContractError(
-        f"no row to train on: {rows['in']} rows in {raw / INSTRUCTIONS}, {rows['kept']} kept{why}",
-        ADD_ROWS,
+        f"no row to train on: {rows['in']} rows in {raw / INSTRUCTIONS}, {rows['kept']} kept"
+        + (f" ({why})" if why else ""),
+        f"{hint}\ntunegate data summary and tunegate data explain tell of this run (ledger: {kept / 'ledger.jsonl'})",
     )

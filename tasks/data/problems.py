@@ -15,6 +15,11 @@ QUARANTINE_REASONS: Final = {
     "wrong_type": "a field has the wrong type",
     "unknown_role": "a turn's role is none of the format's",
     "malformed_tool_call": "a call or a list of tools is not the JSON it must be",
+    "orphan_result": "a tool's result belongs to no call",
+    "media": "images, sound or video, or their placeholders: this pipeline teaches text",
+    "marked_bad": "its author marks the answer as a bad one",
+    "nothing_to_learn": "its author marks every answer as not to be learnt",
+    "unclear_mark": "a mark (weight, loss, train, ...) says neither yes nor no",
     "wrong_role_order": "turns do not alternate from user (calls and results between) to a last assistant",
     "empty_turn": "a turn is empty",
     "reasoning_without_answer": "reasoning with no answer after it",
@@ -28,7 +33,7 @@ QUARANTINE_REASONS: Final = {
     "mojibake": "text decoded with the wrong encoding",
     "unsupported_language": "neither Chinese nor in Latin letters",
     "special_token": "a special token of the base model in the text",
-    "template_refuses": "the base model's chat template cannot render the conversation",
+    "template_refuses": "the base model's chat template cannot render the conversation, or training not use it",
 }
 
 #: Reason code -> what it means; for dropped rows.

@@ -7,16 +7,47 @@ a row whose rendered text has no more bytes than the limit has tokens fits witho
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unicodedata import is_normalized
 
-from tasks.chat.conversation import Message
-from tasks.chat.template import CALL, served_messages, served_tools
+from tasks.chat.conversation import OPEN, Message
+from tasks.chat.rows import RowRefused, encode_row
+from tasks.chat.template import CALL, offers_tools, served_messages, served_tools
 from tasks.data.problems import BadRowError
 
 UNCOUNTED = -1
+#: Longer conversations are not tried on the template before they are trained on.
+_MOST_TURNS = 32
+#: Why training would refuse a row of this form, in words.
+_REFUSALS = {
+    "template_drops_the_thought": "it never shows the reasoning of the last answer",
+    "template_rewrites_earlier_turns": "it writes earlier turns anew when a turn is added",
+    "answer_merges_with_prompt": "prompt and answer share a token, and the tokenizer cannot encode them apart",
+}
+
+
+@dataclass(frozen=True)
+class TemplateEffect:
+    """What the base model's chat template makes of conversations of one form.
+
+    Args:
+        history: answers that carry no loss, by place: (place, why: a key of `tasks.chat.rows.NO_LOSS`).
+        joined: prompt and last answer are encoded apart, because whole the tokens at the border would be others.
+        refused: why training would leave such a row out, in words; "" where it would not.
+        tools_hidden: whether the row offers tools and the template never shows them.
+    """
+
+    history: tuple[tuple[int, str], ...] = ()
+    joined: bool = False
+    refused: str = ""
+    tools_hidden: bool = False
+
+
+NO_EFFECT = TemplateEffect()
+_Form = tuple[tuple[str, bool, bool], ...]
 
 
 class RowLengths:
@@ -33,6 +64,8 @@ class RowLengths:
         self._special = re.compile("|".join(map(re.escape, self._tokenizer.all_special_tokens)))
         self._byte_level, self._composes = _byte_level(self._tokenizer)
         self._template_bytes = lru_cache(4096)(self._measure_template)
+        self._tried = lru_cache(4096)(self._try)
+        self._shows_tools: bool | None = None
 
     def count_where_needed(self, messages: Sequence[Message], tools: str | None) -> int:
         """Return the tokens of a rendered row, or `UNCOUNTED` for one that surely fits.
@@ -51,6 +84,34 @@ class RowLengths:
             if size <= self.max_length_tokens:
                 return UNCOUNTED
         return self.count(messages, tools)
+
+    def effect(self, messages: Sequence[Message], tools: str | None) -> TemplateEffect:
+        """Return what the template makes of a row of this form; tried once a form, on a conversation of one word each.
+
+        Raises:
+            BadRowError: training would leave the row out.
+        """
+        if len(messages) > _MOST_TURNS:
+            return NO_EFFECT
+        form = tuple((said["role"], OPEN in said["content"], CALL in said["content"]) for said in messages)
+        found = self._tried(form, tools is not None)
+        if found.refused:
+            raise BadRowError("template_refuses", f"the chat template of the base model: {found.refused}")
+        return found
+
+    def _try(self, form: _Form, offered: bool) -> TemplateEffect:
+        """Encode the shortest conversation of a form as training would."""
+        messages = [{"role": role, "content": _word(role, thinks, calls)} for role, thinks, calls in form]
+        tools = [{"name": "f", "parameters": {"type": "object", "properties": {}}}] if offered else None
+        if self._shows_tools is None:
+            self._shows_tools = offers_tools(self._tokenizer)
+        hidden = offered and not self._shows_tools
+        try:
+            row = encode_row("", messages, self._tokenizer, tools)
+        except RowRefused as refusal:
+            # What the template itself refuses is said where the row is rendered, with the template's own words.
+            return TemplateEffect(refused=_REFUSALS.get(str(refusal), ""), tools_hidden=hidden)
+        return TemplateEffect(row.history_turns, row.joined, "", hidden)
 
     def count(self, messages: Sequence[Message], tools: str | None) -> int:
         """Return the tokens of a rendered row."""
@@ -76,6 +137,12 @@ class RowLengths:
         except (TemplateError, TypeError) as error:
             raise BadRowError("template_refuses", f"the chat template says: {error}") from error
         return text
+
+
+def _word(role: str, thinks: bool, calls: bool) -> str:
+    """Return the shortest content of a form."""
+    word = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>' if calls and role == "assistant" else "a"
+    return f"<think>\nb\n</think>\n\n{word}" if thinks and role == "assistant" else word
 
 
 @lru_cache(2)

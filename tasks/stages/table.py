@@ -139,8 +139,8 @@ STAGES: tuple[Stage, ...] = (
             *_ROWS,
             *_in("tasks/data", "passes", "prepare.py", "split.py", "tokens.py"),
             *_EXAMS,
-            # The base model's own tokenizer tells which rows are too long to be trained on.
-            *_in("tasks/chat", "conversation.py", "template.py", "tokenizer.py"),
+            # The base model's own tokenizer and template tell which rows are too long, and which answers carry no loss.
+            *_in("tasks/chat", "conversation.py", "rows.py", "sequences.py", "template.py", "tokenizer.py"),
             *_MODELS,
             "tasks/core/folding.py",
             *_params("data", "evaluate"),

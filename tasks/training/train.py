@@ -165,6 +165,7 @@ def _evidence(origin: str, shape: str, row: TokenRow, tokenizer: Any) -> dict[st
         "completions": [run.text for run in taught(row.input_ids, row.labels, tokenizer)],
         "trained_turns": list(row.trained_turns),
         "thought_restored": row.thought_restored,
+        "joined": row.joined,
     }
 
 

@@ -1,6 +1,6 @@
 """Sections of the data: `prepare` and `validate`."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -9,11 +9,25 @@ from tasks.core.params.section import Fraction, Section
 Format = Literal["alpaca", "sharegpt", "messages", "multilingual_thinking", "preference"]
 
 
-class FileParams(Section):
-    """What is known better about one raw file than its content shows; null: detected."""
+#: Fields of a row that a column of a file may be; `role` and `content` are those of each turn.
+Column = Literal[
+    "messages", "role", "content", "system", "instruction", "input", "output", "history", "thinking", "tools",
+    "concept", "prompt", "chosen", "rejected", "label", "kto_tag", "weight", "loss", "train", "trainable", "loss_mask",
+]  # fmt: skip
+COLUMNS: tuple[str, ...] = get_args(Column)
 
-    format: Format | None
-    encoding: Literal["utf-8", "utf-16", "gb18030"] | None
+
+class FileParams(Section):
+    """What is known better about one raw file than its content shows; what is not said is detected."""
+
+    format: Format | None = None
+    encoding: Literal["utf-8", "utf-16", "gb18030"] | None = None
+    columns: dict[Column, str | None] = Field(
+        default_factory=dict, description="field -> column of the file; null: the file has no such field"
+    )
+    roles: dict[str, Literal["system", "user", "assistant", "tool"]] = Field(
+        default_factory=dict, description="what the file calls a speaker -> role"
+    )
 
 
 class ReadParams(Section):

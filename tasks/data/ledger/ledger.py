@@ -10,6 +10,9 @@ import numpy.typing as npt
 from tasks.core.errors import DataContractError
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
 
+#: Under the local state: ledger and summary of a run that left nothing to train on.
+REFUSED = "failed/prepare"
+
 Fate = Literal["kept", "dropped", "quarantined"]
 FATES: tuple[Fate, ...] = ("kept", "dropped", "quarantined")
 

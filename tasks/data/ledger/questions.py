@@ -10,6 +10,21 @@ import orjson
 
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json
+from tasks.data.ledger.ledger import REFUSED
+
+
+def latest_run(prepared: Path, state: Path) -> Path:
+    """Return the folder with the ledger of the last run: the output, or what was kept of a run that left nothing.
+
+    Args:
+        prepared: output of stage prepare.
+        state: the project's local state.
+    """
+    refused, made = state / REFUSED, prepared / "summary.json"
+    there = refused / "summary.json"
+    if there.is_file() and (not made.is_file() or there.stat().st_mtime_ns >= made.stat().st_mtime_ns):
+        return refused
+    return prepared
 
 
 def explain(prepared: Path, row_id: str) -> dict[str, Any]:

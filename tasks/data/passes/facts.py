@@ -39,6 +39,7 @@ class Columns:
         content: 128-bit digest of the normalized conversation; shape (rows, 2).
         characters: of all turns.
         answer_characters: of the assistant's turns.
+        untaught: answers that are marked not to be learnt.
         tokens: of the rendered row where they were counted, -1 where it surely fits.
         concept: number in the list of concepts, 0 for none.
         leaks: evaluation items that stand in the row.
@@ -53,6 +54,7 @@ class Columns:
     content: npt.NDArray[np.uint64]
     characters: Integers
     answer_characters: Integers
+    untaught: Integers
     tokens: Integers
     concept: Integers
     leaks: Integers
@@ -78,6 +80,7 @@ class ChunkFacts:
         bands: band keys for near-duplicates; shape (rows, bands).
         masks: (row, type, spans) for every type replaced in a row.
         concepts: names behind `columns.concept`, the first one empty.
+        effects: (row, what the base model's template does to it) where it does something.
     """
 
     number: int
@@ -86,6 +89,7 @@ class ChunkFacts:
     bands: npt.NDArray[np.uint64]
     masks: list[tuple[int, str, int]] = field(default_factory=list)
     concepts: list[str] = field(default_factory=lambda: [""])
+    effects: list[tuple[int, str]] = field(default_factory=list)
 
 
 class Spool:
@@ -138,6 +142,7 @@ class Gathered:
         self.spool = Spool(folder)
         self.sources: list[str] = []
         self.masks: list[tuple[int, str, int]] = []
+        self.effects: list[tuple[int, str]] = []
         self.concepts: dict[str, int] = {"": 0}
         self._parts: list[Columns] = []
         self._starts: list[int] = [0]
@@ -162,6 +167,7 @@ class Gathered:
         self._starts.append(start + len(columns))
         self.sources.append(facts.source)
         self.masks += [(start + row, type_, count) for row, type_, count in facts.masks]
+        self.effects += [(start + row, effect) for row, effect in facts.effects]
         self._bands_a_row = facts.bands.shape[1]
         self._bands_file.write(np.ascontiguousarray(facts.bands).tobytes())
 

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from tasks.chat.conversation import Message
+from tasks.chat.rows import NO_LOSS
 from tasks.core.errors import DataContractError
 from tasks.core.settings import PrepareParams
 from tasks.data.ledger.ledger import row_name, row_number
@@ -19,10 +20,10 @@ from tasks.data.matching.normalization import NormalizedRow, normalized_rows
 from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASON_NUMBER, ChunkFacts, Columns, Spool
 from tasks.data.privacy.desensitize import Cleaned, Desensitizer
 from tasks.data.problems import BadRowError
-from tasks.data.reading.formats import Parsed, parse
-from tasks.data.reading.raw import override_of
+from tasks.data.reading.formats import Parsed
+from tasks.data.reading.raw import Parser, parser_of
 from tasks.data.reading.rows import Chunk, RawRow, rows_of
-from tasks.data.tokens import UNCOUNTED, RowLengths
+from tasks.data.tokens import NO_EFFECT, UNCOUNTED, RowLengths, TemplateEffect
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,28 @@ class _Judged:
     rejected: str | None = None
     cleaned: Cleaned | None = None
     tokens: int = UNCOUNTED
+    effect: TemplateEffect = NO_EFFECT
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out of the row or is not learnt, in words."""
+        lost = [f"no loss on turn {place + 1}: {NO_LOSS[why]}" for place, why in self._history]
+        return [*(self.parsed.notes if self.parsed else ()), *lost]
+
+    @property
+    def effects(self) -> list[str]:
+        """What the base model's template does to the row."""
+        effect = self.effect
+        return [
+            *(["answers_without_loss"] if self._history else []),
+            *(["encoded_apart"] if effect.joined else []),
+            *(["tools_never_shown"] if effect.tools_hidden else []),
+        ]
+
+    @property
+    def _history(self) -> list[tuple[int, str]]:
+        untaught = self.parsed.untaught if self.parsed else ()
+        return [(place, why) for place, why in self.effect.history if place not in untaught]
 
 
 class ChunkJudge:
@@ -79,8 +102,8 @@ class ChunkJudge:
     def __call__(self, numbered: tuple[int, Chunk]) -> ChunkFacts:
         """Judge the rows of a chunk, write their texts to the spool, return the facts about them."""
         number, chunk = numbered
-        known_format = override_of(chunk.source, self._read)
-        rows = [self._judge(raw, known_format) for raw in rows_of(chunk, self._read)]
+        parse = parser_of(chunk.source, self._read)
+        rows = [self._judge(raw, parse) for raw in rows_of(chunk, self._read)]
         texts = normalized_rows([row.messages for row in rows])
         hits = self._find_leaks(rows, texts)
         lines = [_line(row) if row.messages else b"" for row in rows]
@@ -89,17 +112,19 @@ class ChunkJudge:
         columns = _columns(rows, texts, hits, concepts, np.cumsum([len(line) for line in lines]))
         languages = [row.parsed.language if row.parsed else "en" for row in rows]
         bands = self._fingerprinter.bands(texts, languages)
-        return ChunkFacts(number, chunk.source, columns, bands, _mask_counts(rows), list(concepts))
+        effects = [(place, effect) for place, row in enumerate(rows) for effect in row.effects]
+        return ChunkFacts(number, chunk.source, columns, bands, _mask_counts(rows), list(concepts), effects)
 
-    def _judge(self, raw: RawRow, known_format: str | None) -> _Judged:
+    def _judge(self, raw: RawRow, parse: Parser) -> _Judged:
         """Return a row with its reason to leave, if it has one."""
         row = _Judged(raw, row_number(raw.source, raw.content))
         try:
             if raw.problem:
                 raise raw.problem
-            row.parsed = parse(raw.value, known_format, repair_mojibake=self._read.repair_mojibake)
+            row.parsed = parse(raw.value)
             self._clean(row, row.parsed)
             row.tokens = self._lengths.count_where_needed(row.messages, row.tools)
+            row.effect = self._lengths.effect(row.messages, row.tools)
         except BadRowError as problem:
             if self._read.on_bad_row == "stop":
                 raise DataContractError(
@@ -161,6 +186,8 @@ def _line(row: _Judged) -> bytes:
         value["tools"] = row.tools
     if row.rejected is not None:
         value["rejected"] = row.rejected
+    if row.parsed.untaught:
+        value["untaught"] = row.parsed.untaught
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -175,6 +202,7 @@ def _evidence(rows: list[_Judged], hits: list[list[Hit]]) -> dict[str, dict[int,
             if row.cleaned and row.cleaned.drop_types
         },
         "repairs": {place: row.parsed.repairs for place, row in enumerate(rows) if row.parsed and row.parsed.repairs},
+        "notes": {place: row.notes for place, row in enumerate(rows) if row.notes and not row.reason},
         "leaks": {place: [hit.as_json() for hit in found] for place, found in enumerate(hits) if found},
     }
 
@@ -204,6 +232,7 @@ def _columns(
         "answer_characters": [
             sum(len(message["content"]) for message in row.messages if message["role"] == "assistant") for row in rows
         ],
+        "untaught": [len(one.untaught) if one else 0 for one in parsed],
         "tokens": [row.tokens for row in rows],
         "concept": [
             concepts.setdefault(one.concept, len(concepts)) if one and one.concept else 0 for one in parsed

@@ -113,8 +113,11 @@ def _indexes(gathered: Gathered) -> Integers:
 
 
 def _best_first(columns: Columns, name: npt.NDArray[np.uint64], rows: Integers) -> Integers:
-    """Return rows by the stated rule: longest answer, then lowest row id."""
-    return rows[np.lexsort((name[rows], -columns.answer_characters[rows]))]
+    """Return rows by the stated rule: longest answer, then lowest row id; of copies the one with marks stands first.
+
+    Else a copy without marks would teach what its author's marks keep from being learnt.
+    """
+    return rows[np.lexsort((name[rows], -columns.answer_characters[rows], -columns.untaught[rows]))]
 
 
 def _drop_copies(columns: Columns, best_first: Integers, fates: Fates) -> None:

@@ -12,6 +12,7 @@ from tasks.data.ledger.ledger import FATES, fate_of
 from tasks.data.matching.decontaminate import searched_questions
 from tasks.data.matching.deduplicate import BEST_ROW_RULE
 from tasks.data.matching.eval_sets import EvalItem
+from tasks.data.passes.advice import lengths_of_too_long, notes
 from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASONS, Gathered, Integers
 from tasks.data.passes.second import Decisions
 from tasks.data.passes.third import CALIBRATION, TRAIN, VALIDATION, Outputs
@@ -45,7 +46,11 @@ def summarize(
     found = _distributions(gathered, kept)
     sizes = outputs.cluster_sizes()
     found["lengths"]["tokens"], tokens = _tokens(gathered, decisions, kept, lengths)
+    if too_long := lengths_of_too_long(gathered, decisions):
+        tokens["too_long_up_to"] = too_long
+    said = notes(gathered, decisions)
     return {
+        **({"notes": said} if said else {}),
         **found,
         "rows": {"in": len(gathered.columns), **{fate: outputs.fates[fate] for fate in FATES}},
         "reasons": _reasons(gathered, decisions),

@@ -42,6 +42,8 @@ class Outputs:
         self._cluster_ids = {kept: cluster_name(decisions.name[[kept, *rows]]) for kept, rows in self._clusters.items()}
         self.fates: Counter[Fate] = Counter()
         self.written: Counter[str] = Counter()
+        #: Reason -> place and detail of the first row that left for it.
+        self.first_detail: dict[str, str] = {}
         self.leaked: dict[str, tuple[set[str], set[int]]] = defaultdict(lambda: (set(), set()))
 
     def write(self, progress: Progress) -> None:
@@ -84,6 +86,8 @@ class Outputs:
             end = int(self._gathered.columns.end[row])
             entry = self._entry(row, number, evidence, str(row - first))
             self.fates[entry.fate] += 1
+            if (detail := entry.evidence.get("detail")) and entry.reason not in self.first_detail:
+                self.first_detail[entry.reason] = f"{entry.source}:{entry.line}: {detail}"
             files["ledger"].write(orjson.dumps(entry, option=_LINE))
             if entry.fate == "kept":
                 split = VALIDATION if self._decisions.validation[row] else TRAIN
@@ -106,8 +110,13 @@ class Outputs:
         format_ = FORMATS[columns.format[row] - 1] if columns.format[row] else None
         return Entry(
             row_name(int(self._decisions.name[row])), self._gathered.sources[number], int(self._decisions.index[row]),
-            int(columns.line[row]), format_, fate_of(reason), words, self._rules[words], found,
+            int(columns.line[row]), format_, fate_of(reason), words, self._rule(words, found), found,
         )  # fmt: skip
+
+    def _rule(self, words: str, found: dict[str, Any]) -> str:
+        """Return the rule that decided, in words; of replaced data the types found."""
+        rule = self._rules[words]
+        return f"{rule}: {', '.join(found['masks'])}" if words == "personal_data_replaced" else rule
 
     def _evidence(self, row: int, reason: str, evidence: dict[str, dict[str, Any]], place: str) -> dict[str, Any]:
         """Return what was found in a row, by what it led to."""
@@ -116,6 +125,8 @@ class Outputs:
             found["split"] = VALIDATION if self._decisions.validation[row] else TRAIN
         if detail := evidence["details"].get(place):
             found["detail"] = detail
+        if notes := evidence["notes"].get(place):
+            found["notes"] = notes
         if repairs := evidence["repairs"].get(place):
             found["repairs"] = repairs
         if masks := evidence["masks"].get(place):
@@ -208,13 +219,10 @@ def _rules(params: PrepareParams, max_length_tokens: int) -> dict[str, str]:
         **QUARANTINE_REASONS,
         **DROP_REASONS,
         "clean": "no rule matched",
-        "personal_data_replaced": f"replaced: {', '.join(t for t, p in policies.items() if p in _REPLACING)}",
+        "personal_data_replaced": "replaced",
         "personal_data": f"dropped: {', '.join(t for t, p in policies.items() if p == 'drop')}",
         "near_duplicate": f"Jaccard >= {near.jaccard} of {near.ngram_characters}-grams of characters (Chinese) or "
         f"{near.ngram_words}-grams of words (English)",
         "eval_leak": f"at least {params.decontaminate.containment} of an evaluation question stands in the row",
         "too_long": f"more than {max_length_tokens} tokens (train.max_length_tokens)",
     }
-
-
-_REPLACING = ("mask", "pseudonymize")

@@ -2,25 +2,43 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, DataContractError
-from tasks.core.settings import ReadParams
+from tasks.core.settings import FileParams, ReadParams
 from tasks.data.problems import BadRowError
 from tasks.data.reading.arrays import array_values
-from tasks.data.reading.blocks import DamageError, blocks, byte_lines, encoding_of, text_blocks
+from tasks.data.reading.blocks import HEAD_BYTES, DamageError, blocks, byte_lines, encoding_of, text_blocks
 from tasks.data.reading.encoding import sample_encoding
+from tasks.data.reading.formats import Parsed, parse
+from tasks.data.reading.formats.turns import SPEAKERS
 from tasks.data.reading.lines import line_chunks
-from tasks.data.reading.rows import MIB, Chunk, RawRow, Refused, rows_of
+from tasks.data.reading.rows import DECODER, MIB, Chunk, RawRow, Refused, rows_of
 from tasks.data.reading.tables import csv_values, parquet_values
 
-__all__ = ["INSTRUCTIONS", "Chunk", "RawRow", "Refused", "instruction_files", "override_of", "read_chunks", "rows_of"]
+__all__ = [
+    "INSTRUCTIONS",
+    "Chunk",
+    "Parser",
+    "RawRow",
+    "Refused",
+    "instruction_files",
+    "parser_of",
+    "read_chunks",
+    "rows_of",
+]
 
 log = logging.getLogger(__name__)
 
+#: A raw row's value -> the chat it is; raises `BadRowError`.
+Parser = Callable[[Any], Parsed]
 INSTRUCTIONS = "instructions"
+_SPEAKER = frozenset(SPEAKERS)
+_ROWS_LOOKED_AT = 200
 SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 #: Files that stand beside data and hold none.
 _NO_DATA = (".md", ".txt", ".dvc", ".yaml", ".gitignore", ".gitkeep", "")
@@ -51,9 +69,14 @@ def kind_of(path: Path) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
-def override_of(source: str, params: ReadParams) -> str | None:
-    """Return the format the settings give all rows of a file, None where the rows tell."""
-    return params.files[source].format if source in params.files else None
+def parser_of(source: str, params: ReadParams) -> Parser:
+    """Return the reader of a file's rows: what the settings know of it, the rest told by each row."""
+    known = params.files.get(source) or FileParams()
+    columns: dict[str, str | None] = {field: column for field, column in known.columns.items()}  # noqa: C416
+    return partial(
+        parse, override_format=known.format, repair_mojibake=params.repair_mojibake, columns=columns,
+        roles=dict(known.roles),
+    )  # fmt: skip
 
 
 def read_chunks(raw: Path, params: ReadParams, chunk_bytes: int = 4 * MIB) -> Iterator[Chunk]:
@@ -69,13 +92,10 @@ def read_chunks(raw: Path, params: ReadParams, chunk_bytes: int = 4 * MIB) -> It
         ConfigError: the settings name a file that is not there.
     """
     files = {path.relative_to(raw).as_posix(): path for path in instruction_files(raw)}
-    if unknown := sorted(set(params.files) - set(files)):
-        raise ConfigError(
-            f"prepare.read.files: {unknown[0]} is no file under {raw}", f"one of: {', '.join(list(files)[:5])}"
-        )
+    require_known_files(files, raw, params)
     for source, path in files.items():
         try:
-            yield from _file_chunks(path, source, params, chunk_bytes)
+            yield from file_chunks(path, source, params, chunk_bytes)
         except DamageError as damage:
             if params.on_bad_file == "stop":
                 raise DataContractError(
@@ -86,8 +106,59 @@ def read_chunks(raw: Path, params: ReadParams, chunk_bytes: int = 4 * MIB) -> It
             yield Chunk(source, damage.line, "values", [Refused(_file_digest(path), problem)])
 
 
-def _file_chunks(path: Path, source: str, params: ReadParams, chunk_bytes: int) -> Iterator[Chunk]:
-    """Yield the chunks of one file."""
+def require_known_files(files: Mapping[str, Path], raw: Path, params: ReadParams) -> None:
+    """Check what the settings say about files: each is there, and has the columns that are named.
+
+    Args:
+        files: path under data/raw -> path.
+        raw: data/raw of the project.
+        params: section `prepare.read`.
+
+    Raises:
+        ConfigError: a file or a column is not there.
+    """
+    if unknown := sorted(set(params.files) - set(files)):
+        raise ConfigError(
+            f"prepare.read.files: {unknown[0]} is no file under {raw}", f"one of: {', '.join(list(files)[:5])}"
+        )
+    for source, known in params.files.items():
+        wanted = {column for column in known.columns.values() if column}
+        if wanted and (missing := sorted(wanted - (found := _columns_of(files[source], source, params)))):
+            raise ConfigError(
+                f"prepare.read.files: {source} has no column {missing[0]}",
+                f"its columns are {', '.join(sorted(found)[:20]) or 'none'}",
+            )
+
+
+def _columns_of(path: Path, source: str, params: ReadParams) -> set[str]:
+    """Return the fields of the first rows of a file, and of the turns in them."""
+    found: set[str] = set()
+    try:
+        for chunk in file_chunks(path, source, params, MIB):
+            for row in islice(rows_of(chunk, params), _ROWS_LOOKED_AT):
+                held = row.value if isinstance(row.value, list) else [row.value]
+                for value in filter(lambda one: isinstance(one, dict), held):
+                    found |= {*value}
+                    lists = [inner for inner in value.values() if isinstance(inner, list)]
+                    found |= {name for inner in lists for turn in inner if isinstance(turn, dict) for name in turn}
+            break
+    except DamageError:
+        pass  # said where the file is read
+    return found
+
+
+def file_chunks(path: Path, source: str, params: ReadParams, chunk_bytes: int = 4 * MIB) -> Iterator[Chunk]:
+    """Yield the chunks of one file.
+
+    Args:
+        path: the file.
+        source: what it is called: its path under data/raw.
+        params: section `prepare.read`.
+        chunk_bytes: about the size of a chunk.
+
+    Raises:
+        DamageError: the file cannot be read to its end.
+    """
     limit = params.max_row_mib * MIB
     kind = kind_of(path)
     if kind == ".parquet":
@@ -97,10 +168,10 @@ def _file_chunks(path: Path, source: str, params: ReadParams, chunk_bytes: int) 
     stream = byte_lines(blocks(path), encoding)
     if kind == ".csv":
         yield from _value_chunks(source, csv_values(stream, encoding, limit), chunk_bytes)
-    elif kind == ".json" and _begins_array(path, encoding):
+    elif _is_array(path, encoding, kind):
         yield from _value_chunks(source, array_values(text_blocks(stream, encoding), limit), chunk_bytes)
     else:
-        # A .json file that is no array is read as JSON Lines: many tools name them so.
+        # The content tells, not the name: many tools write lines into .json, and one array into .jsonl.
         line_encoding = "gb18030" if encoding == "gb18030" else "utf-8"
         yield from line_chunks(source, stream, line_encoding, limit, chunk_bytes)
 
@@ -132,12 +203,28 @@ def _encoding(path: Path, source: str, params: ReadParams) -> str:
     return stated or encoding_of(path)
 
 
-def _begins_array(path: Path, encoding: str) -> bool:
-    """Tell whether the first character of a file opens a JSON array."""
+def _is_array(path: Path, encoding: str, kind: str | None) -> bool:
+    """Tell whether a file is one JSON array of rows, not a row a line (a line may be a bare list of turns)."""
+    head = b""
     for block in byte_lines(blocks(path), encoding):
-        if begun := block.lstrip():
-            return begun[:1] == b"["
-    return False
+        head = (head + block).lstrip()
+        if head[:1] not in (b"", b"[") or len(head) >= HEAD_BYTES:
+            break
+    if head[:1] != b"[":
+        return False
+    first, _, further = head.partition(b"\n")
+    try:
+        items = DECODER.decode(first.decode("gb18030" if encoding == "gb18030" else "utf-8"))
+    except (ValueError, RecursionError):
+        # The first line ends within the array, or is damaged; in lines only what surely goes on is no damage.
+        begun = first[1:].strip()
+        return kind == ".json" or not begun or (begun[:1] == b"{" and begun.endswith((b",", b"{", b"[")))
+    if further.strip():
+        return False
+    # One line alone: a conversation, or an array of rows.
+    if not items or not all(isinstance(item, dict) for item in items):
+        return kind == ".json"
+    return not all(_SPEAKER.intersection(item) for item in items)
 
 
 def _file_digest(path: Path) -> bytes:

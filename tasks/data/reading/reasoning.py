@@ -50,7 +50,7 @@ def fold(answer: str, thinking: str = "") -> str:
             reasoning that stands in the answer without tags.
     """
     inline, answer = _split(answer)
-    if inline and thinking.strip():
+    if inline and thinking.strip() and inline.strip() != thinking.strip():
         raise BadRowError("nested_think", "reasoning stands both in the answer and in its own field")
     if thinking.strip():
         _refuse_tags(thinking)

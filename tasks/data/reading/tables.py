@@ -10,15 +10,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tasks.data.problems import BadRowError
 from tasks.data.reading.blocks import GZIP_MAGIC, DamageError, blocks
+from tasks.data.reading.formats.columns import HEADERS
 from tasks.data.reading.lines import whole_lines
-from tasks.data.reading.rows import Refused
+from tasks.data.reading.rows import DECODER, Refused
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Columns of the formats; the delimiter that yields one of them in the header is the file's.
-KNOWN_COLUMNS = frozenset({"instruction", "output", "conversations", "messages", "prompt", "chosen"})
 DELIMITERS = ",\t;"
+_NO_JSON = frozenset({"NaN", "Infinity", "-Infinity"})
 BATCH_ROWS = 256
 
 
@@ -75,7 +75,9 @@ def _header(line: bytes | Refused | None, encoding: str) -> tuple[list[str], str
         return [], ","
     text = "" if isinstance(line, Refused) else line.decode(encoding, "replace")
     tried = {delimiter: _cells(text, delimiter) or [] for delimiter in DELIMITERS}
-    delimiter = next((sign for sign, names in tried.items() if KNOWN_COLUMNS.intersection(names)), ",")
+    # The delimiter that yields a column of the formats; where none does, the one that yields most columns.
+    known = (sign for sign, names in tried.items() if HEADERS.intersection(name.strip().lower() for name in names))
+    delimiter = next(known, max(DELIMITERS, key=lambda sign: len(tried[sign])))
     names = [name.strip() for name in tried[delimiter]]
     if not names or not all(names) or len(set(names)) < len(names) or "\ufffd" in text:
         raise DamageError("its header has missing, double or unreadable column names")
@@ -144,15 +146,50 @@ def parquet_values(path: Path) -> Iterator[tuple[Any, int]]:
 def _batch_values(batch: "pa.RecordBatch") -> list[Any]:
     """Return the rows of a batch; one whose text is not UTF-8 as its stand-in."""
     try:
-        return batch.to_pylist()
+        return _decoded(batch.to_pylist(), batch.schema)
     except UnicodeDecodeError:
         return [_single_row(batch.slice(number, 1)) for number in range(batch.num_rows)]
+
+
+def _decoded(rows: list[Any], schema: "pa.Schema") -> list[Any]:
+    """Return rows with the values of `arrow.json` columns read as the JSON they are."""
+    columns = [field for field in schema if _holds_json(field.type)]
+    for row in rows if columns else ():
+        for field in columns:
+            row[field.name] = _as_value(row[field.name], field.type)
+    return rows
+
+
+def _holds_json(kind: "pa.DataType") -> bool:
+    """Tell whether a type is `arrow.json`, or has it inside; datasets 5 writes columns of mixed types so."""
+    if getattr(kind, "extension_name", "") == "arrow.json":
+        return True
+    return any(_holds_json(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _as_value(value: Any, kind: "pa.DataType") -> Any:
+    """Return a value with the JSON texts in it read; text that is no JSON (007) stays text."""
+    import pyarrow as pa
+
+    if value is None or not _holds_json(kind):
+        return value
+    if isinstance(value, str):
+        try:
+            # NaN is no JSON, whatever Python's reader takes.
+            return value if value in _NO_JSON else DECODER.decode(value)
+        except (ValueError, RecursionError):
+            return value
+    if isinstance(value, dict) and pa.types.is_struct(kind):
+        return {name: _as_value(inner, kind.field(name).type) for name, inner in value.items()}
+    if isinstance(value, list) and not pa.types.is_map(kind):
+        return [_as_value(inner, kind.field(0).type) for inner in value]
+    return value
 
 
 def _single_row(row: "pa.RecordBatch") -> Any:
     """Return the one row of a batch."""
     try:
-        return row.to_pylist()[0]
+        return _decoded(row.to_pylist(), row.schema)[0]
     except UnicodeDecodeError:
         content = row.serialize().to_pybytes()
         return Refused(content, BadRowError("malformed_encoding", "text that is not UTF-8"))

@@ -103,6 +103,8 @@ def _type(value: Any) -> Any:
 
     if isinstance(value, list):
         return pa.list_(_type(value[0]))
+    if isinstance(value, int):
+        return pa.int64()
     if isinstance(value, dict):
         return pa.struct([(name, _type(inner)) for name, inner in value.items()])
     return pa.string()

@@ -8,7 +8,7 @@ from typing import Any, Final
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl, write_json
 from tasks.data.writing.containers import write_rows
-from tasks.data.writing.rows_out import WRITERS, Row
+from tasks.data.writing.rows_out import WRITERS, Row, further
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,8 @@ def export(prepared: Path, folder: Path, format: str, container: str, gzip: bool
             raise ConfigError(f"`{given}` is no {what}", f"one of: {', '.join(known)}")
     if not (prepared / "train.jsonl").is_file():
         raise DataContractError(f"{prepared} has no train.jsonl", "tunegate stage prepare")
-    counts = {split: _Count() for split in SPLITS if (prepared / f"{split}.jsonl").is_file()}
+    fields = _further_fields(prepared, format)
+    counts = {split: _Count(fields) for split in SPLITS if (prepared / f"{split}.jsonl").is_file()}
     files = {split: f"{split}.{container}{'.gz' if gzip else ''}" for split in counts}
     for split, count in counts.items():
         rows = count.written(prepared / f"{split}.jsonl", format)
@@ -101,6 +102,9 @@ def export(prepared: Path, folder: Path, format: str, container: str, gzip: bool
     left_out = {split: count.left_out for split, count in counts.items()}
     if any(left_out.values()):
         log.warning("export: %d rows have no room in %s and are left out", sum(left_out.values()), format)
+    if "loss_mask" in fields:
+        log.warning("export: some answers are marked not to be learnt: loss_mask says which, and LLaMA-Factory and "
+                    "Axolotl do not read it")  # fmt: skip
     why_none = _why_no_info(format, container, gzip)
     _write_info(folder / "dataset_info.json", {} if why_none else _dataset_info(files, format))
     return {
@@ -113,9 +117,14 @@ def export(prepared: Path, folder: Path, format: str, container: str, gzip: bool
 
 
 class _Count:
-    """Rows of a split, counted as they pass."""
+    """Rows of a split, counted as they pass.
 
-    def __init__(self) -> None:
+    Args:
+        fields: further ones that a row of the export has.
+    """
+
+    def __init__(self, fields: frozenset[str]) -> None:
+        self.fields = fields
         self.rows = 0
         self.left_out = 0
 
@@ -127,7 +136,18 @@ class _Count:
                 self.left_out += 1
                 continue
             self.rows += 1
-            yield written
+            yield further(row, written, self.fields)
+
+
+def _further_fields(prepared: Path, format: str) -> frozenset[str]:
+    """Return the fields that some rows have and every format keeps: a refused answer, marks of turns."""
+    found = set()
+    for split in SPLITS:
+        path = prepared / f"{split}.jsonl"
+        for row in read_jsonl(path) if path.is_file() else ():
+            found |= {name for name in ("rejected", "untaught") if row.get(name)}
+    marks = {"loss_mask"} if "untaught" in found and format not in ("alpaca", "preference") else set()
+    return frozenset(found & {"rejected"} | marks)
 
 
 def _dataset_info(files: dict[str, str], format: str) -> dict[str, Any]:

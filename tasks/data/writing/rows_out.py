@@ -9,7 +9,8 @@ from tasks.data.reading.formats.tools import call_text, calls_in
 from tasks.data.reading.reasoning import check_languages, unfold
 
 Row = dict[str, Any]
-#: {row_id, language, concept, messages, tools?, rejected?} -> a row of the format, None where the format has no room.
+#: {row_id, language, concept, messages, tools?, rejected?, untaught?} -> a row of the format, None where it has no
+#: room.
 Writer = Callable[[Row], Row | None]
 
 _SPEAKERS: Final = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
@@ -17,9 +18,9 @@ _LANGUAGES: Final = {"zh": "Chinese", "en": "English"}
 
 
 def alpaca_row(row: Row) -> Row | None:
-    """Return instruction, output, system and history; results of tools have no place there."""
+    """Return instruction, output, system and history; results of tools and marks of turns have no place there."""
     system, turns = _parted(row["messages"])
-    if any(turn["role"] == "tool" for turn in turns):
+    if row.get("untaught") or any(turn["role"] == "tool" for turn in turns):
         return None
     texts = [turn["content"] for turn in turns]
     pairs = [list(pair) for pair in zip(texts[:-2:2], texts[1:-2:2], strict=True)]
@@ -60,7 +61,7 @@ def thinking_row(row: Row) -> Row | None:
 
 def preference_row(row: Row) -> Row | None:
     """Return LLaMA-Factory's `conversations`, `chosen` and `rejected`; rows without a rejected answer have no place."""
-    if not row.get("rejected"):
+    if not row.get("rejected") or row.get("untaught"):
         return None
     *asked, answer = row["messages"]
     return {
@@ -111,3 +112,20 @@ def _thought(message: Message) -> Message:
 def _rest(row: Row) -> Row:
     """Return what every format carries beside its turns."""
     return {"tools": row.get("tools") or "", "concept": row.get("concept") or "", "row_id": row["row_id"]}
+
+
+def further(row: Row, written: Row, fields: frozenset[str]) -> Row:
+    """Return a written row with the fields that only some rows have; tables need them in all.
+
+    Args:
+        row: as prepared.
+        written: the row in its format.
+        fields: those that a row of the export has: `rejected`, `loss_mask` (1 for a turn that may be learnt).
+    """
+    more: Row = {}
+    if "rejected" in fields and "rejected" not in written:
+        more["rejected"] = row.get("rejected") or ""
+    if "loss_mask" in fields:
+        untaught = row.get("untaught") or ()
+        more["loss_mask"] = [int(place not in untaught) for place in range(len(row["messages"]))]
+    return written | more

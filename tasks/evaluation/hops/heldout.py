@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.conversation import CLOSE, OPEN
+from tasks.chat.rows import RowRefused, scored_ids
+from tasks.chat.template import split_thought
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.engine.client import ServedClient
@@ -30,6 +33,7 @@ class HeldoutRow:
         messages: up to the user's last turn.
         tools: functions on offer, as the chat template takes them; None for most.
         answer: the text that is scored.
+        thought: reasoning before it, which is given.
     """
 
     row_id: str
@@ -37,6 +41,7 @@ class HeldoutRow:
     messages: list[dict[str, str]]
     tools: list[Any] | None
     answer: str
+    thought: str = ""
 
 
 def heldout_rows(short_items: list[dict[str, Any]], validation: Path, rows: int) -> list[HeldoutRow]:
@@ -57,7 +62,8 @@ def heldout_rows(short_items: list[dict[str, Any]], validation: Path, rows: int)
     for row in itertools.islice(read_jsonl(validation), rows):
         *before, answer = row["messages"]
         tools = json.loads(row["tools"]) if row.get("tools") else None
-        found.append(HeldoutRow(row["row_id"], VALIDATION, before, tools, answer["content"]))
+        thought, said = split_thought(answer["content"])
+        found.append(HeldoutRow(row["row_id"], VALIDATION, before, tools, said, thought))
     if not found:
         raise DataContractError(f"{validation} and the domain pack hold no answer to score", "tunegate stage prepare")
     return found
@@ -76,13 +82,23 @@ def score_heldout(rows: list[HeldoutRow], client: ServedClient, tokenizer: Any) 
     """
     queries = []
     for row in rows:
-        context = tokenizer.apply_chat_template(
-            row.messages, tools=row.tools, tokenize=False, add_generation_prompt=True
-        )
-        before, after = split_ids(tokenizer, context, row.answer, special=False)
+        before, after = _split(row, tokenizer)
         queries.append(continuation_query(before, after, f"held-out row {row.row_id}"))
     answers = [Scored(**value[0]) for value in client.ask(queries, "held-out text")]
     return [_prediction(row, scored) for row, scored in zip(rows, answers, strict=True)]
+
+
+def _split(row: HeldoutRow, tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the ids before an answer and of the answer, behind its thought, as training puts them."""
+    content = f"{OPEN}\n{row.thought}\n{CLOSE}\n\n{row.answer}" if row.thought else row.answer
+    try:
+        return scored_ids([*row.messages, {"role": "assistant", "content": content}], tokenizer, row.tools)
+    except RowRefused:
+        # Training never sees such a text; it is scored as it stands.
+        context = tokenizer.apply_chat_template(
+            row.messages, tools=row.tools, tokenize=False, add_generation_prompt=True
+        )
+        return split_ids(tokenizer, context, content, special=False)
 
 
 def summary(rows: list[HeldoutRow], predictions: list[dict[str, Any]]) -> dict[str, Any]:

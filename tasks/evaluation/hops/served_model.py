@@ -12,6 +12,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
+from tasks.chat.rows import ids_behind_empty_thought
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.engine.client import Query, ServedClient
 from tasks.engine.queries import Scored, choice_query, continuation_query, generation_query
@@ -111,8 +112,10 @@ class ServedModel(LM):  # type: ignore[misc]
         return list(self.client.ask(queries, self.what))
 
     def _encode_checked(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of both; neither may be empty."""
-        before, after = self.encode(context, continuation)
+        """Return the token ids of both, the answer behind the thought a template opens; neither may be empty."""
+        is_chat = context in self._rendered
+        split = ids_behind_empty_thought(context, continuation, self.tokenizer) if is_chat else None
+        before, after = split or self.encode(context, continuation)
         if not before or not after:
             raise DataContractError(
                 f"{self.what}: empty context or continuation: {context[-60:]!r} -> {continuation!r}", "mend the item"

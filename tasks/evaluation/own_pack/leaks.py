@@ -11,8 +11,7 @@ from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.eval_sets import EvalItem, offered
 from tasks.data.matching.normalization import normalized_rows
 from tasks.data.problems import BadRowError
-from tasks.data.reading.formats import parse
-from tasks.data.reading.raw import override_of, read_chunks
+from tasks.data.reading.raw import parser_of, read_chunks
 from tasks.data.reading.rows import rows_of
 from tasks.evaluation.own_pack.checks import ERROR, WARNING, Finding, all_items
 from tasks.exams.pack.reading import Pack
@@ -40,12 +39,12 @@ def prepared_rows(prepared: Path) -> Iterator[Row]:
 def raw_rows(raw: Path, params: PrepareParams) -> Iterator[Row]:
     """Yield place and messages of every readable raw row; prepare has yet to drop what leaks."""
     for chunk in read_chunks(raw, params.read):
-        known_format = override_of(chunk.source, params.read)
+        parse = parser_of(chunk.source, params.read)
         for row in rows_of(chunk, params.read):
             try:
                 if row.problem:
                     raise row.problem
-                messages = parse(row.value, known_format, repair_mojibake=params.read.repair_mojibake).messages
+                messages = parse(row.value).messages
             except BadRowError:
                 # Not read, so not trained on either.
                 continue

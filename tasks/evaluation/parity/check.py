@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.chat.labels import is_exact, label_faults, taught
-from tasks.chat.rows import RowRefused, TokenRow, encode_row
+from tasks.chat.rows import IGNORED, RowRefused, TokenRow, encode_row
 from tasks.chat.shapes import SHAPES, Conversation, built_in
 from tasks.chat.special_tokens import check_special_tokens
 from tasks.chat.template import as_request, offers_tools, render, switches_thinking, writes_calls, writes_clock
@@ -144,7 +144,10 @@ def _encode(
         if conversation.shape in unsupported:
             continue
         try:
-            row = encode_row(conversation.row_id, conversation.messages, tokenizer, conversation.tools)
+            row = encode_row(
+                conversation.row_id, conversation.messages, tokenizer, conversation.tools,
+                untaught=conversation.untaught, settings=conversation.template_settings,
+            )  # fmt: skip
         except RowRefused as refusal:
             refused.append({"row_id": conversation.row_id, "shape": conversation.shape, "reason": str(refusal)})
         else:
@@ -159,8 +162,9 @@ def _forms(conversation: Conversation, row: TokenRow, tokenizer: Any) -> Iterato
     """Yield the whole conversation and the prompt of each answer."""
     settings = conversation.template_settings
     rendered = render(tokenizer, row.messages, False, row.tools, **settings)
-    # Where the trained text is not the rendered one (a thought given back, a switch), history is what is rendered.
-    as_trained = not settings and not row.thought_restored
+    # Where the trained ids are not the rendered ones (a thought given back, an answer encoded apart), history is what
+    # is rendered.
+    as_trained = not row.thought_restored and not row.joined
     named = (conversation.shape, row.row_id)
     expected = row.input_ids if as_trained else rendered
     yield Form(*named, "conversation", row.messages, row.tools, settings, False, expected)
@@ -179,9 +183,7 @@ def _taught_faults(conversation: Conversation, row: TokenRow, tokenizer: Any) ->
     runs = taught(row.input_ids, row.labels, tokenizer)
     for turn, run in zip(row.trained_turns, runs, strict=False):
         asked = render(tokenizer, row.messages[:turn], True, row.tools, **conversation.template_settings)
-        # With a thought closed by the switch, the server hands over inside what is taught.
-        begun = run.first if not conversation.template_settings else max(run.first, len(asked))
-        if found := first_difference(asked, row.input_ids[:begun], tokenizer):
+        if found := first_difference(asked, row.input_ids[: run.first], tokenizer):
             yield form.mismatch(("prompt", "training"), found.pop("words"), **found)
 
 
@@ -197,10 +199,21 @@ def _differences(forms: list[Form], served: list[list[int]], tokenizer: Any) -> 
 def _recorded(folder: Path | None) -> Iterator[Form]:
     """Yield the rows training left in parity.jsonl, as they were trained; none where the folder has no such file."""
     for row in read_jsonl(folder / PARITY_FILE) if folder and (folder / PARITY_FILE).is_file() else ():
-        if not row.get("thought_restored") and not row.get("enable_thinking"):
-            shape = row.get("shape", "single")
-            yield Form(shape, row["row_id"], "trained row", row["messages"], row.get("tools"), {}, False,
-                       row["input_ids"])  # fmt: skip
+        if row.get("enable_thinking"):
+            continue
+        named, tools, ids = (row.get("shape", "single"), row["row_id"]), row.get("tools"), row["input_ids"]
+        if row.get("thought_restored") or row.get("joined"):
+            # The answer was encoded apart: what is asked for it is what the server must make.
+            asked = ids[: _last_answer(row["labels"])]
+            yield Form(*named, "trained prompt", row["messages"][:-1], tools, {}, True, asked)
+        else:
+            yield Form(*named, "trained row", row["messages"], tools, {}, False, ids)
+
+
+def _last_answer(labels: list[int]) -> int:
+    """Return the place of the first token of the last run of labels."""
+    taught_places = [place for place, label in enumerate(labels) if label != IGNORED]
+    return next((p for p in reversed(taught_places) if p == 0 or labels[p - 1] == IGNORED), 0)
 
 
 def _recorded_differences(forms: list[Form], served: list[list[int]], tokenizer: Any) -> Iterator[dict[str, Any]]:

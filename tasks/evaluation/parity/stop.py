@@ -3,7 +3,7 @@
 from typing import Any
 
 from tasks.chat.shapes import Conversation
-from tasks.chat.template import render
+from tasks.chat.template import render, served_messages
 from tasks.core.errors import DataContractError
 from tasks.engine.client import Query, ServedClient
 
@@ -41,7 +41,8 @@ def check_stop(client: ServedClient, tokenizer: Any, conversations: list[Convers
 
 def _query(row: Conversation, tokenizer: Any, tokens: int) -> Query:
     """Return the request for one answer, as far as the model goes by itself."""
-    body = {"prompt": render(tokenizer, row.messages[:-1], True), "temperature": 0, "max_tokens": tokens}
+    prompt = render(tokenizer, served_messages(row.messages[:-1], tokenizer), True)
+    body = {"prompt": prompt, "temperature": 0, "max_tokens": tokens}
     return Query(COMPLETIONS, body, lambda answer: _reason(answer, row.row_id), f"stop token, row {row.row_id}")
 
 

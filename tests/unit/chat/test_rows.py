@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.chat.rows import IGNORED, RowRefused, encode_row, encode_rows
+from tasks.chat.labels import label_faults
+from tasks.chat.rows import IGNORED, RowRefused, encode_row, encode_rows, ids_behind_empty_thought, scored_ids
+from tasks.chat.template import as_request, thought_and_answer, thought_field
 from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.errors import DataContractError
 
@@ -160,10 +162,96 @@ def test_text_that_only_looks_like_a_call_stays_text(tokenizer, text):
     assert changed.decode(encode_row("r-1", turns, changed).completion_ids) == f"{text}<|im_end|>"
 
 
-def test_an_answer_that_merges_with_the_prompt_is_left_out(tokenizer):
+def test_an_answer_that_merges_with_the_prompt_is_encoded_apart_as_a_server_samples_it(tokenizer):
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\n\n\n好。"}]
+    row = encode_row("r-1", turns, tokenizer)
+    asked = tokenizer.apply_chat_template(turns[:1], tokenize=True, add_generation_prompt=True)["input_ids"]
+    assert row.input_ids[: len(asked)] == asked
+    assert row.joined
+    assert tokenizer.decode(row.completion_ids) == "\n\n\n好。<|im_end|>"
+
+
+def test_a_border_that_no_two_texts_can_share_is_refused(tokenizer):
+    class Spaced:
+        """A tokenizer that puts a space before every text, as SentencePiece's do."""
+
+        def __getattr__(self, name):
+            return getattr(tokenizer, name)
+
+        def __call__(self, text, **options):
+            return tokenizer(text if text.startswith("<|im_start|>system") else f" {text}", **options)
+
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\n\n\n好。"}]
     with pytest.raises(RowRefused, match="answer_merges_with_prompt"):
-        encode_row("r-1", turns, tokenizer)
+        encode_row("r-1", turns, Spaced())
+
+
+THOUGHTS = [
+    {"role": "user", "content": "孕妇能吃碘片吗？"},
+    {"role": "assistant", "content": "<think>\n孕妇属于优先人群。\n</think>\n\n可以，按规定剂量服用一次。"},
+    {"role": "user", "content": "哺乳期呢？"},
+    {"role": "assistant", "content": "<think>\n与孕妇同组。\n</think>\n\n同样优先。"},
+]
+
+
+def test_an_answer_whose_thought_the_template_drops_carries_no_loss(tokenizer):
+    changed = family(tokenizer, "qwen3")
+    row = encode_row("r-1", THOUGHTS, changed)
+    assert (row.trained_turns, row.history_turns) == ((3,), ((1, "thought_dropped"),))
+    assert changed.decode(row.completion_ids) == f"{THOUGHTS[3]['content']}<|im_end|>"
+    changed.chat_template = changed.chat_template.replace("reasoning_content.strip('\\n')", "''")
+    with pytest.raises(RowRefused, match="template_drops_the_thought"):
+        encode_row("r-1", THOUGHTS, changed)
+
+
+def test_marked_answers_carry_no_loss_and_the_others_do(tokenizer):
+    row = encode_row("r-1", TURNS, tokenizer, untaught=[2])
+    assert (row.trained_turns, row.history_turns) == ((4,), ())
+    assert tokenizer.decode(row.completion_ids) == f"{TURNS[4]['content']}<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("name", "thinking"),
+    [
+        (name, thinking)
+        for name in ("qwen3_5_think", "qwen3_6", "qwen3_8", "nemotron_3_nano")
+        for thinking in (True, False)
+    ],
+)
+def test_templates_that_open_a_thought_train_what_a_server_is_sent_and_samples(tokenizer, name, thinking):
+    changed = family(tokenizer, name)
+    changed.add_tokens(["\n\n"])  # one token in these families' own tokenizers
+    turns = THOUGHTS[:2] if thinking else TURNS[:3]
+    row = encode_row("r-1", turns, changed)
+    before = row.messages[:-1]
+    asked = changed.apply_chat_template(before, tokenize=True, add_generation_prompt=True)["input_ids"]
+    assert changed.decode(asked).endswith("<think>\n")
+    first = next(place for place, label in enumerate(row.labels) if label != IGNORED)
+    assert row.input_ids[:first] == asked
+    thought, answer = thought_and_answer(row.messages[-1])
+    assert changed.decode(row.completion_ids) == f"{thought}\n</think>\n\n{answer}<|im_end|>"
+    assert row.joined is not thinking
+    assert not list(label_faults(row.messages, row.input_ids, row.labels, row.trained_turns, changed))
+
+
+@pytest.mark.parametrize(("name", "field"), [("qwen3_8", "reasoning_content"), ("qwen3", None), ("qwen3_6", None)])
+def test_a_thought_goes_where_the_template_reads_it_and_over_the_wire_as_vllm_takes_it(tokenizer, name, field):
+    changed = family(tokenizer, name)
+    row = encode_row("r-1", THOUGHTS, changed)
+    assert thought_field(changed) == field
+    assert row.messages[1].get("reasoning_content") == ("孕妇属于优先人群。" if field else None)
+    assert changed.decode(row.input_ids).count("<think>") == (2 if name == "qwen3_8" else 1)
+    sent = as_request(row.messages)[1]
+    assert (sent.get("reasoning"), "reasoning_content" in sent) == (row.messages[1].get("reasoning_content"), False)
+
+
+def test_the_hint_names_why_nothing_is_left(tokenizer, tmp_path, write_rows):
+    changed = family(tokenizer, "qwen3")
+    changed.chat_template = "{{ raise_exception('no') if messages | length > 0 }}"
+    write_rows(tmp_path / "train.jsonl", [{"row_id": "r-1", "messages": TURNS}])
+    with pytest.raises(DataContractError) as refused:
+        encode_rows(tmp_path / "train.jsonl", changed, 256)
+    assert "chat template" in refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -212,3 +300,26 @@ def test_base_without_chat_template_is_refused(tiny_copy):
     (tiny_copy / "chat_template.jinja").unlink()
     with pytest.raises(DataContractError, match="no chat template"):
         load_tokenizer(tiny_copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "joins"),
+    [("", False), ("qwen3", False), ("qwen3_5_think", True), ("qwen3_8", True), ("nemotron_3_nano", True)],
+)
+@pytest.mark.parametrize("turns", [TURNS[:3], THOUGHTS[:2], THOUGHTS])
+def test_an_answer_is_scored_behind_its_thought_where_training_put_it(tokenizer, name, joins, turns):
+    changed = family(tokenizer, name) if name else tokenizer
+    if joins:
+        changed.add_tokens(["\n\n"])
+    before, after = scored_ids(turns, changed)
+    row = encode_row("r-1", turns, changed)
+    assert row.input_ids[: len(before) + len(after)] == before + after
+    thought, answer = thought_and_answer(turns[-1])
+    assert changed.decode(after) == answer
+    text = changed.decode(before)
+    assert text.endswith("</think>\n\n") == (bool(name) or bool(thought))
+    # A prompt without an answer is closed in the same way, for answers that are weighed.
+    if not thought:
+        asked = changed.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
+        split = ids_behind_empty_thought(asked, answer, changed)
+        assert split == ((before, after) if name else None)

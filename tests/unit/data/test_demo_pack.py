@@ -84,6 +84,10 @@ def test_every_planted_row_is_caught_for_its_reason(prepared: Path) -> None:
     assert set(planted.values()) == set(CAUGHT)
     for place, kind in planted.items():
         entry = ledger[place]
+        if (notes := entry["evidence"].get("notes")) and kind == "broken_roles":
+            # The user's last words alone are no broken order: the answered turns are kept.
+            assert notes == ["the user's last turn has no answer and is left out"]
+            continue
         assert (entry["fate"], entry["reason"]) in CAUGHT[kind], place
         assert kind != "personal_data" or entry["evidence"]["masks"]
 

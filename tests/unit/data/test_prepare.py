@@ -231,3 +231,20 @@ def test_a_missing_or_broken_evaluation_set_is_an_error(filled: Any) -> None:
         table.unlink()
     with pytest.raises(DataContractError, match="holds no evaluation item"):
         filled.prepare()
+
+
+def test_of_two_copies_the_one_with_marks_is_kept(project: Any) -> None:
+    def row(**marks: Any) -> dict[str, Any]:
+        said = [
+            ("user", "广播说马上走？"),
+            ("assistant", "先回家收拾。"),
+            ("user", "再想想。"),
+            ("assistant", "立即按路线走。"),
+        ]
+        turns = [{"role": role, "content": text} for role, text in said]
+        return {"messages": [*turns[:1], turns[1] | marks, *turns[2:]]}
+
+    for number, rows in enumerate(([row(), row(weight=0)], [row(weight=0), row()])):
+        project.write("rows.jsonl", rows)
+        project.prepare()
+        assert [kept["untaught"] for kept in project.lines("train.jsonl")] == [[1]], number

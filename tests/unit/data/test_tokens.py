@@ -78,3 +78,37 @@ def test_a_row_with_tools_is_counted_as_training_renders_it(base):
     assert counted == len(row.input_ids)
     with pytest.raises(BadRowError, match="a tool has no name"):
         lengths.count(messages, '[{"type": "function"}]')
+
+
+def with_template(base, name, joins=False):
+    """Lengths counted with another family's template."""
+    import trl
+
+    lengths = RowLengths(base, 512)
+    lengths._tokenizer = copy.deepcopy(lengths._tokenizer)  # shared in the process
+    folder = Path(trl.__file__).parent / "chat_templates"
+    lengths._tokenizer.chat_template = (folder / f"{name}.jinja").read_text(encoding="utf-8")
+    if joins:
+        lengths._tokenizer.add_tokens(["\n\n"])
+    return lengths
+
+
+def test_what_a_template_does_to_rows_is_known_before_training(base):
+    thinking = [
+        *exchange("甲？", "<think>\n想。\n</think>\n\n乙。"),
+        *exchange("丙？", "<think>\n想。\n</think>\n\n丁。"),
+    ]
+    assert with_template(base, "qwen3").effect(thinking, None).history == ((1, "thought_dropped"),)
+    plain = with_template(base, "qwen3_5_think", joins=True)
+    assert plain.effect(exchange("甲？", "乙。"), None).joined
+    assert not plain.effect(thinking[:2], None).joined
+    assert RowLengths(base, 512).effect(exchange("甲？", "乙。"), '[{"name": "f"}]').tools_hidden
+    assert not with_template(base, "qwen2_5").effect(exchange("甲？", "乙。"), '[{"name": "f"}]').tools_hidden
+
+
+def test_a_row_that_training_would_leave_out_is_refused_with_the_true_cause(base):
+    lengths = with_template(base, "qwen3")
+    lengths._tokenizer.chat_template = lengths._tokenizer.chat_template.replace("reasoning_content.strip('\\n')", "''")
+    with pytest.raises(BadRowError, match="never shows the reasoning of the last answer"):
+        lengths.effect(exchange("甲？", "<think>\n想。\n</think>\n\n乙。"), None)
+    assert lengths.effect(exchange("甲？", "乙。"), None).history == ()

@@ -2,12 +2,42 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.chat.conversation import Message
 from tasks.data.problems import BadRowError
 from tasks.data.reading.reasoning import fold
+
+
+@dataclass(slots=True)
+class Call:
+    """A call an assistant makes, as far as its result is told by it."""
+
+    id: str | None
+    name: str
+
+
+@dataclass(slots=True)
+class Said:
+    """One turn, whatever container it came in.
+
+    Args:
+        role: system, user, assistant or tool.
+        content: its text; reasoning and calls are folded in.
+        taught: whether an answer may be learnt; marks say no.
+        calls: structured calls of an assistant, in order.
+        result_of: id of the call a tool's turn answers.
+        result_name: name of the function a tool's turn answers.
+        is_call: whether the turn is nothing but calls, and belongs to the assistant's words before it.
+    """
+
+    role: str
+    content: str
+    taught: bool = True
+    calls: tuple[Call, ...] = ()
+    result_of: str | None = None
+    result_name: str | None = None
+    is_call: bool = False
 
 
 @dataclass(slots=True)
@@ -16,17 +46,19 @@ class Draft:
 
     Args:
         format: its name.
-        messages: in the row's order; leading system turns not joined yet.
+        said: in the row's order; leading system turns not joined yet.
         tools: JSON text of the tools on offer.
         rejected: the answer that a preference row refuses.
         reasoning_language: as the row states it.
+        notes: what was left out or changed, in words.
     """
 
     format: str
-    messages: list[Message]
+    said: list[Said]
     tools: str | None = None
     rejected: str | None = None
     reasoning_language: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 Reader = Callable[[dict[str, Any]], Draft]
@@ -69,34 +101,11 @@ def from_json(text: str, field: str) -> Any:
         raise BadRowError("wrong_type", f"`{field}` is text that is no JSON") from error
 
 
-def turns_of(row: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
-    """Return a list of turns, each an object."""
-    if field in row and row[field] is None:
-        raise BadRowError("wrong_type", f"`{field}` is no list")
-    turns = list_of(row, field)
-    for number, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict):
-            raise BadRowError("wrong_type", f"turn {number} of `{field}` is no object")
-    return turns
+def system(text: str) -> list[Said]:
+    """Return a leading system turn, or none for an empty one."""
+    return [said("system", text)] if text.strip() else []
 
 
-def role_of(turn: Mapping[str, Any], field: str, known: Mapping[str, str], number: int) -> str:
-    """Return the chat role of a turn."""
-    role = turn.get(field)
-    if type(role) is str and role in known:
-        return known[role]
-    if role is None:
-        raise BadRowError("missing_field", f"turn {number} has no `{field}`")
-    if not isinstance(role, str):
-        raise BadRowError("wrong_type", f"turn {number}: `{field}` is a {type(role).__name__}, not text")
-    raise BadRowError("unknown_role", f"turn {number} has none of the roles {', '.join(sorted(known))}")
-
-
-def system(text: str) -> list[Message]:
-    """Return a leading system message, or none for an empty one."""
-    return [turn("system", text)] if text.strip() else []
-
-
-def turn(role: str, content: str, thinking: str = "") -> Message:
-    """Return one message; an assistant's reasoning is folded into its content."""
-    return {"role": role, "content": fold(content, thinking) if role == "assistant" else content.strip()}
+def said(role: str, content: str, thinking: str = "", **facts: Any) -> Said:
+    """Return one turn; an assistant's reasoning is folded into its content."""
+    return Said(role, fold(content, thinking) if role == "assistant" else content.strip(), **facts)

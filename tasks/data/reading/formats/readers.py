@@ -1,43 +1,31 @@
-"""One reader a format: the fields of a raw row to messages."""
+"""One reader a format: the fields of a raw row to turns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from tasks.chat.conversation import Message
 from tasks.data.problems import BadRowError
-from tasks.data.reading.formats.fields import (
-    Draft,
-    Reader,
-    from_json,
-    is_given,
-    list_of,
-    role_of,
-    system,
-    text_of,
-    turn,
-    turns_of,
+from tasks.data.reading.formats.columns import (
+    CHOSEN,
+    CONTAINERS,
+    CONTEXTS,
+    PAIRS,
+    PROMPTS,
+    REJECTED,
+    SYSTEMS,
+    fields_in_words,
+    first_given,
+    lowered,
+    mapping_to_write,
 )
-from tasks.data.reading.formats.tools import call_text, openai_calls, tools_of
+from tasks.data.reading.formats.fields import Draft, Said, from_json, is_given, list_of, said, system, text_of
+from tasks.data.reading.formats.marks import is_taught, mark_turns
+from tasks.data.reading.formats.thoughts import ROW_THOUGHT_FIELDS, thought_of
+from tasks.data.reading.formats.tools import tools_of
+from tasks.data.reading.formats.turns import ROLES, read_turns, turns_of
 
-CALL: Final = "function_call"
-SHAREGPT_ROLES: Final = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "system": "system",
-    "observation": "tool",
-    "tool": "tool",
-    "function_call": CALL,
-}
-MESSAGE_ROLES: Final = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
+Roles = Mapping[str, str]
+Reader = Callable[[dict[str, Any], Roles], Draft]
+_TURNS: Final = ("[{", '{"from"', '{"role"')
 
 
 def detect(row: Mapping[str, Any]) -> str:
@@ -47,122 +35,192 @@ def detect(row: Mapping[str, Any]) -> str:
         BadRowError: none fits.
     """
     for present in (lambda field: is_given(row, field), row.__contains__):
-        if present("chosen") and present("rejected"):
+        if any(map(present, CHOSEN)) and any(map(present, REJECTED)):
             return "preference"
-        for field, name in (("messages", "messages"), ("conversations", "sharegpt"), ("instruction", "alpaca")):
-            if present(field):
-                return name
+        for name in CONTAINERS:
+            if present(name):
+                return "sharegpt" if name.startswith("conversation") else "messages"
+        if present("instruction"):
+            return "alpaca"
+        if any(present(asked) and present(answered) for asked, answered in PAIRS):
+            return "alpaca"
     if "output" in row:
-        raise BadRowError("missing_field", "an Alpaca row without `instruction`")
-    if "chosen" in row or "rejected" in row:
+        raise BadRowError("missing_field", f"an Alpaca row without `instruction`; {_to_map(row)}")
+    if any(name in row for name in ("chosen", "rejected")):
         raise BadRowError("missing_field", "a preference row without `chosen` or `rejected`")
-    raise BadRowError("unknown_format", "no field of the row is one a format is known by")
+    raise BadRowError("unknown_format", _to_map(row))
 
 
-def read_alpaca(row: dict[str, Any]) -> Draft:
-    """Read system, history pairs, instruction with input, output."""
-    asked = _alpaca_prompt(row)
-    return Draft("alpaca", [*asked, turn("assistant", text_of(row, "output"))], tools_of(row))
+def _to_map(row: Mapping[str, Any]) -> str:
+    """Return which fields a row has, and how to name them."""
+    return f"the fields are {fields_in_words(row)}; name them: prepare.read.files: {mapping_to_write(row)}"
 
 
-def _alpaca_prompt(row: dict[str, Any]) -> list[Message]:
-    """Return an Alpaca row's messages up to the question."""
-    question = text_of(row, "instruction")
-    if context := text_of(row, "input", optional=True).strip():
+def read_alpaca(row: dict[str, Any], roles: Roles = ROLES) -> Draft:
+    """Read rows of one exchange: system, history pairs, question with context, answer, under all names they have."""
+    asked, answered = _pair(row)
+    tools = tools_of(row)
+    if isinstance(row.get(asked), list) or _is_turns(row.get(answered)):
+        return Draft("alpaca", _from_lists(row, asked, answered, tools, roles), tools, _rejected_beside(row, roles))
+    before = _alpaca_prompt(row, asked)
+    thought = thought_of(row, fields=ROW_THOUGHT_FIELDS)
+    read = [*before, said("assistant", text_of(row, answered), thought)]
+    return Draft("alpaca", read, tools, _rejected_beside(row, roles))
+
+
+def _pair(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the names of question and answer."""
+    for present in (lambda field: is_given(row, field), row.__contains__):
+        found = next((pair for pair in PAIRS if all(map(present, pair))), None)
+        if found:
+            return found
+    return "instruction", "output"
+
+
+def _alpaca_prompt(row: dict[str, Any], asked: str) -> list[Said]:
+    """Return the turns of a row of one exchange up to the question."""
+    question = text_of(row, asked)
+    name = first_given(row, CONTEXTS)
+    context = text_of(row, name, optional=True).strip() if name and name != asked else ""
+    if context:
         question = f"{question}\n{context}"
-    messages = system(text_of(row, "system", optional=True))
+    turns = _system_of(row)
     for number, pair in enumerate(list_of(row, "history"), start=1):
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
             raise BadRowError("wrong_type", f"`history` item {number} is no pair of texts")
-        messages += [turn("user", pair[0]), turn("assistant", pair[1])]
-    return [*messages, turn("user", question)]
+        turns += [said("user", pair[0]), said("assistant", pair[1])]
+    return [*turns, said("user", question)]
 
 
-def read_sharegpt(row: dict[str, Any]) -> Draft:
-    """Read `conversations`, with calls, observations and tools."""
-    messages = system(text_of(row, "system", optional=True))
-    for number, said in enumerate(turns_of(row, "conversations"), start=1):
-        messages.append(_sharegpt_turn(said, number))
-    return Draft("sharegpt", messages, tools_of(row))
+def _system_of(row: Mapping[str, Any]) -> list[Said]:
+    """Return the system turn a row has in a field of its own."""
+    name = first_given(row, SYSTEMS)
+    return system(text_of(row, name, optional=True)) if name else []
 
 
-def _sharegpt_turn(said: dict[str, Any], number: int) -> Message:
-    """Return one turn of `conversations`; some writers use the field names of `messages`."""
-    speaker, value = ("from", "value") if "from" in said else ("role", "content")
-    role = role_of(said, speaker, SHAREGPT_ROLES, number)
-    text = text_of(said, value, where=f"turn {number}: ")
-    return turn("assistant", call_text(text, number)) if role == CALL else turn(role, text)
+def _from_lists(row: dict[str, Any], asked: str, answered: str, tools: str | None, roles: Roles) -> list[Said]:
+    """Return the turns of a question and an answer that are lists: of turns (TRL's), or of texts side by side."""
+    questions, answers = row[asked], row.get(answered)
+    if isinstance(questions, list) and all(isinstance(one, str) for one in questions) and isinstance(answers, list):
+        if len(questions) != len(answers) or not all(isinstance(one, str) for one in answers):
+            raise BadRowError("wrong_type", f"`{asked}` and `{answered}` are no lists of texts of one length")
+        pairs = zip(questions, answers, strict=True)
+        return [*_system_of(row), *(said(*turn) for q, a in pairs for turn in (("user", q), ("assistant", a)))]
+    before = (
+        read_turns(turns_of(row, asked), tools, roles) if _is_turns(questions) else [said("user", text_of(row, asked))]
+    )
+    # What stands in the prompt is given; the completion is what is learnt.
+    for turn in before:
+        turn.taught = False
+    if _is_turns(answers):
+        return [*_system_of(row), *before, *read_turns(turns_of(row, answered), tools, roles)]
+    return [*_system_of(row), *before, said("assistant", text_of(row, answered))]
 
 
-def read_messages(row: dict[str, Any]) -> Draft:
+def _is_turns(value: Any) -> bool:
+    """Tell whether a value is a list of turns."""
+    if isinstance(value, str):
+        return value.startswith("[{")
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
+
+
+def read_sharegpt(row: dict[str, Any], roles: Roles = ROLES) -> Draft:
+    """Read `conversations` (or `conversation`), with calls, observations and tools."""
+    return _read_container(row, "sharegpt", roles)
+
+
+def read_messages(row: dict[str, Any], roles: Roles = ROLES) -> Draft:
     """Read `messages`, with reasoning in a field of its own and OpenAI's tool calls."""
-    turns = turns_of(row, "messages")
-    messages = system(text_of(row, "system", optional=True))
-    messages += [_message(said, number) for number, said in enumerate(turns, start=1)]
-    thinks = is_given(row, "reasoning_language") or any(is_given(said, "thinking") for said in turns)
+    return _read_container(row, "messages", roles)
+
+
+def _read_container(row: dict[str, Any], name: str, roles: Roles) -> Draft:
+    """Read the turns of a row, whatever the column is called."""
+    first = "messages" if name == "messages" else "conversations"
+    container = first_given(row, (first, *CONTAINERS)) or first
+    turns, tools = turns_of(row, container), tools_of(row)
+    if turns and all("output" in turn and "input" in turn for turn in turns):
+        read = [one for turn in turns for one in _exchange(turn)]
+    else:
+        read = read_turns(turns, tools, roles)
+    given = len(read)
+    read = [*_system_of(row), *read]
+    mark_turns(row, read, given)
     language = text_of(row, "reasoning_language", optional=True) or None
-    name = "multilingual_thinking" if thinks else "messages"
-    return Draft(name, messages, tools_of(row), reasoning_language=language)
+    thinks = name == "messages" and (language or any(is_given(turn, "thinking") for turn in turns))
+    rejected = _rejected_beside(row, roles)
+    return Draft("multilingual_thinking" if thinks else name, read, tools, rejected, language)
 
 
-def _message(said: dict[str, Any], number: int) -> Message:
-    """Return one turn of `messages`."""
-    where = f"turn {number}: "
-    role = role_of(said, "role", MESSAGE_ROLES, number)
-    # `reasoning_content` is what DeepSeek's and Qwen's APIs call it.
-    thinking = text_of(said, "thinking" if is_given(said, "thinking") else "reasoning_content", optional=True)
-    if thinking.strip() and role != "assistant":
-        raise BadRowError("misplaced_think", f"{where}a {role} turn has reasoning")
-    if not is_given(said, "tool_calls"):
-        return turn(role, text_of(said, "content", where=where), thinking)
-    if role != "assistant":
-        raise BadRowError("malformed_tool_call", f"{where}a {role} turn calls tools")
-    calls, content = openai_calls(said["tool_calls"], number), text_of(said, "content", optional=True, where=where)
-    return turn(role, f"{content.strip()}\n{calls}" if content.strip() else calls, thinking)
+def _exchange(turn: dict[str, Any]) -> list[Said]:
+    """Return an item of XTuner's `conversation`: system, input, output in one."""
+    answer = said("assistant", text_of(turn, "output"), thought_of(turn), taught=is_taught(turn, ""))
+    return [*system(text_of(turn, "system", optional=True)), said("user", text_of(turn, "input")), answer]
 
 
-def read_preference(row: dict[str, Any]) -> Draft:
+def _rejected_beside(row: dict[str, Any], roles: Roles) -> str | None:
+    """Return the refused answer that stands beside an answer (ms-swift's `rejected_response`), None for none."""
+    name = first_given(row, REJECTED)
+    if not name or not is_given(row, name):
+        return None
+    return _answer(row, name, None, roles, as_it_stands=True)[0].content.strip() or None
+
+
+def read_preference(row: dict[str, Any], roles: Roles = ROLES) -> Draft:
     """Read prompt, chosen and rejected: texts, or turns (LLaMA-Factory's, or whole conversations as TRL has them)."""
-    chosen, shared = _answer(row, "chosen")
-    rejected, _ = _answer(row, "rejected")
-    asked = _preference_prompt(row, shared)
-    if not rejected.strip():
+    tools = tools_of(row)
+    chosen, shared = _answer(row, first_given(row, CHOSEN) or "chosen", tools, roles)
+    rejected, _ = _answer(row, first_given(row, REJECTED) or "rejected", tools, roles, as_it_stands=True)
+    asked = _preference_prompt(row, shared, roles)
+    if not rejected.content.strip():
         raise BadRowError("empty_turn", "`rejected` is empty")
-    # The rejected answer may be bad in any way; it is kept as it stands.
-    return Draft("preference", [*asked, turn("assistant", chosen)], tools_of(row), rejected.strip())
+    return Draft("preference", [*asked, chosen], tools, rejected.content.strip())
 
 
-def _preference_prompt(row: dict[str, Any], shared: list[Message]) -> list[Message]:
-    """Return the messages before the two answers."""
-    if is_given(row, "conversations"):
-        return read_sharegpt(row).messages
+def _preference_prompt(row: dict[str, Any], shared: list[Said], roles: Roles) -> list[Said]:
+    """Return the turns before the two answers."""
+    container = first_given(row, CONTAINERS)
+    if container and is_given(row, container):
+        return _read_container(row, "messages" if container == "messages" else "sharegpt", roles).said
     if shared:
         return shared
     if is_given(row, "instruction"):
-        return _alpaca_prompt(row)
-    if not is_given(row, "prompt"):
+        return _alpaca_prompt(row, "instruction")
+    name = first_given(row, PROMPTS)
+    if not name or not is_given(row, name):
         raise BadRowError("missing_field", "a preference row without `prompt`")
-    if not isinstance(row["prompt"], str) or row["prompt"].startswith("[{"):
-        return read_messages({**row, "messages": row["prompt"]}).messages
-    return [*system(text_of(row, "system", optional=True)), turn("user", text_of(row, "prompt"))]
+    if not isinstance(row[name], str) or row[name].startswith("[{"):
+        return _read_container({**row, "messages": row[name]}, "messages", roles).said
+    return [*_system_of(row), said("user", text_of(row, name))]
 
 
-def _answer(row: dict[str, Any], field: str) -> tuple[str, list[Message]]:
-    """Return an answer of a preference row, and the turns before it where it is a whole conversation."""
+def _answer(
+    row: dict[str, Any], field: str, tools: str | None, roles: Roles, *, as_it_stands: bool = False
+) -> tuple[Said, list[Said]]:
+    """Return an answer of a preference row, and the turns before it where it is a whole conversation.
+
+    A rejected answer may be bad in any way; its text is kept as it stands.
+    """
     value = row.get(field)
-    if isinstance(value, str) and value.startswith(("[{", '{"from"', '{"role"')):
+    if isinstance(value, str) and value.startswith(_TURNS):
         value = from_json(value, field)
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
-        return text_of(row, field), []
-    if not value or not all(isinstance(said, dict) for said in value):
+        text = text_of(row, field)
+        return Said("assistant", text) if as_it_stands else said("assistant", text), []
+    if not value or not all(isinstance(turn, dict) for turn in value):
         raise BadRowError("wrong_type", f"`{field}` holds something that is no turn")
-    speaker, said = ("from", "value") if "from" in value[-1] else ("role", "content")
-    if role_of(value[-1], speaker, SHAREGPT_ROLES, len(value)) != "assistant":
+    if (
+        as_it_stands
+        and isinstance(text := value[-1].get("content", value[-1].get("value")), str)
+        and not is_given(value[-1], "tool_calls")
+    ):
+        return Said("assistant", text), []
+    *before, answer = read_turns(value, tools, roles)
+    if answer.role != "assistant":
         raise BadRowError("wrong_role_order", f"`{field}` does not end with the assistant")
-    before = [_sharegpt_turn(turn_, number) for number, turn_ in enumerate(value[:-1], start=1)]
-    return text_of(value[-1], said, where=f"{field}: "), before
+    return answer, before
 
 
 READERS: dict[str, Reader] = {
@@ -172,3 +230,19 @@ READERS: dict[str, Reader] = {
     "multilingual_thinking": read_messages,
     "preference": read_preference,
 }
+
+
+def as_row(value: Any) -> dict[str, Any]:
+    """Return a raw value as a row: a bare list of turns is one, and names in upper case are the same names.
+
+    Raises:
+        BadRowError: it is neither an object nor a list of turns.
+    """
+    if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
+        return {"messages": value}
+    if not isinstance(value, dict):
+        raise BadRowError("not_an_object", f"the row is a {type(value).__name__}")
+    return value
+
+
+__all__ = ["READERS", "Reader", "as_row", "detect", "lowered"]

@@ -114,7 +114,7 @@ def test_openai_calls_take_the_same_form_and_several_stand_in_one_turn() -> None
     assert [message["role"] for message in parsed.messages] == ["user", "assistant", "tool", "tool", "assistant"]
     assert parsed.messages[1]["content"] == (
         '<tool_call>\n{"name": "wind", "arguments": {"height_m": 10}}\n</tool_call>\n'
-        '<tool_call>\n{"name": "rain", "arguments": null}\n</tool_call>'
+        '<tool_call>\n{"name": "rain", "arguments": {}}\n</tool_call>'
     )
 
 
@@ -191,8 +191,8 @@ def test_ten_thousand_turns() -> None:
 BAD_ROWS: list[tuple[str, Any]] = [
     ("not_an_object", ["指令", "回答"]),
     ("not_an_object", None),
-    ("unknown_format", {"question": U, "answer": A}),
-    ("unknown_format", {"prompt": U, "completion": A}),
+    ("unknown_format", {"text": U}),
+    ("unknown_format", {"冷却": U, "加热": A}),
     ("missing_field", {"prompt": U, "chosen": A}),
     ("missing_field", {"chosen": A, "rejected": "不知道"}),
     ("wrong_type", {"prompt": U, "chosen": [A], "rejected": "不知道"}),
@@ -213,7 +213,8 @@ BAD_ROWS: list[tuple[str, Any]] = [
     ("wrong_type", {"conversations": "无"}),
     ("wrong_type", {"conversations": ["human", "gpt"]}),
     ("wrong_type", {"conversations": [{"from": 1, "value": U}]}),
-    ("wrong_type", messages(("user", [{"type": "text", "text": U}], None), ("assistant", A, None))),
+    ("wrong_type", messages(("user", [3], None), ("assistant", A, None))),
+    ("wrong_type", messages(("user", [{"type": "table", "rows": 3}], None), ("assistant", A, None))),
     ("unknown_role", sharegpt(("human", U), ("narrator", A))),
     ("malformed_tool_call", sharegpt(("human", U), ("function_call", "查天气"), ("observation", "{}"), ("gpt", A))),
     ("malformed_tool_call", sharegpt(("human", U), ("function_call", "{}"), ("observation", "{}"), ("gpt", A))),
@@ -230,7 +231,7 @@ BAD_ROWS: list[tuple[str, Any]] = [
     ("wrong_role_order", sharegpt(("human", U), ("function_call", '{"name": "f"}'), ("observation", "1"))),
     ("wrong_role_order", sharegpt(("gpt", A), ("human", U), ("gpt", A))),
     ("wrong_role_order", sharegpt(("human", U), ("human", U), ("gpt", A))),
-    ("wrong_role_order", sharegpt(("human", U), ("gpt", A), ("human", U))),
+    ("wrong_role_order", sharegpt(("human", U), ("human", U))),
     ("wrong_role_order", sharegpt(("human", U), ("system", "S"), ("gpt", A))),
     ("empty_turn", sharegpt()),
     ("empty_turn", sharegpt(("system", "只有系统提示"))),
@@ -260,6 +261,16 @@ BAD_ROWS: list[tuple[str, Any]] = [
     ("language_mismatch", {"reasoning_language": "English", **messages(("user", U), ("assistant", A, THOUGHT * 2))}),
     ("language_mismatch", {"reasoning_language": "Chinese", **messages(("user", U), ("assistant", ENGLISH, THOUGHT))}),
     ("unsupported_language", {"reasoning_language": "French", **messages(("user", U), ("assistant", A, THOUGHT))}),
+    ("unclear_mark", sharegpt(("human", U), ("gpt", A), loss_mask=[1, 0, 1])),
+    ("media", {"instruction": U, "output": A, "images": ["a.jpg"]}),
+    ("marked_bad", {"instruction": U, "output": A, "kto_tag": "false"}),
+    ("nothing_to_learn", {"instruction": U, "output": A, "loss": False}),
+    (
+        "orphan_result",
+        sharegpt(
+            ("human", U), ("function_call", '{"name": "f"}'), ("observation", "1"), ("observation", "2"), ("gpt", A)
+        ),
+    ),
     ("unsupported_language", {"instruction": "Что такое укрытие?", "output": "Войдите в здание и закройте окна."}),
 ]
 
@@ -288,3 +299,13 @@ def test_why_a_row_is_refused_never_quotes_the_row() -> None:
         parse(row)
     assert "138" not in str(refused.value)
     assert "139" not in str(refused.value)
+
+
+def test_roles_are_said_in_words_and_columns_with_the_mapping_to_write() -> None:
+    with pytest.raises(BadRowError) as refused:
+        parse(sharegpt(("human", U), ("human", U), ("gpt", A)))
+    assert "turns 1 and 2 are both the user's" in refused.value.detail
+    with pytest.raises(BadRowError) as refused:
+        parse({"提问内容": U, "专家答复": A, "13800138000": "x"})
+    assert "`提问内容`, `专家答复` and 1 more" in refused.value.detail
+    assert "columns: {instruction: 提问内容, output: 专家答复}" in refused.value.detail

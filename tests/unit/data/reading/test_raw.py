@@ -9,7 +9,8 @@ import pytest
 
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.settings import ReadParams
-from tasks.data.reading.raw import instruction_files, override_of, read_chunks
+from tasks.data.problems import BadRowError
+from tasks.data.reading.raw import instruction_files, parser_of, read_chunks
 
 Params = Callable[..., ReadParams]
 ROWS = [
@@ -87,7 +88,9 @@ def test_overrides(folder: Any, read_params: Params) -> None:
     files = {"instructions/a.jsonl": {"encoding": "utf-16"}, "instructions/b.jsonl": {"encoding": "gb18030"}}
     assert folder.told(params=read_params(files)) == [["一"], "malformed_encoding"]
     params = read_params({"instructions/a.jsonl": {"format": "alpaca"}})
-    assert (override_of("instructions/a.jsonl", params), override_of("x", params)) == ("alpaca", None)
+    assert parser_of("x", params)(GOOD | {"messages": []}).format == "alpaca"
+    with pytest.raises(BadRowError, match="missing_field"):
+        parser_of("instructions/a.jsonl", params)({"conversations": []})
     with pytest.raises(ConfigError, match=r"nowhere\.csv is no file"):
         folder.rows(read_params({"nowhere.csv": {}}))
 
@@ -104,3 +107,63 @@ def test_files_that_hold_no_rows_are_named(folder: Any, caplog: pytest.LogCaptur
 def test_no_file_is_an_error(folder: Any) -> None:
     with pytest.raises(DataContractError, match=r"holds no \*\.jsonl"):
         folder.rows()
+
+
+def turn(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
+TALK = [turn("user", "在吗？"), turn("assistant", "在。")]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        (json.dumps(ROWS[:3], ensure_ascii=False, indent=2), ROWS[:3]),
+        (json.dumps(ROWS[:3], ensure_ascii=False), ROWS[:3]),
+        ("[\n" + ",\n".join(json.dumps(row) for row in ROWS[:3]) + "\n]\n", ROWS[:3]),
+        ("\n".join(json.dumps(row) for row in ROWS[:3]), ROWS[:3]),
+        (f"{json.dumps(TALK)}\n{json.dumps(TALK)}\n", [TALK, TALK]),
+        (json.dumps(TALK), [TALK]),
+        (json.dumps([TALK, TALK]), [TALK, TALK]),
+    ],
+)
+def test_the_content_tells_an_array_from_lines(folder: Any, name: str, content: str, values: list[Any]) -> None:
+    folder.put(name, content.encode())
+    found = folder.told()
+    # An array of conversations on one line of lines is one row that is no conversation.
+    assert found in (values, [values]) if name.endswith("l") and values == [TALK, TALK] else found == values
+
+
+def test_columns_of_arrow_json_are_read_as_json_and_007_stays_text(folder: Any) -> None:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = ['"在吗？"', '{"role": "user", "parts": ["a", null]}', "007", "NaN", '"007"', None, "7"]
+    nested = pa.array([[{"c": text}] for text in texts], pa.list_(pa.struct([("c", pa.string())])))
+    kind = pa.list_(pa.struct([("c", pa.json_())]))
+    typed = pa.ListArray.from_arrays(
+        nested.offsets, pa.StructArray.from_arrays([pa.array(texts, pa.json_())], fields=[kind.value_type.field(0)])
+    )
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"a": pa.array(texts, pa.json_()), "b": typed, "plain": texts}), stream)
+    folder.put("a.parquet", stream.getvalue())
+    values = ["在吗？", {"role": "user", "parts": ["a", None]}, "007", "NaN", "007", None, 7]
+    assert folder.told() == [
+        {"a": value, "b": [{"c": value}], "plain": text} for value, text in zip(values, texts, strict=True)
+    ]
+
+
+def test_a_table_with_other_column_names_is_read_and_a_mapped_one_checked(folder: Any, read_params: Params) -> None:
+    folder.put("a.csv", "编号;来电内容;答复内容\n1;水从哪里来？;消防车送。\n".encode())
+    assert folder.told() == [{"编号": "1", "来电内容": "水从哪里来？", "答复内容": "消防车送。"}]
+    known = {"instructions/a.csv": {"columns": {"instruction": "来电内容", "output": "答复内容"}}}
+    (row,) = folder.rows(read_params(known))
+    parsed = parser_of("instructions/a.csv", read_params(known))(row.value)
+    assert [message["content"] for message in parsed.messages] == ["水从哪里来？", "消防车送。"]
+    known["instructions/a.csv"]["columns"]["output"] = "答复"
+    with pytest.raises(ConfigError, match="has no column 答复"):
+        folder.rows(read_params(known))

@@ -43,6 +43,7 @@ ROWS = [
     prepared_row(5, "像调用的文字？", "<tool_call>\n不是JSON\n</tool_call>"),
     prepared_row(6, "先说后调用？", f"我查一下。\n{CALL}", "tool:3 m/s", f"<think>\n风小。\n</think>\n\n{ANSWER}"),
     prepared_row(7, "哪个好？", ANSWER, rejected="不知道。"),
+    prepared_row(9, "在吗？", "不在。", "碘片什么时候服用？", ANSWER, system="助手", untaught=[2]),
     prepared_row(8, "翻成英文再回答。", f"<think>\n{THOUGHT}\n</think>\n\n好的，完成。", language="en"),
 ]
 ROOM = {"alpaca": {1, 2, 5, 7, 8}, "preference": {7}}
@@ -58,7 +59,7 @@ def prepared(tmp_path: Path) -> Path:
 
 def facts(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return what must come back beside the messages."""
-    return row["language"], row["concept"], row.get("tools")
+    return row["language"], row["concept"], row.get("tools"), row.get("rejected"), tuple(row.get("untaught", ()))
 
 
 def read_back(folder: Path, name: str) -> Iterator[tuple[str, Parsed]]:
@@ -77,7 +78,7 @@ def read_back(folder: Path, name: str) -> Iterator[tuple[str, Parsed]]:
 @pytest.mark.parametrize("gzip", [False, True])
 def test_rows_come_back(prepared: Path, tmp_path: Path, format: str, container: str, gzip: bool) -> None:
     result = export(prepared, tmp_path / "out", format, container, gzip)
-    expected = {row["row_id"]: row for row in ROWS if int(row["row_id"][2:]) in ROOM.get(format, range(9))}
+    expected = {row["row_id"]: row for row in ROWS if int(row["row_id"][2:]) in ROOM.get(format, range(10))}
     assert result["rows"] == {"train": len(expected), "validation": 1}
     assert result["left_out"] == {"train": len(ROWS) - len(expected), "validation": 0}
     back = dict(read_back(tmp_path / "out", result["files"]["train"]))
@@ -85,8 +86,7 @@ def test_rows_come_back(prepared: Path, tmp_path: Path, format: str, container: 
     for name, parsed in back.items():
         row = expected[name]
         assert list(parsed.messages) == row["messages"]
-        assert (parsed.language, parsed.concept, parsed.tools) == facts(row)
-        assert format != "preference" or parsed.rejected == row["rejected"]
+        assert (parsed.language, parsed.concept, parsed.tools, parsed.rejected, parsed.untaught) == facts(row)
 
 
 @pytest.mark.parametrize("gzip", [False, True])

@@ -144,8 +144,8 @@ def test_a_prompt_that_training_never_saw_is_found(parity, fake_vllm, tokenizer,
     own, server = family(tokenizer, "deepseek_r1_distill"), fake_vllm()
     server.tokenizer = own
 
-    def rendered(row_id, messages, tokenizer, tools=None):
-        row = encode_row(row_id, messages, tokenizer, tools)
+    def rendered(row_id, messages, tokenizer, tools=None, **options):
+        row = encode_row(row_id, messages, tokenizer, tools, **options)
         ids = tokenizer.encode(tokenizer.apply_chat_template(row.messages, tokenize=False), add_special_tokens=False)
         start = len(ids) - len(tokenizer.encode(messages[-1]["content"].split("</think>\n\n")[-1] + own.eos_token))
         labels = [IGNORED] * start + ids[start:]
@@ -170,8 +170,8 @@ def test_a_prompt_that_training_never_saw_is_found(parity, fake_vllm, tokenizer,
     ],
 )  # fmt: skip
 def test_wrong_labels_are_found(tokenizer, monkeypatch, parity, plant, words):
-    def planted(row_id, messages, tokenizer, tools=None):
-        row = encode_row(row_id, messages, tokenizer, tools)
+    def planted(row_id, messages, tokenizer, tools=None, **options):
+        row = encode_row(row_id, messages, tokenizer, tools, **options)
         return plant(row) if row_id == "r-1" else row
 
     monkeypatch.setattr(parity_module, "encode_row", planted)
