@@ -5,6 +5,7 @@ added after prepare do not slip through.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,13 +23,16 @@ from tasks.data.matching.decontaminate import LeakFinder
 from tasks.data.matching.deduplicate import content_digests
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.normalization import NormalizedRow, normalized_rows
-from tasks.data.privacy.desensitize import Desensitizer
+from tasks.data.privacy.desensitize import ALL_TYPES, Desensitizer
 from tasks.data.reading.reasoning import is_well_formed
 
 CHUNK_BYTES: Final = 4 << 20
 FIELDS: Final = frozenset({"row_id", "source", "language", "concept", "messages"})
 #: Columns of texts that repeat; they become codes. The others are numbers, but for `row_id`.
 TEXT_COLUMNS: Final = ("source", "split", "language", "concept", "roles", "rejected", "personal_data", "eval_leak")
+
+#: What stands in place of personal data.
+_MASK = re.compile(rf"\[(?:{'|'.join(type_.upper() for type_ in ALL_TYPES)})\]")
 
 Columns = dict[str, list[Any] | npt.NDArray[Any]]
 
@@ -114,7 +118,7 @@ class RowColumns:
             "roles": ["".join(ROLE_LETTERS.get(turn["role"], "?") for turn in row["messages"]) for row in rows],
             "rejected": [_rejected(row) for row in rows],
             "row_digest": np.array([digest(row["row_id"]) for row in rows], dtype=np.uint64),
-            "content_digest": content_digests(spoken)[:, 0],
+            "content_digest": _content_digests(rows, spoken),
             "personal_data": [self._personal_data(row) for row in rows],
             "eval_leak": self._leaks(spoken),
         }
@@ -144,6 +148,18 @@ def masking(privacy: PrivacyParams, *, everything: bool = False) -> PrivacyParam
         type_: policy if policy == "keep" and not everything else "mask" for type_, policy in policies.items()
     }
     return PrivacyParams.model_validate({**privacy.model_dump(), "policies": looked_for})
+
+
+def _content_digests(rows: Sequence[dict[str, Any]], spoken: Sequence[NormalizedRow]) -> npt.NDArray[np.uint64]:
+    """Return 64 bits of each conversation.
+
+    Two rows that differed in what is masked now are two, and prepare kept both: their ids tell them apart.
+    """
+    digests = content_digests(spoken)[:, 0].copy()
+    for place, row in enumerate(rows):
+        if any(_MASK.search(turn["content"]) for turn in row["messages"]):
+            digests[place] ^= np.uint64(digest(row["row_id"]))
+    return digests
 
 
 def _chat_row(path: Path, number: int, row: Any) -> dict[str, Any]:
