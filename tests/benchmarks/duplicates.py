@@ -39,7 +39,7 @@ MAX_LENGTH_TOKENS = 8192
 DRAWS = 3
 
 Row = tuple[str, str]
-#: A line of pairs.jsonl: question, answer, changes (kind, and what is replaced in both), further (a question, an answer).
+#: A line of pairs.jsonl: question, answer, changes (kind, what is replaced in both), further (a question, an answer).
 Base = dict[str, Any]
 Edit = Callable[[str, random.Random], str]
 

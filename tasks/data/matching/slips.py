@@ -7,6 +7,8 @@ from tasks.data.privacy.wordlists import word_list, word_set
 
 #: Shortest Latin word that can be mistyped into another without being one.
 TYPABLE_WORD = 6
+#: Where all else is the same, one this long with a letter too few.
+LENIENT_WORD = 4
 #: Most characters left out or put in at one place of a question.
 MOST_PUT_IN = 2
 
@@ -38,7 +40,8 @@ _ELEMENTS = (
     "氢氦锂铍硼碳氮氧氟氖钠镁铝硅磷硫氯氩钾钙钛钒铬锰铁钴镍铜锌镓锗砷硒溴氪铷锶钇锆铌钼锝钌铑钯银镉铟锡锑碲碘氙铯钡镧铈"
     "镨钕钷钐铕钆铽镝钬铒铥镱镥铪钽钨铼锇铱铂金汞铊铅铋钋砹氡钫镭锕钍镤铀镎钚镅锔锫锎锿氘氚"
 )
-#: Another of these is another thing: no slip of the hand.
+#: One of these more or less is meant; another in the place of one of these is another thing: no slip of the hand.
+_MEANT = frozenset(_NUMERALS + _DENIALS + _ELEMENTS)
 _TELLING = frozenset(_NUMERALS + _DENIALS + _OPPOSITES + _ELEMENTS)
 
 Tokens = tuple[str, ...]
@@ -72,7 +75,7 @@ def _confused(left: str, right: str) -> bool:
     """Tell whether a word stands for another by a slip of the hand."""
     if is_han_character(left) or is_han_character(right):
         return any(left in group and right in group for group in _CONFUSED)
-    if not (left.isalpha() and right.isalpha()) or min(len(left), len(right)) < TYPABLE_WORD:
+    if not (left.isalpha() and right.isalpha()) or max(len(left), len(right)) < TYPABLE_WORD:
         return left.isalpha() and right.isalpha() and min(len(left), len(right)) > 2 and _is_plural(left, right)
     return _is_plural(left, right) or _mistyped(*sorted((left, right), key=len))
 
@@ -96,6 +99,11 @@ def _mistyped(shorter: str, longer: str) -> bool:
 def may_be_slip(place: Place) -> bool:
     """Tell whether a difference could be a slip: a character for another, a few put in, none of them telling."""
     changed = (*place.left, *place.right)
+    if len(changed) == 1 and is_han_character(changed[0]):
+        return changed[0] not in _MEANT
+    if len(place.left) == len(place.right) == 1 and all(token.isascii() and token.isalpha() for token in changed):
+        shorter, longer = sorted(changed, key=len)
+        return len(longer) >= LENIENT_WORD and len(shorter) < len(longer) and _mistyped(shorter, longer)
     if not all(is_han_character(token) and not is_telling(token) for token in changed):
         return False
     return len(place.left) == len(place.right) == 1 or (

@@ -5,7 +5,7 @@ Only the ends of a turn are looked at, so the words cost a look at some dozen ch
 
 import re
 
-from tasks.data.privacy.wordlists import word_list
+from tasks.data.privacy.wordlists import word_list, word_set
 
 #: Characters at the end of a turn that are looked at.
 _TAIL_CHARACTERS = 80
@@ -34,13 +34,15 @@ please|kindly|hi there|hi|hello|hey|dear|sir|madam|everyone|good morning|good af
 could you|can you|would you|will you|tell me|help me|help|me|let me know|answer|respond to|reply to|the following
 following|this|that|my|one|the|question is|questions?|here is|here s|heres|here are|i have a|i have one
 i d like to know|i would like to know|i want to know|i wonder|i am wondering|i was wondering
-sure|certainly|of course|absolutely|great|good|expert|friend|no problem|okay|ok|well|thanks|thank you|very much|a lot|so much
+sure|certainly|of course|absolutely|great|good|expert|friend
+no problem|okay|ok|well|thanks|thank you|very much|a lot|so much
 in advance
 quick|simple|briefly|carefully|in detail|for me|to|with
 """.replace("\n", "|").strip("|")
 _ENGLISH_NUMBERED = r"q(?:uestion)? ?\d{1,3}(?![\d.])|q(?= )|a(?= )"
 _ENGLISH_ENDS = """
-i hope (?:this|that|it) helps(?: you)?|hope (?:this|that|it) helps|let me know if you (?:have|need) [a-z ]{3,40}
+that is all|i hope (?:this|that|it) helps(?: you)?|hope (?:this|that|it) helps
+let me know if you (?:have|need) [a-z ]{3,40}
 feel free to ask[a-z ]{0,40}|think step by step|step by step|please explain|explain your answer|explain
 """.replace("\n", "|").strip("|")
 
@@ -54,15 +56,23 @@ def _longest_first(words: list[str]) -> str:
 _OPENING = re.compile(
     rf"(?>{'|'.join(_NUMBERED)}|{_longest_first(_CHINESE)}|(?:(?:{_ENGLISH}|{_ENGLISH_NUMBERED})(?![a-z0-9]))| )++"
 )
-_CLOSING = re.compile(
-    rf"(?>{_longest_first([*_CHINESE, *_CHINESE_ENDS])}"
-    rf"|(?:(?<![a-z0-9])(?:{_ENGLISH_ENDS}|{_ENGLISH})(?![a-z0-9]))| )++$"
+_CLOSING = re.compile(rf"(?>(?:(?<![a-z0-9])(?:{_ENGLISH_ENDS}|{_ENGLISH})(?![a-z0-9]))| )++$")
+#: The last words of English talk; behind others nothing is looked for.
+_LAST_WORDS = word_set(
+    "thanks you advance please helps explain answer step questions question help anything all more ask much detail"
 )
-#: Last characters of the words above: where a turn ends on none of them, nothing is looked for.
-_LAST = frozenset(word[-1] for word in (*_CHINESE, *_CHINESE_ENDS))
-
-
 _ANYWHERE = re.compile(_longest_first([*_CHINESE, *_CHINESE_ENDS]))
+
+
+def _by_last_character() -> dict[str, list[str]]:
+    """Return Chinese words by their last character, longer ones first: what a turn ends with is told by a look."""
+    found: dict[str, list[str]] = {}
+    for word in sorted({*_CHINESE, *_CHINESE_ENDS}, key=lambda word: (-len(word), word)):
+        found.setdefault(word[-1], []).append(word)
+    return found
+
+
+_ENDS = _by_last_character()
 
 
 def without_talk(text: str) -> str:
@@ -74,9 +84,20 @@ def core(turn: str) -> str:
     """Return a normalized turn, with word gaps, without the talk at its ends; the whole turn if it is all talk."""
     opening = _OPENING.match(turn)
     start = opening.end() if opening else 0
-    end = len(turn)
-    if turn and (turn[-1] in _LAST or turn[-1].isascii()):
-        tail = max(start, end - _TAIL_CHARACTERS)
-        if closing := _CLOSING.search(turn, tail):
-            end = closing.start()
+    end = _end(turn, start)
     return turn[start:end] if end > start else turn
+
+
+def _end(turn: str, start: int) -> int:
+    """Return where the talk at the end of a turn begins."""
+    end = len(turn)
+    if turn[-1:].isascii():
+        tail = turn[max(start, end - _TAIL_CHARACTERS) :]
+        closing = _CLOSING.search(tail) if tail.rpartition(" ")[2] in _LAST_WORDS else None
+        return end - len(tail) + closing.start() if closing else end
+    while end > start:
+        word = next((one for one in _ENDS.get(turn[end - 1], ()) if turn.endswith(one, start, end)), None)
+        if word is None:
+            break
+        end -= len(word)
+    return end

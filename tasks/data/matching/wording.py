@@ -34,7 +34,8 @@ LONGEST_INTRODUCTION = 40
 #: Places and characters of a difference that the ledger shows, and the tokens of a turn it looks at.
 MOST_SHOWN, MOST_SHOWN_CHARACTERS, MOST_SHOWN_TOKENS = 5, 60, 1000
 
-_FACTS = re.compile(r"\d+(?:\.\d+)?|[不没未无勿非]")
+#: One set of characters, for it is looked for in every row. Normalization leaves points only between digits.
+_FACTS = re.compile(r"[\d.不没未无勿非]+")
 #: A number, a Chinese character, another word.
 _TOKENS = re.compile(r"\d+(?:[.-]\d+)*|[\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af]|[^\W\d_\u3400-\u9fff]+|\S")
 

@@ -90,7 +90,7 @@ class ChunkJudge:
         concepts = {"": 0}
         worded, masked = wordings(said), _masked_values(rows)
         columns = _columns(rows, hits, concepts, np.cumsum([len(line) for line in lines]))
-        columns |= {"content": content_digests(texts), "said": content_digests(said), "core": core_keys(worded)}
+        columns |= _digests(texts, said) | {"core": core_keys(worded)}
         languages = [row.parsed.language if row.parsed else "en" for row in rows]
         bands = self._fingerprinter.bands(texts, languages, fact_keys(worded, masked))
         return ChunkFacts(number, chunk.source, Columns(**columns), bands, _mask_counts(rows), list(concepts))
@@ -150,6 +150,15 @@ class ChunkJudge:
         for place, found in zip(places, self._finder.find(searched), strict=True):
             hits[place] = found
         return hits
+
+
+def _digests(texts: list[NormalizedRow], said: list[NormalizedRow]) -> dict[str, Any]:
+    """Return the digests of rows as they are written and as they came; most are the same."""
+    content = content_digests(texts)
+    as_came = content.copy()
+    masked = [place for place, (text, came) in enumerate(zip(texts, said, strict=True)) if text is not came]
+    as_came[masked] = content_digests([said[place] for place in masked])
+    return {"content": content, "said": as_came}
 
 
 def _unmasked(rows: list[_Judged], texts: list[NormalizedRow]) -> list[NormalizedRow]:

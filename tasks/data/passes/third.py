@@ -223,7 +223,8 @@ def _rules(params: PrepareParams, max_length_tokens: int) -> dict[str, str]:
         "personal_data": f"dropped: {', '.join(t for t, p in policies.items() if p == 'drop')}",
         "near_duplicate": "the same but for greetings and the like around a turn, or but for slips of the hand at a "
         f"Jaccard >= {near.jaccard} of {near.ngram_characters}-grams of characters (Chinese) or "
-        f"{near.ngram_words}-grams of words (English); another number, unit, denial, name or answer is another row, judged before masking",
+        f"{near.ngram_words}-grams of words (English); another number, "
+        "unit, denial, name or answer is another row, judged before masking",
         "eval_leak": f"at least {params.decontaminate.containment} of an evaluation question stands in the row",
         "too_long": f"more than {max_length_tokens} tokens (train.max_length_tokens)",
     }
