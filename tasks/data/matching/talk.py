@@ -59,7 +59,7 @@ _OPENING = re.compile(
 _CLOSING = re.compile(rf"(?>(?:(?<![a-z0-9])(?:{_ENGLISH_ENDS}|{_ENGLISH})(?![a-z0-9]))| )++$")
 #: The last words of English talk; behind others nothing is looked for.
 _LAST_WORDS = word_set(
-    "thanks you advance please helps explain answer step questions question help anything all more ask much detail"
+    "thanks you advance please helps explain answer step questions question help anything all more ask much lot"
 )
 _ANYWHERE = re.compile(_longest_first([*_CHINESE, *_CHINESE_ENDS]))
 
