@@ -35,7 +35,7 @@ def are_one(left: tuple[str, str], right: tuple[str, str]) -> bool:
     [
         (f"您好，请问：{QUESTION}谢谢！", ANSWER),
         (f"第3题：{QUESTION}", f"好的，{ANSWER}希望对您有帮助。"),
-        (f"我在复习应急课程，麻烦解答：{QUESTION}", ANSWER),
+        (f"我在复习辐射防护课程，麻烦解答：{QUESTION}", ANSWER),
         (QUESTION.replace("公众应当在", "公众应当再"), ANSWER),
         (QUESTION.replace("服用", "用服"), ANSWER),
         (QUESTION, ANSWER.replace("两小时内", "两小时内内")),
