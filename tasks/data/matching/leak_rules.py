@@ -45,6 +45,8 @@ OPTION_SHARE = 0.5
 WITH_OPTIONS, WITH_SHORT_OPTIONS = 0.3, 0.55
 HEAVY_OPTIONS = 16.0
 TELLING_WITH_OPTIONS = 9.0
+#: All options, so heavy, say which item it is, however its question is put.
+IDENTIFYING_OPTIONS = 30.0
 #: A question stands whole from this share. An answer that sets one must give it whole, with all options.
 VERBATIM = 0.9
 #: The turn is the item when it is at most this many times as heavy, and this much.
@@ -250,9 +252,10 @@ def _by_options(question: Question, options: list[Question], turn: Turn, cover: 
     standing = _standing(options, around)
     if len(standing) <= OPTION_SHARE * len(options):
         return None
-    if cover.share < VERBATIM and _about_another(question, turn, cover):
-        return None
     weight = sum(option.weight for option in standing)
+    by_options_alone = len(standing) == len(options) and weight >= IDENTIFYING_OPTIONS
+    if cover.share < VERBATIM and not by_options_alone and _about_another(question, turn, cover):
+        return None
     heavy = weight >= HEAVY_OPTIONS or cover.share >= WITH_SHORT_OPTIONS
     asked = (turn.asked and heavy) or (len(standing) == len(options) and cover.share >= VERBATIM)
     if asked and turn.weight <= ITEM_TURN * (question.weight + weight) + ITEM_TURN_WEIGHT:
