@@ -39,7 +39,7 @@ QUARANTINE_REASONS: Final = {
 #: Reason code -> what it means; for dropped rows.
 DROP_REASONS: Final = {
     "exact_duplicate": "the same conversation after normalization stands elsewhere",
-    "near_duplicate": "almost the same conversation stands elsewhere",
+    "near_duplicate": "the same conversation in other words around it, or with a slip of the hand, stands elsewhere",
     "eval_leak": "the row carries a question of an evaluation set",
     "personal_data": "personal data of a type whose policy drops the row",
     "too_long": "more tokens than training takes",

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from leak_edits import EDITS, WITHOUT_OPTIONS, Messages, asked, is_chinese
+from leak_forms import FORMS, FORMS_WITHOUT_OPTIONS
 
 from tasks.core.settings import DecontaminateParams, load_settings
-from tasks.data.matching.decontaminate import LeakFinder
+from tasks.data.matching.decontaminate import LeakFinder, with_unspoken
 from tasks.data.matching.eval_sets import EvalItem, read_folder
-from tasks.data.matching.normalization import normalized_rows
+from tasks.data.matching.normalization import NormalizedRow, normalized_rows
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = {"ceval_mini": ROOT / "data/raw/eval/ceval_mini", "domain": ROOT / "data/raw/eval/domain"}
@@ -57,7 +58,14 @@ def identifies_itself(item: EvalItem, uses: Counter[str]) -> bool:
 def searched(finder: LeakFinder, rows: Sequence[Messages]) -> Iterator[bool]:
     """Yield for each row whether it would be dropped."""
     for start in range(0, len(rows), BATCH):
-        yield from (bool(hits) for hits in finder.find(normalized_rows(rows[start : start + BATCH])))
+        yield from (bool(hits) for hits in finder.find(searchable(rows[start : start + BATCH])))
+
+
+def searchable(rows: Sequence[Messages]) -> list[NormalizedRow]:
+    """Return rows as stage prepare searches them; a message of the role `rejected` is a preference row's."""
+    spoken = [[message for message in row if message["role"] != "rejected"] for row in rows]
+    refused = [next((one["content"] for one in row if one["role"] == "rejected"), None) for row in rows]
+    return with_unspoken(normalized_rows(spoken), spoken, refused)
 
 
 def leaked(
@@ -71,8 +79,9 @@ def leaked(
     for name, members in sorted(groups.items()):
         rng = random.Random(f"{SEED}/{name}")
         chosen = rng.sample(members, min(count, len(members)))
-        for kind, edit in EDITS.items():
-            fit = [item for item in chosen if kind not in WITHOUT_OPTIONS or identifies_itself(item, uses)]
+        for kind, edit in (EDITS | FORMS).items():
+            alone = kind in WITHOUT_OPTIONS | FORMS_WITHOUT_OPTIONS
+            fit = [item for item in chosen if not alone or identifies_itself(item, uses)]
             left_out += len(chosen) - len(fit)
             made = [(item, edit(item, random.Random(f"{SEED}/{kind}/{item.item_id}"))) for item in fit]
             rows += [(name, kind, item, row) for item, row in made if row]
@@ -88,7 +97,7 @@ def recall(finder: LeakFinder, rows: list[tuple[str, str, EvalItem, Messages]]) 
             counts[kind][column][0] += hit
             counts[kind][column][1] += 1
         if not hit:
-            missed.append(f"missed {kind} {item.eval_set}/{item.item_id} {row[-2]['content']!r}")
+            missed.append(f"missed {kind} {item.eval_set}/{item.item_id} {row!r}")
     table = {
         kind: {column: {"recall": round(found / all_, 4), "rows": all_} for column, (found, all_) in columns.items()}
         for kind, columns in counts.items()

@@ -5,10 +5,12 @@ added after prepare do not slip through.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final
 
 import numpy as np
@@ -18,17 +20,25 @@ import orjson
 from tasks.chat.conversation import ROLE_LETTERS
 from tasks.core.errors import DataContractError
 from tasks.core.settings import DecontaminateParams, PrivacyParams
-from tasks.data.matching.decontaminate import LeakFinder
+from tasks.data.matching.decontaminate import LeakFinder, with_unspoken
 from tasks.data.matching.deduplicate import content_digests
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.normalization import NormalizedRow, normalized_rows
-from tasks.data.privacy.desensitize import Desensitizer
+from tasks.data.privacy.desensitize import ALL_TYPES, Desensitizer
 from tasks.data.reading.reasoning import is_well_formed
 
 CHUNK_BYTES: Final = 4 << 20
 FIELDS: Final = frozenset({"row_id", "source", "language", "concept", "messages"})
+#: Types of the fields as prepare writes them; a field that may be absent may be null. Others are not looked at.
+TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "source": (str,), "language": (str,), "concept": (str, NoneType), "tools": (str, NoneType),
+    "rejected": (str, NoneType),
+}  # fmt: skip
 #: Columns of texts that repeat; they become codes. The others are numbers, but for `row_id`.
 TEXT_COLUMNS: Final = ("source", "split", "language", "concept", "roles", "rejected", "personal_data", "eval_leak")
+
+#: What stands in place of personal data.
+_MASK = re.compile(rf"\[(?:{'|'.join(type_.upper() for type_ in ALL_TYPES)})\]")
 
 Columns = dict[str, list[Any] | npt.NDArray[Any]]
 
@@ -102,21 +112,27 @@ class RowColumns:
         Raises:
             DataContractError: a line is no chat row.
         """
-        rows = [_chat_row(lines.path, number, value) for number, value in lines.values()]
-        if not rows:
+        values = [_chat_row(lines.path, number, value) for number, value in lines.values()]
+        if not values:
             return {}
+        wrong_types = [
+            [name for name, types in TYPES.items() if not isinstance(row.get(name), types)] for row in values
+        ]
+        # What has another type is counted, and looked at no further: no other expectation was written for it.
+        rows = [row | dict.fromkeys(wrong) for row, wrong in zip(values, wrong_types, strict=True)]
         spoken = normalized_rows([row["messages"] for row in rows])
         columns: Columns = {name: [row[name] for row in rows] for name in ("row_id", "source", "language", "concept")}
         shapes = [_shape(row) for row in rows]
         columns |= {name: np.array([shape[name] for shape in shapes]) for name in shapes[0]}
         return columns | {
+            "wrong_types": np.array([len(wrong) for wrong in wrong_types]),
             "split": [lines.split] * len(rows),
             "roles": ["".join(ROLE_LETTERS.get(turn["role"], "?") for turn in row["messages"]) for row in rows],
             "rejected": [_rejected(row) for row in rows],
             "row_digest": np.array([digest(row["row_id"]) for row in rows], dtype=np.uint64),
-            "content_digest": content_digests(spoken)[:, 0],
+            "content_digest": _content_digests(rows, spoken),
             "personal_data": [self._personal_data(row) for row in rows],
-            "eval_leak": self._leaks(spoken),
+            "eval_leak": self._leaks(rows, spoken),
         }
 
     def _personal_data(self, row: dict[str, Any]) -> str | None:
@@ -127,9 +143,10 @@ class RowColumns:
         found = Counter(mask["type"] for mask in masks)
         return ", ".join(f"{n} {type_}" for type_, n in sorted(found.items())) or None
 
-    def _leaks(self, rows: Sequence[NormalizedRow]) -> list[str | None]:
-        """Return the best hit of an evaluation item in each row."""
-        return [f"{hits[0].eval_set} {hits[0].item_id}" if hits else None for hits in self._finder.find(rows)]
+    def _leaks(self, rows: Sequence[dict[str, Any]], spoken: Sequence[NormalizedRow]) -> list[str | None]:
+        """Return the best hit of an evaluation item in each row, what nobody says in it included."""
+        searched = with_unspoken(spoken, [row["messages"] for row in rows], [row.get("rejected") for row in rows])
+        return [f"{hits[0].eval_set} {hits[0].item_id}" if hits else None for hits in self._finder.find(searched)]
 
 
 def masking(privacy: PrivacyParams, *, everything: bool = False) -> PrivacyParams:
@@ -144,6 +161,18 @@ def masking(privacy: PrivacyParams, *, everything: bool = False) -> PrivacyParam
         type_: policy if policy == "keep" and not everything else "mask" for type_, policy in policies.items()
     }
     return PrivacyParams.model_validate({**privacy.model_dump(), "policies": looked_for})
+
+
+def _content_digests(rows: Sequence[dict[str, Any]], spoken: Sequence[NormalizedRow]) -> npt.NDArray[np.uint64]:
+    """Return 64 bits of each conversation.
+
+    Two rows that differed in what is masked now are two, and prepare kept both: their ids tell them apart.
+    """
+    digests = content_digests(spoken)[:, 0].copy()
+    for place, row in enumerate(rows):
+        if any(_MASK.search(turn["content"]) for turn in row["messages"]):
+            digests[place] ^= np.uint64(digest(row["row_id"]))
+    return digests
 
 
 def _chat_row(path: Path, number: int, row: Any) -> dict[str, Any]:

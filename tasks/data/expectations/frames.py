@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SPLITS: Final = ("train", "validation")
+CALIBRATION: Final = "calibration"
+#: From so many expected rows none at all is no chance any more (less than one time in a hundred).
+EXPECTED_ROWS: Final = 5
 
 
 @dataclass
@@ -172,6 +175,21 @@ def _categories(values: list[str | None]) -> Any:
     return pd.Categorical.from_codes(codes, pd.Index(list(names), dtype="str"))
 
 
+def _split_languages(data: PreparedData) -> dict[str, list[Any]]:
+    """Return the languages of the rows of each split; calibration rows are rows of train."""
+    languages = {name: data.rows.loc[data.rows["split"] == name, "language"].astype(object).tolist() for name in SPLITS}
+    calibrating = np.isin(data.rows["row_digest"], data.calibration)
+    return languages | {CALIBRATION: data.rows.loc[calibrating, "language"].astype(object).tolist()}
+
+
+def _expected(data: PreparedData) -> dict[str, float]:
+    """Return how many rows each split should have by the policy prepare wrote down."""
+    policy, rows = data.summary["policy"], len(data.rows)
+    fraction = float(policy["validation_fraction"])
+    train = rows * (1 - fraction)
+    return {"train": train, "validation": rows * fraction, CALIBRATION: min(float(policy["calibration_rows"]), train)}
+
+
 def totals_frame(data: PreparedData) -> "pd.DataFrame":
     """Return one line about the whole data set, counted from the files, not taken from the summary."""
     import pandas as pd
@@ -180,6 +198,8 @@ def totals_frame(data: PreparedData) -> "pd.DataFrame":
     rows_in = data.summary["rows"]["in"]
     written = data.rows["row_digest"].to_numpy()
     train = data.train
+    splits = _split_languages(data)
+    chinese = float((data.rows["language"] == "zh").mean())
     damaged = {key.source for key in data.ledger.fates if key.reason == DAMAGED_FILE}
     return pd.DataFrame(
         [
@@ -189,6 +209,13 @@ def totals_frame(data: PreparedData) -> "pd.DataFrame":
                 "rows_kept_but_not_written": surplus(data.ledger.kept, written),
                 "rows_written_but_not_kept": surplus(written, data.ledger.kept),
                 "train_rows": len(train),
+                "empty_splits": sum(
+                    not len(splits[name]) and expected >= EXPECTED_ROWS for name, expected in _expected(data).items()
+                ),
+                "splits_without_chinese": sum(
+                    "zh" not in set(languages) and len(languages) * chinese >= EXPECTED_ROWS
+                    for languages in splits.values()
+                ),
                 "chinese_fraction": float((train["language"] == "zh").sum()) / max(len(train), 1),
                 "quarantined_fraction": fates["quarantined"] / max(rows_in, 1),
                 "dropped_fraction": fates["dropped"] / max(rows_in, 1),

@@ -30,6 +30,10 @@ _BETWEEN, _IN_SET, _REGEX = (
 _VALUE = "ExpectColumnMaxToBeBetween"
 
 
+#: Of these nulls are the point; the others pass over nulls, so a column of nulls would please them.
+ABOUT_NULLS: Final = (_NULL, _NOT_NULL)
+
+
 @dataclass(frozen=True)
 class Rule:
     """One expectation before Great Expectations knows it.
@@ -55,13 +59,16 @@ def row_rules() -> list[Rule]:
     """Return what every row of train and validation must be, whatever format it came in."""
     return [
         Rule("row_ids_unique", _UNIQUE, "row_id", "critical", "every row id occurs once", {}),
+        Rule("types_unchanged", _BETWEEN, "wrong_types", "critical",
+             "every field has the type prepare writes, and none that must be there is null", {"max_value": 0}),
         Rule("roles_in_order", _REGEX, "roles", "critical",
              "system at most once and first, then user and assistant in turn, tool results after a call",
              {"regex": ROLES_PATTERN}),
         Rule("no_empty_turn", _BETWEEN, "empty_turns", "critical", "no turn is empty", {"max_value": 0}),
         Rule("reasoning_well_formed", _BETWEEN, "malformed_reasoning", "critical",
              "think tags pair, once, before an answer", {"max_value": 0}),
-        Rule("no_duplicates", _UNIQUE, "content_digest", "critical", "no two rows hold the same conversation", {}),
+        Rule("no_duplicates", _UNIQUE, "content_digest", "critical",
+             "no two rows hold the same conversation, masked ones aside", {}),
         Rule("no_personal_data", _NULL, "personal_data", "critical", "no personal data is left in any turn", {}),
         Rule("no_eval_leak", _NULL, "eval_leak", "critical", "no evaluation question stands in any row", {}),
         Rule("language_known", _IN_SET, "language", "critical", "every row is zh or en", {"value_set": ["zh", "en"]}),
@@ -111,6 +118,9 @@ def totals_rules(params: ValidateParams) -> list[Rule]:
         ("written_rows_kept", "rows_written_but_not_kept", "every row in an output file is kept in the ledger",
          {"max_value": 0}),
         ("train_rows", "train_rows", "there are enough rows to train on", {"min_value": params.min_train_rows}),
+        ("no_empty_split", "empty_splits", "no split is empty that should have rows", {"max_value": 0}),
+        ("chinese_in_splits", "splits_without_chinese", "every split that should have Chinese rows has some",
+         {"max_value": 0}),
         ("chinese_fraction", "chinese_fraction", "enough train rows are Chinese",
          {"min_value": params.min_chinese_fraction}),
         ("quarantined_fraction", "quarantined_fraction", "few raw rows are unusable",

@@ -12,6 +12,7 @@ from tasks.data.expectations.frames import PreparedData, totals_frame
 from tasks.data.expectations.ledger_counts import raw_files, raw_formats, raw_reasons
 from tasks.data.expectations.outcome import Outcome, limits_in_words
 from tasks.data.expectations.rules import (
+    ABOUT_NULLS,
     FORMATS,
     Rule,
     drift_rules,
@@ -27,6 +28,8 @@ from tasks.data.expectations.rules import (
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Suites of data that is always there: an empty frame breaks them. Others are left out where there is nothing.
+ALWAYS = ("raw_files", "rows", "totals")
 #: What the lines of a frame are, by the column that names them.
 LINES = {"row_id": "rows", "source": "files", "format": "formats", "reason": "reasons", None: "values"}
 
@@ -49,7 +52,7 @@ class Suite:
 
 
 def build_suites(data: PreparedData, drifts: Sequence[Drift], params: ValidateParams) -> list[Suite]:
-    """Return every suite that has something to look at, with the severities of params.yaml."""
+    """Return every suite that has, or should have, something to look at, with the severities of params.yaml."""
     suites = [
         Suite("raw_files", raw_files(data.ledger), raw_file_rules(params), "source"),
         Suite("raw_formats", raw_formats(data.ledger), raw_format_rules(params), "format"),
@@ -65,7 +68,7 @@ def build_suites(data: PreparedData, drifts: Sequence[Drift], params: ValidatePa
     return [
         Suite(suite.name, suite.frame, with_severities(suite.rules, params), suite.key)
         for suite in suites
-        if len(suite.frame)
+        if len(suite.frame) or suite.name in ALWAYS
     ]
 
 
@@ -139,9 +142,12 @@ def _outcome(suite: Suite, found: Any) -> Outcome:
     """Return the result of one expectation in our words."""
     config, result = found.expectation_config, found.result
     unexpected = int(result.get("unexpected_count", 0))
+    nothing = _class_of(config.type) not in ABOUT_NULLS and "element_count" in result and not _looked_at(result)
     indexes = result.get("partial_unexpected_index_list") or []
     if "observed_value" in result:
         observed: Any = _plain(result["observed_value"])
+    elif nothing:
+        observed = "nothing to look at"
     elif "element_count" in result:
         observed = f"{unexpected} of {result['element_count']} {LINES[suite.key]}"
     else:
@@ -150,13 +156,23 @@ def _outcome(suite: Suite, found: Any) -> Outcome:
         name=config.meta["name"],
         suite=suite.name,
         severity=str(config.severity.value if hasattr(config.severity, "value") else config.severity),
-        success=bool(found.success),
+        success=bool(found.success) and not nothing,
         observed=observed,
         threshold=config.meta["threshold"],
         description=config.meta["description"],
         unexpected_rows=unexpected,
         examples=tuple(dict.fromkeys(str(index[suite.key]) for index in indexes)),
     )
+
+
+def _looked_at(result: dict[str, Any]) -> int:
+    """Return how many values an expectation looked at: Great Expectations passes over nulls."""
+    return int(result["element_count"]) - int(result.get("missing_count", 0))
+
+
+def _class_of(kind: str) -> str:
+    """Return the class of an expectation from its name in snake case."""
+    return "".join(part.capitalize() for part in kind.split("_"))
 
 
 def _exception_message(info: dict[str, Any]) -> str:

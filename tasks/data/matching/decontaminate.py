@@ -8,14 +8,15 @@ or one of stock phrases, says too little alone: it must be the user's turn, or h
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from tasks.core.settings import DecontaminateParams
 from tasks.data.matching.eval_sets import EvalItem
-from tasks.data.matching.leak_rules import WITH_OPTIONS, Question, Turn, cover_in, judge, weight_of
+from tasks.data.matching.leak_rules import WITH_OPTIONS, Question, Turn, cover_in, judge, quoted_names, weight_of
 from tasks.data.matching.normalization import NormalizedRow, normalize_all
 from tasks.data.matching.phrases import Phrases
 from tasks.data.matching.seeds import SeedIndex, Unit
@@ -23,7 +24,7 @@ from tasks.data.matching.seeds import SeedIndex, Unit
 #: Questions up to this weight are looked for by finer seeds as well.
 SHORT_WEIGHT = 24.0
 #: Turns up to this many characters are searched with finer seeds, by role and level.
-LONGEST_TURN = {("u", 1): 600, ("u", 2): 90, ("a", 1): 160}
+LONGEST_TURN = {("u", 1): 600, ("u", 2): 90, ("a", 1): 160, ("s", 1): 600, ("r", 1): 160}
 #: Share of its seeds that proposes a text, by level.
 SEED_SHARES = (0.2, 0.25, 0.34)
 OPTION_SEED_SHARE = 0.3
@@ -56,6 +57,32 @@ class Hit:
     def as_json(self) -> dict[str, Any]:
         """Return the hit as evidence."""
         return asdict(self)
+
+
+def with_unspoken(
+    rows: Sequence[NormalizedRow],
+    conversations: Sequence[Sequence[Mapping[str, str]]],
+    rejected: Sequence[str | None],
+) -> list[NormalizedRow]:
+    """Return rows with what nobody says in them behind the turns: system prompts (`s`), and a refused answer (`r`).
+
+    Args:
+        rows: the normalized turns.
+        conversations: the rows' messages, for their system prompts.
+        rejected: the answer a preference row refuses; None for other rows.
+    """
+    unspoken = [
+        [("s", message["content"]) for message in messages if message["role"] == "system"]
+        + ([("r", refused)] if refused else [])
+        for messages, refused in zip(conversations, rejected, strict=True)
+    ]
+    texts = list(dict.fromkeys(text for one in unspoken for _, text in one))
+    normal = dict(zip(texts, normalize_all(texts), strict=True))
+    return [
+        NormalizedRow(row.roles + "".join(role for role, _ in one), (*row.turns, *(normal[text] for _, text in one)))
+        if one else row
+        for row, one in zip(rows, unspoken, strict=True)
+    ]  # fmt: skip
 
 
 def searched_questions(items: Sequence[EvalItem]) -> list[str]:
@@ -93,9 +120,9 @@ class LeakFinder:
 
     def find(self, rows: Sequence[NormalizedRow]) -> list[list[Hit]]:
         """Return for each row the evaluation items that stand in it, best match first."""
-        owners = [number for number, row in enumerate(rows) for _ in row.turns]
-        roles = "".join(row.roles for row in rows)
-        texts = [text for row in rows for text in row.texts]
+        spoken = [(number, role, text) for number, row in enumerate(rows) for role, text in _turns(row)]
+        owners, texts = [number for number, _, _ in spoken], [text for _, _, text in spoken]
+        roles = "".join(role for _, role, _ in spoken)
         hits: list[dict[tuple[str, str], Hit]] = [{} for _ in rows]
         for place, numbers in self._proposed(texts, roles).items():
             turn = Turn(texts[place], roles[place] == "u", weight_of(texts[place]))
@@ -143,7 +170,18 @@ class LeakFinder:
     def _make_question(self, number: int) -> Question:
         """Return a question with how telling its characters are."""
         text = self._questions[number]
-        return Question(text, self._phrases.telling(text), shared=len(_choices(self._items[number])) > 1)
+        items = self._items[number]
+        names = tuple(filter(None, normalize_all(quoted_names(items[0].question))))
+        return Question(text, self._phrases.telling(text), shared=len(_choices(items)) > 1, names=names)
+
+
+def _turns(row: NormalizedRow) -> Iterator[tuple[str, str]]:
+    """Yield (role, text) of what is searched: every turn, and each two turns of the user as one."""
+    texts = row.texts
+    yield from zip(row.roles, texts, strict=True)
+    asked = [text for role, text in zip(row.roles, texts, strict=True) if role == "u"]
+    for first, second in pairwise(asked):
+        yield "u", first + second
 
 
 def _choices(items: list[EvalItem]) -> set[frozenset[str]]:

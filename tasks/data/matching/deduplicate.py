@@ -1,7 +1,7 @@
-"""Duplicates: exact after normalization, near by MinHash bands and true Jaccard; one row of each cluster stays.
+"""Duplicates: exact after normalization, near by MinHash bands, true Jaccard and wording; one row of a cluster stays.
 
-Every dropped row is similar to the very row kept in its place (no chains), and no two kept rows are similar: so
-near-duplicates cannot straddle a split.
+Every row dropped for its likeness is one with the very row kept in its place (no chains), and no two kept rows are one
+(`wording.py`). Rows of one template with other answers are alike and stay.
 """
 
 import hashlib
@@ -62,10 +62,15 @@ class Fingerprinter:
         self._width = rows_per_band(params.permutations, params.jaccard)
         self.band_count = params.permutations // self._width
 
-    def bands(self, rows: Sequence[NormalizedRow], languages: Sequence[str]) -> Grams:
+    def bands(self, rows: Sequence[NormalizedRow], languages: Sequence[str], facts: Grams | None = None) -> Grams:
         """Return the band keys of each row; shape (rows, band_count).
 
         A row too short to have an n-gram gets keys from its whole content.
+
+        Args:
+            rows: the rows.
+            languages: of each.
+            facts: `wording.fact_keys`; rows that differ there share no band, so that none of them is compared. (rows,)
         """
         keys = np.empty((len(rows), self.band_count), dtype=np.uint64)
         short = np.ones(len(rows), dtype=np.bool_)
@@ -78,7 +83,7 @@ class Fingerprinter:
                 short[np.array(places)[long_enough]] = False
         digests = content_digests([rows[place] for place in np.flatnonzero(short).tolist()])[:, :1]
         keys[short] = mixed(digests + np.arange(self.band_count, dtype=np.uint64)[None, :] * _BAND_STEP)
-        return keys
+        return keys if facts is None else mixed(keys + facts[:, None])
 
 
 def _in_groups(rows: Sequence[NormalizedRow], places: list[int]) -> Iterator[list[int]]:

@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from tasks.data.matching.normalization import han_count, is_han_character
 
@@ -28,6 +29,11 @@ LONG_TURN_EXTRA = 0.1
 BESIDE_WEIGHT, BESIDE_SHARE = 3.5, 0.6
 #: Word for word, and this share of it or this weight telling, it may have a sentence of this weight around it.
 SURROUNDED_SHARE, SURROUNDED_TELLING, SURROUNDED_WEIGHT = 0.7, 8.5, 24.0
+#: Where nobody asks it (an answer, a system prompt) it must stand together and tell so much; within this many times its
+#: length it stands together.
+QUOTED_TELLING, TOGETHER = 6.5, 1.15
+#: So does one that is the user's turn; its words all over a turn are another question's.
+SHORT_TOGETHER = 2.0
 #: Edited, it must be the whole turn: within so many edits, or this share of its length, its telling part mostly there.
 EDITS, EDIT_SHARE = 2, 0.34
 EDITED_TELLING = 0.45
@@ -39,6 +45,8 @@ OPTION_SHARE = 0.5
 WITH_OPTIONS, WITH_SHORT_OPTIONS = 0.3, 0.55
 HEAVY_OPTIONS = 16.0
 TELLING_WITH_OPTIONS = 9.0
+#: All options, so heavy, say which item it is, however its question is put.
+IDENTIFYING_OPTIONS = 30.0
 #: A question stands whole from this share. An answer that sets one must give it whole, with all options.
 VERBATIM = 0.9
 #: The turn is the item when it is at most this many times as heavy, and this much.
@@ -48,6 +56,12 @@ FORGIVING_NUMBERS = 3
 #: A number this long that is there but for one digit is the same number mistyped, not another quantity.
 LONG_NUMBER = 4
 
+#: A quoted name from this length may be mistyped, so much of it there.
+LONG_NAME, NAME_COVER = 3, 0.5
+#: Words of so much telling weight replaced by others make another question; looked for this far before what is covered.
+REPLACED, BEFORE_COVER = 2.5, 12
+
+_QUOTED = re.compile('[“”"「『]([^“”"「」『』]{1,8})[”"」』]|《([^《》]{1,20})》')
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -64,10 +78,12 @@ class Question:
         text: normalized, without spaces.
         telling: how telling each character is, 0 to 1; as long as `text`.
         shared: whether several items ask it, with other options.
+        names: what it quotes, normalized: about another it is another question.
     """
 
-    def __init__(self, text: str, telling: list[float], *, shared: bool = False) -> None:
+    def __init__(self, text: str, telling: list[float], *, shared: bool = False, names: tuple[str, ...] = ()) -> None:
         self.text = text
+        self.names = names
         self.shared = shared
         han = sum(map(is_han_character, text))
         self._piece = CHINESE_PIECE if 2 * han >= len(text) - han else LATIN_PIECE
@@ -102,6 +118,10 @@ class Question:
         telling = sum(self._telling[place] for place in covered)
         here = sum(1.0 if is_han_character(turn[place]) else 1 / 3 for place in standing)
         return Cover(weight / self.weight, telling, here, frozenset(standing))
+
+    def telling_in(self, start: int, end: int) -> float:
+        """Return the weight of the telling characters of a part."""
+        return sum(self._telling[start:end])
 
     def _places(self, piece: int) -> dict[str, list[int]]:
         """Return where each piece of a length stands in the question."""
@@ -170,6 +190,8 @@ def judge(question: Question, options: list[Question], turn: Turn, cover: Cover,
         cover: `cover_in` of question and turn.
         containment: the share of a question that makes a row a leak.
     """
+    if question.names and question.text not in turn.text and not _names_stand(question, turn.text):
+        return None
     rule = _by_options(question, options, turn, cover) if options else None
     if rule is None and _numbers_stand(question, turn.text[max(cover.start - 2, 0) : cover.end + 8]):
         # An answer repeats the words of a question like this one even where it was not asked.
@@ -188,14 +210,17 @@ def _by_question(question: Question, turn: Turn, cover: Cover, containment: floa
     enough = containment * max(question.identity, SELF_IDENTIFYING)
     if cover.telling >= enough and cover.share >= containment:
         return f"at least {containment:.2} of the question stands in the row"
+    whole = cover.share >= VERBATIM and cover.end - cover.start <= TOGETHER * len(question.text)
     if not turn.asked:
-        return None
+        quoted = whole and not question.shared and question.identity >= QUOTED_TELLING
+        return "the question is quoted where nobody asks it" if quoted else None
     beside = turn.weight - cover.standing
     most_beside = BESIDE_SHARE * question.identity + BESIDE_WEIGHT
     telling = question.identity >= min(SURROUNDED_SHARE * question.weight, SURROUNDED_TELLING)
     if telling and not question.shared and question.text in turn.text:
         most_beside += SURROUNDED_WEIGHT
-    if cover.share >= VERBATIM and beside <= most_beside:
+    together = cover.end - cover.start <= SHORT_TOGETHER * len(question.text)
+    if cover.share >= VERBATIM and together and beside <= most_beside:
         return "the short question is the user's turn"
     most = max(EDITS, int(EDIT_SHARE * len(question.text)))
     if cover.telling >= EDITED_TELLING * question.identity and _within_edits(question.text, turn.text, most):
@@ -228,6 +253,9 @@ def _by_options(question: Question, options: list[Question], turn: Turn, cover: 
     if len(standing) <= OPTION_SHARE * len(options):
         return None
     weight = sum(option.weight for option in standing)
+    by_options_alone = len(standing) == len(options) and weight >= IDENTIFYING_OPTIONS
+    if cover.share < VERBATIM and not by_options_alone and _about_another(question, turn, cover):
+        return None
     heavy = weight >= HEAVY_OPTIONS or cover.share >= WITH_SHORT_OPTIONS
     asked = (turn.asked and heavy) or (len(standing) == len(options) and cover.share >= VERBATIM)
     if asked and turn.weight <= ITEM_TURN * (question.weight + weight) + ITEM_TURN_WEIGHT:
@@ -263,6 +291,30 @@ def _place_of(option: Question, text: str, taken: set[int]) -> frozenset[int]:
     free = cover.places - taken
     mostly = cover.share >= OPTION_COVER and len(free) >= OPTION_COVER * len(cover.places)
     return free if mostly else frozenset()
+
+
+def quoted_names(text: str) -> list[str]:
+    """Return what a question quotes: titles, and words in quotation marks that are short enough to be its subject."""
+    return [next(filter(None, found)) for found in _QUOTED.findall(text)]
+
+
+def _names_stand(question: Question, text: str) -> bool:
+    """Tell whether what a question quotes is there; a long one may be mistyped."""
+    for name in question.names:
+        if name not in text and (
+            len(name) < LONG_NAME or Question(name, [1.0] * len(name)).cover(text).share < NAME_COVER
+        ):
+            return False
+    return True
+
+
+def _about_another(question: Question, turn: Turn, cover: Cover) -> bool:
+    """Tell whether other words stand in the place of some of a question's: its sibling about something else."""
+    around = turn.text[max(cover.start - BEFORE_COVER, 0) : cover.end + 2]
+    return any(
+        tag == "replace" and question.telling_in(start, end) >= REPLACED and han_count(around[first:last]) >= 2
+        for tag, start, end, first, last in SequenceMatcher(None, question.text, around, autojunk=False).get_opcodes()
+    )
 
 
 def _numbers_stand(question: Question, text: str) -> bool:

@@ -1,8 +1,8 @@
 """Near-duplicates among rows that share a band: found exactly, without comparing all with all.
 
-Rows linked by shared bands form groups. In a small group every row is compared with every kept one. In a large one (a
-template filled in a hundred thousand times) rows are compared only where they share one of their rarest n-grams: two
-rows similar enough must, so nothing is missed.
+Rows linked by shared bands form groups; who is one with whom, of those alike, a judge may decide (`wording.slight`). In
+a small group every row is compared with every kept one. In a large one (a template filled in a hundred thousand times)
+rows are compared only where they share one of their rarest n-grams: two rows similar enough must, so nothing is missed.
 
 Source: the prefix filter of Chaudhuri, Ganti, Kaushik, A Primitive Operator for Similarity Joins in Data Cleaning,
 ICDE 2006.
@@ -11,6 +11,7 @@ ICDE 2006.
 import math
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ Shortened = npt.NDArray[np.uint32]
 GramsOf = Callable[[int], Shortened]
 GramsOfMany = Callable[[Sequence[int]], Sequence[Grams]]
 Match = tuple[int, int, float]
+#: Whether two rows that are alike are one.
+Judge = Callable[[int, int], bool]
 
 #: Up to this many rows all are compared with all.
 _SMALL_GROUP = 24
@@ -30,20 +33,25 @@ _SMALL_GROUP = 24
 _SAMPLE_ROWS = 1000
 #: A row of a large group is compared with the kept rows it shares most rare n-grams with, at most this many.
 _MOST_CANDIDATES = 64
+#: The judge is asked about this many of the kept rows most like a row.
+_MOST_JUDGED = 4
 _REMEMBERED_ROWS = 60_000
 #: Rows whose n-grams are made at once: enough to save most of the cost of one by one.
 _FETCHED_ROWS = 512
 _COUNT_SHIFT, _HASH_SHIFT = np.uint64(48), np.uint64(32)
 
 
-def near_duplicates(bands: Grams, order: Rows, grams_of: GramsOfMany, params: NearDuplicateParams) -> list[Match]:
+def near_duplicates(
+    bands: Grams, order: Rows, grams_of: GramsOfMany, params: NearDuplicateParams, judge: Judge | None = None
+) -> list[Match]:
     """Return (row, row kept in its place, Jaccard) for every near-duplicate.
 
     Args:
         bands: keys from `Fingerprinter.bands`; shape (all rows, bands). May be memory-mapped.
         order: rows to look at, the best first; the best of similar rows is kept.
         grams_of: n-grams of some rows, those of a row distinct and sorted; asked only of rows that share a band.
-        params: the Jaccard similarity from which two rows are one.
+        params: the Jaccard similarity from which two rows are alike.
+        judge: tells of two rows that are alike whether they are one; None: all are.
     """
     matches: list[Match] = []
     remembered = _Remembered(grams_of)
@@ -51,7 +59,7 @@ def near_duplicates(bands: Grams, order: Rows, grams_of: GramsOfMany, params: Ne
         remembered.fetch([row for group in groups for row in group])
         for group in groups:
             settle = _settle_small if len(group) <= _SMALL_GROUP else _settle_large
-            matches += settle(group, remembered, params.jaccard)
+            matches += settle(group, _Alike(remembered, params.jaccard, judge))
     return matches
 
 
@@ -124,23 +132,54 @@ def _linked(labels: Rows, left: Rows, right: Rows) -> Rows:
     return np.asarray(component, dtype=np.int64)[labels]
 
 
-def _settle_small(group: list[int], grams_of: GramsOf, least: float) -> Iterator[Match]:
+@dataclass(frozen=True)
+class _Alike:
+    """What makes two rows one.
+
+    Args:
+        grams_of: n-grams of a row.
+        least: the Jaccard similarity from which two rows are alike.
+        judge: tells of two rows that are alike whether they are one.
+    """
+
+    grams_of: GramsOf
+    least: float
+    judge: Judge | None
+
+    def best(self, row: int, candidates: list[int]) -> tuple[int, float] | None:
+        """Return the candidate most similar to a row of those that are one with it; of equals the first."""
+        own = self.grams_of(row)
+        found = [(self._similarity(own, self.grams_of(other)), other) for other in candidates]
+        alike = sorted(((like, other) for like, other in found if like >= self.least), key=lambda one: -one[0])
+        for similarity, other in alike[: _MOST_JUDGED if self.judge else 1]:
+            if self.judge is None or self.judge(row, other):
+                return other, similarity
+        return None
+
+    def _similarity(self, own: Shortened, theirs: Shortened) -> float:
+        """Return the Jaccard similarity, 0 where the sizes alone rule out that it is enough."""
+        if min(len(own), len(theirs)) < self.least * max(len(own), len(theirs)):
+            return 0.0
+        return jaccard(own, theirs)
+
+
+def _settle_small(group: list[int], alike: _Alike) -> Iterator[Match]:
     """Yield the near-duplicates of a small group."""
     kept: list[int] = []
     for row in group:
-        best = _best(row, kept, grams_of, least)
+        best = alike.best(row, kept)
         if best is None:
             kept.append(row)
         else:
             yield row, *best
 
 
-def _settle_large(group: list[int], grams_of: GramsOf, least: float) -> Iterator[Match]:
+def _settle_large(group: list[int], alike: _Alike) -> Iterator[Match]:
     """Yield the near-duplicates of a large group."""
     kept_with: dict[int, list[int]] = defaultdict(list)
-    for row, rare in zip(group, _shared_rare_grams(group, grams_of, least), strict=True):
+    for row, rare in zip(group, _shared_rare_grams(group, alike.grams_of, alike.least), strict=True):
         shared = Counter(other for gram in rare for other in kept_with.get(gram, ()))
-        best = _best(row, [other for other, _ in shared.most_common(_MOST_CANDIDATES)], grams_of, least)
+        best = alike.best(row, [other for other, _ in shared.most_common(_MOST_CANDIDATES)])
         if best is not None:
             yield row, *best
             continue
@@ -158,20 +197,6 @@ def _shared_rare_grams(group: list[int], grams_of: GramsOf, least: float) -> Ite
         own = numbers[start : start + len(one)]
         start += len(one)
         yield own[counts[own] > 1].tolist()
-
-
-def _best(row: int, candidates: list[int], grams_of: GramsOf, least: float) -> tuple[int, float] | None:
-    """Return the candidate most similar to a row, if one is similar enough; of equals the first."""
-    best: tuple[int, float] | None = None
-    own = grams_of(row)
-    for other in candidates:
-        theirs = grams_of(other)
-        if min(len(own), len(theirs)) < least * max(len(own), len(theirs)):
-            continue
-        similarity = jaccard(own, theirs)
-        if similarity >= least and (best is None or similarity > best[1]):
-            best = other, similarity
-    return best
 
 
 class _Rarity:

@@ -36,7 +36,9 @@ class Columns:
         reason: number in `REASONS`.
         format: number in the list of formats, 0 for none.
         language: number in `LANGUAGE_NUMBERS`.
-        content: 128-bit digest of the normalized conversation; shape (rows, 2).
+        content: 128-bit digest of the normalized conversation as it is written; what its split follows from. (rows, 2)
+        said: the same before anything was masked: who is another person is another row; shape (rows, 2).
+        core: 64 bits of what is said, before anything was masked, without talk around it.
         characters: of all turns.
         answer_characters: of the assistant's turns.
         untaught: answers that are marked not to be learnt.
@@ -52,6 +54,8 @@ class Columns:
     format: npt.NDArray[np.uint8]
     language: npt.NDArray[np.uint8]
     content: npt.NDArray[np.uint64]
+    said: npt.NDArray[np.uint64]
+    core: npt.NDArray[np.uint64]
     characters: Integers
     answer_characters: Integers
     untaught: Integers

@@ -1,7 +1,7 @@
 """First pass: everything that can be decided about a row alone, a chunk at a time, in a process of its own."""
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from tasks.chat.rows import NO_LOSS
 from tasks.core.errors import DataContractError
 from tasks.core.settings import PrepareParams
 from tasks.data.ledger.ledger import row_name, row_number
-from tasks.data.matching.decontaminate import Hit, LeakFinder
+from tasks.data.matching.decontaminate import Hit, LeakFinder, with_unspoken
 from tasks.data.matching.deduplicate import Fingerprinter, content_digests
 from tasks.data.matching.eval_sets import EvalItem
-from tasks.data.matching.normalization import NormalizedRow, normalized_rows
+from tasks.data.matching.normalization import NormalizedRow, normalize_all, normalized_rows
+from tasks.data.matching.wording import core_keys, fact_keys, wordings
 from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASON_NUMBER, ChunkFacts, Columns, Spool
 from tasks.data.privacy.desensitize import Cleaned, Desensitizer
 from tasks.data.problems import BadRowError
@@ -105,15 +106,19 @@ class ChunkJudge:
         parse = parser_of(chunk.source, self._read)
         rows = [self._judge(raw, parse) for raw in rows_of(chunk, self._read)]
         texts = normalized_rows([row.messages for row in rows])
-        hits = self._find_leaks(rows, texts)
+        said = _unmasked(rows, texts)
+        hits = self._find_leaks(rows, said)
         lines = [_line(row) if row.messages else b"" for row in rows]
         self._spool.write(number, b"".join(lines), orjson.dumps(_evidence(rows, hits), option=orjson.OPT_NON_STR_KEYS))
         concepts = {"": 0}
-        columns = _columns(rows, texts, hits, concepts, np.cumsum([len(line) for line in lines]))
+        worded, masked = wordings(said), _masked_values(rows)
+        columns = _columns(rows, hits, concepts, np.cumsum([len(line) for line in lines]))
+        columns |= _digests(texts, said) | {"core": core_keys(worded)}
         languages = [row.parsed.language if row.parsed else "en" for row in rows]
-        bands = self._fingerprinter.bands(texts, languages)
+        bands = self._fingerprinter.bands(texts, languages, fact_keys(worded, masked))
         effects = [(place, effect) for place, row in enumerate(rows) for effect in row.effects]
-        return ChunkFacts(number, chunk.source, columns, bands, _mask_counts(rows), list(concepts), effects)
+        made = Columns(**columns)
+        return ChunkFacts(number, chunk.source, made, bands, _mask_counts(rows), list(concepts), effects)
 
     def _judge(self, raw: RawRow, parse: Parser) -> _Judged:
         """Return a row with its reason to leave, if it has one."""
@@ -155,13 +160,55 @@ class ChunkJudge:
         if row.tools != parsed.tools:
             _require_json(row.tools)
 
-    def _find_leaks(self, rows: list[_Judged], texts: list[NormalizedRow]) -> list[list[Hit]]:
-        """Return the evaluation items in every row; rows that leave anyway are not searched."""
+    def _find_leaks(self, rows: list[_Judged], said: list[NormalizedRow]) -> list[list[Hit]]:
+        """Return the evaluation items in every row; rows that leave anyway are not searched.
+
+        What nobody says is searched too: the system prompt, and the answer a preference row refuses.
+        """
         places = [place for place, row in enumerate(rows) if not row.reason]
+        parsed = [rows[place].parsed for place in places]
+        searched = with_unspoken(
+            [said[place] for place in places],
+            [one.messages if one else () for one in parsed],
+            [one.rejected if one else None for one in parsed],
+        )
         hits: list[list[Hit]] = [[] for _ in rows]
-        for place, found in zip(places, self._finder.find([texts[place] for place in places]), strict=True):
+        for place, found in zip(places, self._finder.find(searched), strict=True):
             hits[place] = found
         return hits
+
+
+def _digests(texts: list[NormalizedRow], said: list[NormalizedRow]) -> dict[str, Any]:
+    """Return the digests of rows as they are written and as they came; most are the same."""
+    content = content_digests(texts)
+    as_came = content.copy()
+    masked = [place for place, (text, came) in enumerate(zip(texts, said, strict=True)) if text is not came]
+    as_came[masked] = content_digests([said[place] for place in masked])
+    return {"content": content, "said": as_came}
+
+
+def _unmasked(rows: list[_Judged], texts: list[NormalizedRow]) -> list[NormalizedRow]:
+    """Return the normalized rows as they came: before anything was masked."""
+    said = list(texts)
+    places = [place for place, row in enumerate(rows) if row.messages and row.cleaned and row.cleaned.masks]
+    came = normalized_rows([parsed.messages for place in places if (parsed := rows[place].parsed)])
+    for place, row in zip(places, came, strict=True):
+        said[place] = row
+    return said
+
+
+def _masked_values(rows: list[_Judged]) -> list[str]:
+    """Return what was masked in the turns of each row, in order, for digests: nothing of it leaves the process."""
+    values, owners = [], []
+    for place, row in enumerate(rows):
+        if row.messages and row.parsed and row.cleaned:
+            spoken = [mask for mask in row.cleaned.masks if mask["message"] < len(row.parsed.messages)]
+            values += [row.parsed.messages[one["message"]]["content"][one["start"] : one["end"]] for one in spoken]
+            owners += [place] * len(spoken)
+    gone: list[list[str]] = [[] for _ in rows]
+    for place, value in zip(owners, normalize_all(values), strict=True):
+        gone[place].append(value)
+    return ["\x1f".join(one) for one in gone]
 
 
 def _require_json(tools: str | None) -> None:
@@ -217,10 +264,8 @@ def _mask_counts(rows: list[_Judged]) -> list[tuple[int, str, int]]:
     ]
 
 
-def _columns(
-    rows: list[_Judged], texts: list[NormalizedRow], hits: list[list[Hit]], concepts: dict[str, int], end: Any
-) -> Columns:
-    """Return the flat facts about the rows of a chunk; new concepts are numbered in `concepts`."""
+def _columns(rows: list[_Judged], hits: list[list[Hit]], concepts: dict[str, int], end: Any) -> dict[str, Any]:
+    """Return the flat facts about the rows of a chunk, digests aside; new concepts are numbered in `concepts`."""
     parsed = [row.parsed for row in rows]
     values: dict[str, list[int]] = {
         "name": [row.name for row in rows],
@@ -241,5 +286,4 @@ def _columns(
     }  # fmt: skip
     types = {"name": np.uint64, "reason": np.uint8, "format": np.uint8, "language": np.uint8}
     arrays = {name: np.array(value, dtype=types.get(name, np.int64)) for name, value in values.items()}
-    arrays |= {"content": content_digests(texts), "end": np.asarray(end, dtype=np.int64)}
-    return Columns(**{one.name: arrays[one.name] for one in fields(Columns)})
+    return arrays | {"end": np.asarray(end, dtype=np.int64)}

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,13 @@ import numpy.typing as npt
 import orjson
 
 from tasks.chat.conversation import Message
-from tasks.core.settings import PrepareParams
+from tasks.core.settings import NearDuplicateParams, PrepareParams
 from tasks.data.ledger.ledger import copy_number
 from tasks.data.matching.deduplicate import row_grams
-from tasks.data.matching.ngrams import Grams
-from tasks.data.matching.normalization import normalized_rows
+from tasks.data.matching.ngrams import Grams, jaccard
+from tasks.data.matching.normalization import NormalizedRow, normalized_rows
 from tasks.data.matching.similar import near_duplicates
+from tasks.data.matching.wording import Wording, slight
 from tasks.data.passes.facts import LANGUAGE_NUMBERS, REASON_NUMBER, Columns, Gathered, Integers
 from tasks.data.split import calibration_rows, in_validation
 
@@ -23,6 +25,10 @@ log = logging.getLogger(__name__)
 
 Flags = npt.NDArray[np.bool_]
 NOWHERE = -1
+#: Wordings kept in memory: those a large group is compared with come back soon.
+_REMEMBERED_WORDINGS = 4096
+#: Pairs whose likeness is measured at once.
+_COMPARED_AT_ONCE = 256
 
 
 @dataclass
@@ -78,8 +84,9 @@ def decide(gathered: Gathered, params: PrepareParams) -> Decisions:
     name = _names(columns)
     fates = Fates(columns.reason.copy(), np.full(rows, NOWHERE, dtype=np.int64), np.zeros(rows))
     best_first = _best_first(columns, name, fates.staying(np.arange(rows)))
-    _drop_copies(columns, best_first, fates)
-    _drop_near_duplicates(gathered, fates.staying(best_first), params, fates)
+    texts = SpooledTexts(gathered, params.near_duplicate)
+    _drop(*_copies(columns.said, best_first), "exact_duplicate", np.float64(1.0), fates)
+    _drop_near_duplicates(texts, fates.staying(best_first), params, fates)
     fates.reason[(fates.reason == 0) & (columns.leaks > 0)] = REASON_NUMBER["eval_leak"]
     kept = fates.reason == 0
     validation = kept & in_validation(columns.content, params.validation_fraction)
@@ -120,36 +127,88 @@ def _best_first(columns: Columns, name: npt.NDArray[np.uint64], rows: Integers) 
     return rows[np.lexsort((name[rows], -columns.answer_characters[rows], -columns.untaught[rows]))]
 
 
-def _drop_copies(columns: Columns, best_first: Integers, fates: Fates) -> None:
-    """Drop all but the best row of each group with the same normalized conversation."""
+def _copies(keys: npt.NDArray[np.uint64], best_first: Integers) -> tuple[Integers, Integers]:
+    """Return rows whose keys are those of a better row, and that row for each.
+
+    Args:
+        keys: of all rows; shape (rows, 2).
+        best_first: the rows to look at, the best first.
+    """
     if not len(best_first):
-        return
-    content = columns.content[best_first]
-    order = np.lexsort((content[:, 1], content[:, 0]))
-    same = np.r_[False, (content[order][1:] == content[order][:-1]).all(axis=1)]
+        return best_first, best_first
+    own = keys[best_first]
+    order = np.lexsort((own[:, 1], own[:, 0]))
+    same = np.r_[False, (own[order][1:] == own[order][:-1]).all(axis=1)]
     # lexsort is stable: within a group the best row stands first.
     heads = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))]
-    fates.drop(best_first[order[same]], "exact_duplicate", best_first[heads[same]], 1.0)
+    return best_first[order[same]], best_first[heads[same]]
 
 
-def _drop_near_duplicates(gathered: Gathered, best_first: Integers, params: PrepareParams, fates: Fates) -> None:
-    """Drop rows that are almost a kept one; their exact copies follow them to the row that is kept."""
-    languages = gathered.columns.language
+def _drop(rows: Integers, heads: Integers, reason: str, likeness: npt.ArrayLike, fates: Fates) -> None:
+    """Drop rows for the rows that stand for them; what had been dropped for a row follows it."""
+    earlier = np.flatnonzero(fates.kept_row != NOWHERE)
+    fates.drop(rows, reason, heads, likeness)
+    moved = earlier[fates.kept_row[fates.kept_row[earlier]] != NOWHERE]
+    between = fates.kept_row[moved]
+    fates.drop(moved, reason, fates.kept_row[between], np.minimum(fates.jaccard[moved], fates.jaccard[between]))
 
-    def grams_of(rows: Sequence[int]) -> list[Grams]:
-        conversations: list[list[Message]] = [orjson.loads(gathered.row(row))["messages"] for row in rows]
+
+def _drop_near_duplicates(texts: "SpooledTexts", best_first: Integers, params: PrepareParams, fates: Fates) -> None:
+    """Drop rows that say what a kept one says: but for talk around it, then but for slips of the hand."""
+    keys = np.repeat(texts.gathered.columns.core[:, None], 2, axis=1)
+    rows, heads = _copies(keys, best_first)
+    _drop(rows, heads, "near_duplicate", texts.likeness(rows, heads), fates)
+    staying = fates.staying(best_first)
+    found = near_duplicates(texts.gathered.bands, staying, texts.grams, params.near_duplicate, texts.one)
+    if found:
+        rows, kept, likeness = (np.array(values) for values in zip(*found, strict=True))
+        _drop(rows, kept, "near_duplicate", likeness, fates)
+
+
+class SpooledTexts:
+    """Rows as they lie in the spool, ready to be compared.
+
+    Args:
+        gathered: facts and texts of all rows.
+        params: how rows are compared.
+    """
+
+    def __init__(self, gathered: Gathered, params: NearDuplicateParams) -> None:
+        self.gathered = gathered
+        self._params = params
+        self._wordings: OrderedDict[int, Wording] = OrderedDict()
+
+    def grams(self, rows: Sequence[int]) -> list[Grams]:
+        """Return the distinct n-grams of some rows."""
+        languages = self.gathered.columns.language
         spoken = [LANGUAGE_NUMBERS[languages[row]] for row in rows]
-        return row_grams(normalized_rows(conversations), spoken, params.near_duplicate)
+        return row_grams(self._normalized(rows), spoken, self._params)
 
-    found = near_duplicates(gathered.bands, best_first, grams_of, params.near_duplicate)
-    if not found:
-        return
-    rows, kept, likeness = (np.array(values) for values in zip(*found, strict=True))
-    copies = np.flatnonzero(fates.reason == REASON_NUMBER["exact_duplicate"])
-    fates.drop(rows, "near_duplicate", kept, likeness)
-    moved = copies[fates.reason[fates.kept_row[copies]] == REASON_NUMBER["near_duplicate"]]
-    heads = fates.kept_row[moved]
-    fates.drop(moved, "near_duplicate", fates.kept_row[heads], fates.jaccard[heads])
+    def one(self, row: int, other: int) -> bool:
+        """Tell whether two rows that are alike are one."""
+        return slight(self._wording(row), self._wording(other))
+
+    def likeness(self, rows: Integers, others: Integers) -> npt.NDArray[np.float64]:
+        """Return the Jaccard similarity of pairs; shape (rows,)."""
+        found = np.empty(len(rows))
+        for start in range(0, len(rows), _COMPARED_AT_ONCE):
+            these = slice(start, start + _COMPARED_AT_ONCE)
+            pairs = zip(self.grams(rows[these].tolist()), self.grams(others[these].tolist()), strict=True)
+            found[these] = [jaccard(*pair) for pair in pairs]
+        return found
+
+    def _wording(self, row: int) -> Wording:
+        """Return the wording of a row, of those asked for last from memory."""
+        if row not in self._wordings:
+            self._wordings[row] = Wording(self._normalized([row])[0])
+            if len(self._wordings) > _REMEMBERED_WORDINGS:
+                self._wordings.popitem(last=False)
+        return self._wordings[row]
+
+    def _normalized(self, rows: Sequence[int]) -> list[NormalizedRow]:
+        """Return some rows, normalized."""
+        conversations: list[list[Message]] = [orjson.loads(self.gathered.row(row))["messages"] for row in rows]
+        return normalized_rows(conversations)
 
 
 def cluster_name(members: npt.NDArray[np.uint64]) -> str:

@@ -9,10 +9,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import orjson
 
+from tasks.chat.conversation import Message
 from tasks.core.progress import Progress
 from tasks.core.settings import PrepareParams
 from tasks.data.ledger.ledger import FATES, Entry, Fate, fate_of, require_balance, row_name
 from tasks.data.matching.deduplicate import BEST_ROW_RULE
+from tasks.data.matching.normalization import normalized_rows
+from tasks.data.matching.wording import differences
 from tasks.data.passes.facts import FORMATS, REASONS, Gathered
 from tasks.data.passes.second import NOWHERE, Decisions, cluster_name
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
@@ -148,12 +151,20 @@ class Outputs:
     def _duplicate_evidence(self, row: int) -> dict[str, Any]:
         """Return which row stands for a duplicate, and why."""
         kept = int(self._decisions.fates.kept_row[row])
-        return {
+        found = {
             "cluster_id": self._cluster_ids[kept],
             "duplicate_of": self._id(kept),
             "jaccard": round(float(self._decisions.fates.jaccard[row]), 4),
             "kept_because": BEST_ROW_RULE,
         }
+        if self._decisions.fates.reason[row] == REASONS.index("near_duplicate"):
+            found["difference"] = differences(*normalized_rows([self._messages(row), self._messages(kept)]))
+        return found
+
+    def _messages(self, row: int) -> list[Message]:
+        """Return the conversation of a row, masked."""
+        messages: list[Message] = orjson.loads(self._gathered.row(row))["messages"]
+        return messages
 
     def _count_leak(self, row: int, hit: dict[str, Any]) -> None:
         """Count a leaked item and the row it stands in."""
@@ -221,8 +232,10 @@ def _rules(params: PrepareParams, max_length_tokens: int) -> dict[str, str]:
         "clean": "no rule matched",
         "personal_data_replaced": "replaced",
         "personal_data": f"dropped: {', '.join(t for t, p in policies.items() if p == 'drop')}",
-        "near_duplicate": f"Jaccard >= {near.jaccard} of {near.ngram_characters}-grams of characters (Chinese) or "
-        f"{near.ngram_words}-grams of words (English)",
+        "near_duplicate": "the same but for greetings and the like around a turn, or but for slips of the hand at a "
+        f"Jaccard >= {near.jaccard} of {near.ngram_characters}-grams of characters (Chinese) or "
+        f"{near.ngram_words}-grams of words (English); another number, "
+        "unit, denial, name or answer is another row, judged before masking",
         "eval_leak": f"at least {params.decontaminate.containment} of an evaluation question stands in the row",
         "too_long": f"more than {max_length_tokens} tokens (train.max_length_tokens)",
     }

@@ -127,12 +127,48 @@ def test_rows_training_would_cut_are_dropped_with_their_tokens(project: Any, alp
     assert project.summary()["tokens"]["too_long"] == 1
 
 
+def test_rows_that_differ_in_a_name_are_two_and_no_name_is_kept(project: Any, alpaca_row: Alpaca) -> None:
+    answer = (
+        "邮箱是{}@example.org，值班时间为每天八点到二十点，其他时间请拨打总机，由总机转接到有关人员，并记录来电内容。"
+    )
+    project.write(
+        "rows.jsonl", [alpaca_row("值班邮箱是什么？", answer.format(name)) for name in ("duty", "chief", "duty")]
+    )
+    project.prepare()
+    assert [entry["reason"] for entry in project.lines("ledger.jsonl")].count("exact_duplicate") == 1
+    train = project.lines("train.jsonl")
+    assert len(train) == 2
+    assert train[0]["messages"] == train[1]["messages"]
+    for path in (project.root / "scratch", project.prepared):
+        assert not any(b"chief" in one.read_bytes() for one in path.rglob("*") if one.is_file())
+
+
+def test_records_under_one_instruction_are_not_one_row(project: Any, alpaca_row: Alpaca) -> None:
+    rule = (
+        "你是值班日志分类员，请判断下面的记录属于正常、异常还是紧急，只输出类别名称，不要解释原因，不要重复题目。" * 3
+    )
+    labels = ("正常", "异常", "紧急")
+    project.write("rows.jsonl", [alpaca_row(f"{rule}记录：{n}号探头读数{n * 7}。", labels[n % 3]) for n in range(40)])
+    project.prepare()
+    assert project.summary()["rows"]["kept"] == 40
+
+
+@pytest.mark.parametrize("pair", ["鈽钚", "鎝锝", "鋂镅", "矽硅", "鑀锿", "鉲锎", "鎦镥", "砈砹"])
+def test_one_element_under_two_names_is_one_row(project: Any, alpaca_row: Alpaca, pair: str) -> None:
+    project.write(
+        "rows.jsonl", [alpaca_row(f"{name}的剂量系数怎么查？", f"查{name}的吸入剂量系数表。") for name in pair]
+    )
+    project.prepare()
+    assert project.summary()["reasons"]["dropped"] == {"exact_duplicate": 1}
+
+
 def test_a_near_duplicate_takes_its_copies_along(project: Any, alpaca_row: Alpaca) -> None:
     text = "启动应急响应后应按程序通知场外应急组织并持续监测环境剂量率，记录每一次读数和时间，直到指挥部宣布终止。"
     near = alpaca_row("怎么通知？", text)
-    project.write("rows.jsonl", [near, near, alpaca_row("怎么通知？", text + "完毕。")])
+    project.write("rows.jsonl", [near, near, alpaca_row("怎么通知？", text + "以上。")])
     project.prepare()
     entries = project.lines("ledger.jsonl")
+    assert entries[0]["evidence"]["difference"] == [{"turn": "2a", "row": "", "kept": "以上"}]
     assert [entry["reason"] for entry in entries] == ["near_duplicate", "near_duplicate", "clean"]
     assert {entry["evidence"]["duplicate_of"] for entry in entries[:2]} == {entries[2]["row_id"]}
     assert project.summary()["cluster_sizes"] == {"3": 1}

@@ -102,17 +102,25 @@ def refuse(entries: list[Any], count: int, fate: str, reason: str) -> None:
         entry.update(fate=fate, reason=reason)
 
 
-def edit_summary(project: Any, rows_in: int) -> None:
-    """Claim another number of raw rows."""
+def edit_summary(project: Any, rows_in: int, **policy: Any) -> None:
+    """Claim another number of raw rows, or another policy."""
     path = project.prepared / "summary.json"
     summary = read_json(path)
     summary["rows"]["in"] = rows_in
+    summary["policy"] |= policy
     write_json(path, summary)
+
+
+def no_chinese_validation(project: Any) -> None:
+    """Validate on English rows only, many enough that chance does not do it."""
+    rows = list(read_jsonl(project.prepared / "train.jsonl"))
+    moved = [row | {"row_id": f"r-{n}", "language": "en"} for n, row in enumerate(rows)]
+    write_jsonl(project.prepared / "validation.jsonl", moved)
 
 
 def test_good_rows_pass_and_two_runs_are_byte_identical(ready: Any) -> None:
     result, first = run(ready)
-    assert result == {"expectations": 27, "met": 27, "warnings": [], "compared_with": None}
+    assert result == {"expectations": 30, "met": 30, "warnings": [], "compared_with": None}
     _, second = run(ready, name="again")
     assert file_digests(first) == file_digests(second)
     report = read_json(first / "validation.json")
@@ -139,6 +147,9 @@ def test_data_docs_are_great_expectations_pages_that_need_no_network(ready: Any)
 
 FAULTS: dict[str, Callable[[Any], None]] = {
     "row_ids_unique": lambda p: edit(p, lambda rows: rows[1].update(row_id=rows[0]["row_id"])),
+    "types_unchanged": lambda p: edit(p, lambda rows: rows[0].update(concept=["sheltering"])),
+    "no_empty_split": lambda p: edit_summary(p, 12, validation_fraction=0.5),
+    "chinese_in_splits": lambda p: no_chinese_validation(p),
     "roles_in_order": lambda p: edit(p, lambda rows: rows[0]["messages"].reverse()),
     "no_empty_turn": lambda p: edit(p, lambda rows: answer(rows, "  ")),
     "reasoning_well_formed": lambda p: edit(p, lambda rows: answer(rows, "<think>没有结束")),
@@ -177,6 +188,35 @@ def test_each_planted_fault_breaks_its_expectation(ready: Any, name: str) -> Non
 def test_personal_data_beside_the_turns_is_found(ready: Any, field: str) -> None:
     edit(ready, lambda rows: rows[0].update({field: f'["拨打{NUMBER}"]'}))
     assert judged(ready, "no_personal_data").observed == "1 of 12 rows"
+
+
+@pytest.mark.parametrize("values", [{"language": None}, {"language": 5}, {"source": 7}, {"tools": {"name": "call"}}])
+def test_a_field_of_another_type_is_no_crash_and_no_pass(ready: Any, values: dict[str, Any]) -> None:
+    edit(ready, lambda rows: [row.update(values) for row in rows])
+    assert judged(ready, "types_unchanged").observed == "12 of 12 rows"
+
+
+def test_an_expectation_that_sees_only_nulls_is_broken(ready: Any) -> None:
+    edit(ready, lambda rows: [row.update(language=None) for row in rows])
+    found = judged(ready, "language_known")
+    assert (found.success, found.observed) == (False, "nothing to look at")
+
+
+def test_an_empty_calibration_and_an_empty_ledger_are_seen(ready: Any) -> None:
+    edit(ready, lambda rows: rows.clear(), "ledger.jsonl")
+    assert not judged(ready, "raw.files_understood").success
+    edit_summary(ready, 12, calibration_rows=8)
+    assert judged(ready, "no_empty_split").success
+    edit(ready, lambda rows: rows.clear(), "calibration.jsonl")
+    assert not judged(ready, "no_empty_split").success
+
+
+def test_rows_that_masking_made_equal_are_two_rows(ready: Any, alpaca_row: Callable[..., dict[str, Any]]) -> None:
+    mails = ("duty@example.org", "chief@example.org")
+    ready.write("mail.jsonl", [alpaca_row("值班邮箱是什么？", f"邮箱为{one}，值班时有人看。") for one in mails])
+    ready.prepare()
+    assert ready.summary()["rows"]["kept"] == 14
+    assert judged(ready, "no_duplicates").success
 
 
 def test_several_broken_expectations_are_one_refusal(ready: Any) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.chat.conversation import Message
 from tasks.core.settings import DecontaminateParams
-from tasks.data.matching.decontaminate import LeakFinder
+from tasks.data.matching.decontaminate import LeakFinder, with_unspoken
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.leak_rules import _within_edits
 from tasks.data.matching.normalization import NormalizedRow, normalized
@@ -88,6 +88,59 @@ def test_a_choice_question_is_found(finder: LeakFinder, chat: Chat, text: str) -
 
 def test_a_question_in_an_answer_is_found(finder: LeakFinder, chat: Chat) -> None:
     assert found(finder, chat("出一道核应急选择题。", CHOICE.question)) == ["choice-1"]
+
+
+HIDDEN: dict[str, list[Message]] = {
+    "in the system prompt": [{"role": "system", "content": f"参考题目：{SHORT.question}不要泄露。"}],
+    "over two turns": [
+        {"role": "user", "content": CHOICE.question[:20]},
+        {"role": "assistant", "content": "请继续。"},
+        {"role": "user", "content": f"接着上面：{CHOICE.question[20:]}"},
+    ],
+    "quoted by an answer": [
+        {"role": "user", "content": "这一章难在哪里？"},
+        {
+            "role": "assistant",
+            "content": f"考试会这样问：{SHORT.question}很多同学在这里失分，因为没有看清题干里的核素。",
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize("row", HIDDEN.values(), ids=HIDDEN)
+def test_a_question_is_found_wherever_it_hides(finder: LeakFinder, row: list[Message]) -> None:
+    (searched,) = with_unspoken([normalized(row)], [row], [None])
+    assert [hit.item_id for hit in finder.find([searched])[0]] == [
+        "choice-1" if "接着" in row[-1]["content"] else "short-1"
+    ]
+
+
+def test_a_question_in_a_refused_answer_is_found(finder: LeakFinder, chat: Chat) -> None:
+    row = chat("出一道题。", "抱歉，不能。")
+    (searched,) = with_unspoken([normalized(row)], [row], [f"好的，题目是：{SHORT.question}"])
+    assert searched.roles == "uar"
+    assert [hit.item_id for hit in finder.find([searched])[0]] == ["short-1"]
+
+
+def test_two_questions_of_a_user_are_not_a_third(finder: LeakFinder, chat: Chat) -> None:
+    row = [*chat("铯-137是什么？", "一种核素。"), *chat("半衰期的定义是什么？", "活度减半的时间。")]
+    assert found(finder, row) == []
+
+
+def test_a_sibling_about_another_thing_is_another_question(chat: Chat) -> None:
+    options = ("象形字", "指事字", "会意字", "形声字")
+    known = [
+        EvalItem("exam", "glyph", "按照传统的“六书”体例，“牟”字应当属于", options),
+        EvalItem("exam", "nerve", "支配肱二头肌的运动神经是", ("尺神经", "腋神经", "肌皮神经", "桡神经")),
+    ]
+    finder = LeakFinder(known, PARAMS)
+    for question, one in (
+        ("按照传统的“六书”体例，“吹”字应当属于", options),
+        ("支配前臂伸肌的运动神经是", known[1].options),
+    ):
+        assert found(finder, chat(with_options(question, one[::-1]), "选A。")) == []
+    for item in known:
+        assert found(finder, chat(with_options(item.question, item.options[::-1]), "选A。")) == [item.item_id]
 
 
 def test_an_answer_in_the_words_of_a_question_is_no_leak(chat: Chat) -> None:
