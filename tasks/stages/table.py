@@ -88,7 +88,7 @@ _MODELS = _in("tasks/models", "base.py", "packaged.py", "safety.py")
 _EXAMS = _in("tasks/exams", "hub.py", "schema.py", "subjects.json")
 #: Not what exports rows: reading them in another format must train nothing again.
 _ROWS = _in("tasks/data", "ledger", "matching", "privacy", "reading", "pool.py", "problems.py", "profile.py")
-_EVALUATION = _in("tasks/evaluation", "hops", "multiple_choice", "pack", "parity")
+_EVALUATION = _in("tasks/evaluation", "hops", "multiple_choice", "pack", "parity", "thinking.py")
 _ENGINE = _in(
     "tasks/engine", "client.py", "environment.py", "fingerprint.py", "keeper.py", "queries.py", "server.py", "spans.py"
 )

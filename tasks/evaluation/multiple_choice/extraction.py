@@ -45,12 +45,14 @@ _PREFIX = (
     r"[^\w\n(]*(?:(?:第?\s*\d{1,3}\s*题?\s*[.、:)]|"
     r"(?:assistant|助手|模型|answer|答案?|选项?|我选|option|choice)\s*:?)\s*)?"
 )
-_ALONE_ON_FIRST_LINE = re.compile(rf"\A{_PREFIX}\(?([A-Ha-h])\s*(?:选?项)?[^\w\n×✗❌]*(?:\n|\Z)", re.IGNORECASE)
-_ALONE_ON_A_LINE = re.compile(r"^[^\w\n]*([A-H])[^\w\n×✗❌]*$", re.MULTILINE)
+_ALONE_ON_FIRST_LINE = re.compile(rf"\A{_PREFIX}\(?([A-Ha-h])\s*(?:选?项)?[^\w\n×✗❌?]*(?:\n|\Z)", re.IGNORECASE)
+_ALONE_ON_A_LINE = re.compile(r"^[^\w\n]*([A-H])[^\w\n×✗❌?]*$", re.MULTILINE)
 #: What follows a letter that is part of a name: 维生素 would stand before, 点 or 公司 behind.
 _NOUN_BEHIND = "点型股超级类组班公市国语细片线面集角区"
-_BEGINS = re.compile(rf"\A{_PREFIX}{RUN}\s*(?:[.、:),;]|\s[-—]+\s|——|\s+(?:because|since|as)\b)", re.IGNORECASE)
-_MARKER = re.compile(r"(?:^|(?<=[\s。;.!?|(]))(?:选项|[Oo]ption )?([A-H])\s*(?:[.、:)|](?!\d)|\s[-—]\s)", re.MULTILINE)
+_BEGINS = re.compile(rf"\A{_PREFIX}{RUN}\s*(?:[。.、:),;]|\s[-—]+\s|——|\s+(?:because|since|as)\b)", re.IGNORECASE)
+_MARKER = re.compile(
+    r"(?:^|(?<=[\s。;.!?|(]))(?:选项|[Oo]ption )?([A-H])\s*(?:[。.、:)|](?!\d)|\s[-—]\s)", re.MULTILINE
+)
 _OR_ANOTHER = re.compile(r"(?:\b[Oo]r|或者?)\s*[A-H](?![A-Za-z])")
 _EXPLAINS = re.compile(r"解析|解释|理由|分析|说明|(?i:explanation|reason|because)")
 
@@ -69,8 +71,11 @@ _VERDICT = re.compile(
     r"|(?i:\b(?:correct|right|true|best|better|most accurate|most appropriate|satisfies|the only)\b)))"
 )
 _RULED_OUT = re.compile(
-    rf"(?:排除|不选|去掉|剔除|(?i:\b(?:eliminat\w+|rul\w+ out|exclud\w+)\b))\s*(?:选项|了)?\s*{RUN}"
+    rf"(?:排除|不选|不是|并非|去掉|剔除|(?i:\b(?:eliminat\w+|rul\w+ out|exclud\w+)\b))\s*(?:选项|了)?\s*{RUN}"
 )
+_ASKS = re.compile(r"\s*(?:的?吗|么)?\s*\?|\s*的?吗")
+#: B，以上都不是 · A 之外的都对: said of the options, or of all others.
+_OF_OTHERS = re.compile(r"\s*,?\s*以上|\s*[之以]?外")
 _CASE = re.compile(r"如果|假如|假设|若|同学|考生|(?i:\b(?:if|suppose|assum\w+|seem\w*|some)\b)")
 
 #: What follows is the speaker's own view, unless it is hedged.
@@ -93,9 +98,9 @@ _LEAD = (
     r"is|must|be|should|well|hmm|okay|the|only|i'm|i'd|it's|that's|fairly|confident|to|sum|up|go|with|my|pick)\s+)*"
 )
 _CLAUSE = re.compile(
-    rf"(?:\A|(?<=[。.,;:!?\n…]))\s*(?:{_LEAD})\s*(?:选项|option|choice)?\s*(?P<letter>[A-H])\s*(?:选项|"
+    rf"(?:\A|(?<=[。.,;:!?\n…]))\s*(?:{_LEAD})\s*(?P<noun>选项|option|choice)?\s*(?P<letter>[A-H])\s*(?:选项|"
     rf"项)?\s*[吧啦了呢啊哦呀嘛]*\s*"
-    r"(?=\Z|[。.,;:!?\n…(])",
+    r"(?=\Z|[。.,;:!\n…(])",
     re.IGNORECASE,
 )
 
@@ -199,7 +204,8 @@ def _verdicts(plain: str) -> tuple[set[str], set[str]]:
         before = plain[max(0, match.start() - 30) : match.start()]
         if _NAME_BEFORE.search(before) or _CASE.search(re.split(r"[。;,.!?\n]", before)[-1]):
             continue
-        if match["between"][:1] in tuple(_NOUN_BEHIND):
+        between = match["between"]
+        if _ASKS.match(plain, match.end()) or _OF_OTHERS.match(between) or between[:1] in tuple(_NOUN_BEHIND):
             continue
         letters = set(subjects(match["run"], plain[match.end("run") : match.end("run") + 20]))
         (right if match["good"] else wrong).update(letters)
@@ -210,6 +216,12 @@ def _only_clause(plain: str, ruled_out: set[str]) -> str | None:
     """Return the letter that is a clause of its own where no other one is mentioned and nothing is refused."""
     if _REFUSES.search(plain):
         return None
-    said = {match["letter"].upper() for match in _CLAUSE.finditer(plain)} - ruled_out
+    clauses = [match for match in _CLAUSE.finditer(plain) if not _is_cut(plain, match)]
+    said = {match["letter"].upper() for match in clauses} - ruled_out
     mentioned = set(standing_letters(plain)) - ruled_out
     return said.pop() if len(said) == 1 and said >= mentioned else None
+
+
+def _is_cut(plain: str, clause: re.Match[str]) -> bool:
+    """Tell whether a text was cut where it began to speak of an option: `Let us see. Option A`."""
+    return bool(clause["noun"]) and bool(plain[: clause.start()].strip()) and clause.end() == len(plain)

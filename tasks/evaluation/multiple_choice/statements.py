@@ -103,7 +103,7 @@ _DENIED_BEFORE = re.compile(
     r"[^.,;\n]{0,40}\Z"
 )
 _DENIED_AFTER = re.compile(
-    r"\s*(?:选项|项)?(?:的(?:说法|看法|观点|同学)|,?这?也?是|显然|,?都|,?均)*\s*(?:错|不对|不正确|不行|不合适|"
+    r"\s*(?:选项|项)?(?:的(?:说法|看法|观点)|,?这?也?是|显然|,?都|,?均)*\s*(?:错|不对|不正确|不行|不合适|"
     r"不可|有误|不妥)"
     r"|(?i:\s*(?:would be|is|was|were)\s+(?:a mistake|wrong|incorrect|not))"
 )
@@ -117,7 +117,9 @@ _DISCOUNTED_BEFORE = re.compile(
     r"suppose|assum\w+|whether|students?|people|some (?:might|may|would)|"
     r"at first|initially|tempt\w+|previously|i said|earlier|might think|could argue|one might)\b)|还是\s*\Z"
 )
-_DISCOUNTED_AFTER = re.compile(r"\s*(?:吗|么)?\?|(?i:\s*only if\b)|\s*还是|\s*(?:时|的话)")
+_DISCOUNTED_AFTER = re.compile(
+    r"\s*项?的(?:人|考生|同学|学生|比例|概率)|\s*(?:吗|么)?\?|(?i:\s*only if\b)|\s*还是|\s*(?:时|的话)"
+)
 _CLAUSE_START = re.compile(r"[。;!?\n,:]|\.\s|…")
 _CONCLUSION = re.compile(
     r"所以|因此|综上|故|最终|总之|由此|可见|因而|从而|(?i:\b(?:therefore|thus|hence|finally|in conclusion|"
