@@ -49,7 +49,10 @@ _ALONE_ON_FIRST_LINE = re.compile(rf"\A{_PREFIX}\(?([A-Ha-h])\s*(?:选?项)?[^\w
 _ALONE_ON_A_LINE = re.compile(r"^[^\w\n]*([A-H])[^\w\n×✗❌?]*$", re.MULTILINE)
 #: What follows a letter that is part of a name: 维生素 would stand before, 点 or 公司 behind.
 _NOUN_BEHIND = "点型股超级类组班公市国语细片线面集角区"
-_BEGINS = re.compile(rf"\A{_PREFIX}{RUN}\s*(?:[。.、:),;]|\s[-—]+\s|——|\s+(?:because|since|as)\b)", re.IGNORECASE)
+_BEGINS = re.compile(
+    rf"\A{_PREFIX}{RUN}\s*(?:[。.、:),;]|\s[-—]+\s|——|\s+(?:because|since|as)\b)",
+    re.IGNORECASE,
+)
 _MARKER = re.compile(
     r"(?:^|(?<=[\s。;.!?|(]))(?:选项|[Oo]ption )?([A-H])\s*(?:[。.、:)|](?!\d)|\s[-—]\s)", re.MULTILINE
 )
