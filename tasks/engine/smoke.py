@@ -101,7 +101,8 @@ async def _greedy_ids(
     With an opening the answer begins behind it: the server renders the prompt (/tokenize), the opening follows as ids.
     """
     messages = [{"role": "user", "content": prompt}]
-    route, asked = "chat/completions", {"messages": messages}
+    route = "chat/completions"
+    asked: dict[str, Any] = {"messages": messages}
     if opening:
         rendered = await _rendered_ids(session, url, deployment, messages)
         route, asked = "completions", {"prompt": [*rendered, *opening]}
