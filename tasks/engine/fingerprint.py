@@ -39,10 +39,12 @@ class Fingerprint:
     Args:
         prompts: what was asked, each as the only message of a chat.
         answers: hop -> the greedy token ids after each prompt; has the served hop at least.
+        opening: token ids between a rendered prompt and the answer: an empty thought where the template has one.
     """
 
     prompts: tuple[str, ...]
     answers: dict[str, list[list[int]]]
+    opening: tuple[int, ...] = ()
 
     @property
     def served(self) -> list[list[int]]:
@@ -51,7 +53,7 @@ class Fingerprint:
 
     def row(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"prompts": list(self.prompts), "answers": self.answers}
+        return {"prompts": list(self.prompts), "answers": self.answers, "opening": list(self.opening)}
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Fingerprint":
@@ -60,10 +62,12 @@ class Fingerprint:
         Raises:
             DataContractError: a prompt has no answer, or an answer is empty: nothing could be compared.
         """
-        found = cls(tuple(row["prompts"]), {hop: [list(ids) for ids in ids] for hop, ids in row["answers"].items()})
+        answers = {hop: [list(one) for one in ids] for hop, ids in row["answers"].items()}
+        # Evidence from before openings were kept has none: its answers begin at the prompt's end.
+        found = cls(tuple(row["prompts"]), answers, tuple(row.get("opening") or ()))
         for hop in (SERVED_HOP, *found.answers):
-            answers = found.answers.get(hop) or []
-            if len(answers) != len(found.prompts) or not all(answers):
+            kept = found.answers.get(hop) or []
+            if len(kept) != len(found.prompts) or not all(kept):
                 raise DataContractError(
                     f"the evidence has no fingerprint of hop {hop} for these {len(found.prompts)} prompts",
                     "tunegate run makes and registers it anew",
@@ -72,7 +76,10 @@ class Fingerprint:
 
 
 def fingerprint(client: Any, tokenizer: Any) -> list[list[int]]:
-    """Return the greedy token ids after each fixed prompt, [prompts, FINGERPRINT_TOKENS].
+    """Return the greedy token ids of the answer to each fixed prompt, [prompts, FINGERPRINT_TOKENS].
+
+    They begin where training puts the answer, behind an empty thought where the template has one: a thought that every
+    model opens and closes alike would tell none from another.
 
     Args:
         client: a `ServedClient`.
@@ -80,8 +87,10 @@ def fingerprint(client: Any, tokenizer: Any) -> list[list[int]]:
     """
     from tasks.chat.template import render
     from tasks.engine.queries import greedy_query
+    from tasks.engine.spans import opening_ids
 
-    prompts = [render(tokenizer, [{"role": "user", "content": text}], True) for text in FINGERPRINT_PROMPTS]
+    opening = opening_ids(tokenizer)
+    prompts = [render(tokenizer, [{"role": "user", "content": text}], True) + opening for text in FINGERPRINT_PROMPTS]
     queries = [greedy_query(prompt, FINGERPRINT_TOKENS, "fingerprint") for prompt in prompts]
     return list(client.ask(queries, "fingerprint"))
 

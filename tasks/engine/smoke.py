@@ -76,7 +76,10 @@ async def _require_fingerprint(
     """Refuse a server that answers otherwise than the evaluated weights did in the evaluated template."""
     lengths = [len(answer) for answer in expected.served]
     asked = zip(expected.prompts, lengths, strict=True)
-    found = await asyncio.gather(*(_greedy_ids(session, url, deployment, prompt, length) for prompt, length in asked))
+    opening = list(expected.opening)
+    found = await asyncio.gather(
+        *(_greedy_ids(session, url, deployment, prompt, length, opening) for prompt, length in asked)
+    )
     share = agreement(found, expected.served)
     log.info("smoke test of version %s: %.0f %% of the fingerprint's tokens agree", deployment.version, 100 * share)
     if share >= MIN_AGREEMENT:
@@ -91,18 +94,27 @@ async def _require_fingerprint(
 
 
 async def _greedy_ids(
-    session: aiohttp.ClientSession, url: str, deployment: Deployment, prompt: str, tokens: int
+    session: aiohttp.ClientSession, url: str, deployment: Deployment, prompt: str, tokens: int, opening: list[int]
 ) -> list[int]:
-    """Return the token ids of a greedy answer in the server's own chat template, not stopped by end of turn."""
+    """Return the token ids of a greedy answer in the server's own chat template, not stopped by end of turn.
+
+    With an opening the answer begins behind it: the server renders the prompt (/tokenize), the opening follows as ids.
+    """
+    messages = [{"role": "user", "content": prompt}]
+    route = "chat/completions"
+    asked: dict[str, Any] = {"messages": messages}
+    if opening:
+        rendered = await _rendered_ids(session, url, deployment, messages)
+        route, asked = "completions", {"prompt": [*rendered, *opening]}
     request = {
         "model": deployment.lineage_id,
-        "messages": [{"role": "user", "content": prompt}],
+        **asked,
         "max_tokens": tokens,
         "temperature": 0,
         "ignore_eos": True,
         "return_token_ids": True,
     }
-    async with session.post(f"{url}/v1/chat/completions", json=request) as answer:
+    async with session.post(f"{url}/v1/{route}", json=request) as answer:
         value = await answer.json() if answer.status == 200 else {}
     try:
         return [int(token) for token in value["choices"][0]["token_ids"]]
@@ -116,3 +128,15 @@ def _failed(deployment: Deployment, reason: str) -> DataContractError:
         f"version {deployment.version} failed its smoke test: {reason}",
         "the old version goes on serving; mend the model, tunegate run",
     )
+
+
+async def _rendered_ids(
+    session: aiohttp.ClientSession, url: str, deployment: Deployment, messages: list[dict[str, str]]
+) -> list[int]:
+    """Return the token ids the server makes of a conversation."""
+    request = {"model": deployment.lineage_id, "messages": messages, "add_generation_prompt": True}
+    async with session.post(f"{url}/tokenize", json=request) as answer:
+        value = await answer.json() if answer.status == 200 else {}
+    if not value.get("tokens"):
+        raise _failed(deployment, f"{messages[0]['content']!r} got no token ids of its own (HTTP {answer.status})")
+    return [int(token) for token in value["tokens"]]

@@ -52,7 +52,8 @@ def evaluated_fingerprint(registry: Registry, version: Version) -> Fingerprint:
         if hop != SERVED_HOP and (known := _known_answers(registry, version, hop)):
             answers[hop] = known
     try:
-        return Fingerprint.of_row({"prompts": prompts, "answers": answers})
+        opening = served.get("fingerprint_opening") or []
+        return Fingerprint.of_row({"prompts": prompts, "answers": answers, "opening": opening})
     except DataContractError as error:
         raise DataContractError(f"version {version.number}: {error.message}", error.hint or "tunegate run") from error
 

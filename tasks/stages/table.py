@@ -91,8 +91,10 @@ _MODELS = _in("tasks/models", "base.py", "packaged.py", "safety.py")
 _EXAMS = _in("tasks/exams", "hub.py", "schema.py", "subjects.json")
 #: Not what exports rows: reading them in another format must train nothing again.
 _ROWS = _in("tasks/data", "ledger", "matching", "privacy", "reading", "pool.py", "problems.py", "profile.py")
-_EVALUATION = _in("tasks/evaluation", "hops", "multiple_choice", "pack", "parity")
-_ENGINE = _in("tasks/engine", "client.py", "environment.py", "fingerprint.py", "keeper.py", "queries.py", "server.py")
+_EVALUATION = _in("tasks/evaluation", "hops", "multiple_choice", "pack", "parity", "thinking.py")
+_ENGINE = _in(
+    "tasks/engine", "client.py", "environment.py", "fingerprint.py", "keeper.py", "queries.py", "server.py", "spans.py"
+)
 
 
 def _params(*names: str) -> tuple[str, ...]:

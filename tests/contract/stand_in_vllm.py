@@ -36,6 +36,7 @@ class StandIn:
         app.router.add_get("/v1/models", self.models)
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_post("/v1/completions", self.completion)
+        app.router.add_post("/tokenize", self.tokenize)
         app.router.add_route("*", "/{dangerous:.*}", self.dangerous)
         return app
 
@@ -57,7 +58,18 @@ class StandIn:
     def token_ids(self, payload: dict) -> list[int]:
         """Return the planned ids: one list for everything, or one for each prompt."""
         ids = self.does.get("token_ids", [7] * payload["max_tokens"])
-        return ids[payload["messages"][-1]["content"]] if isinstance(ids, dict) else ids
+        if "messages" in payload:
+            asked = payload["messages"][-1]["content"]
+        else:
+            opening = len(self.does.get("opening", []))
+            prompt, given = payload["prompt"][: -opening or None], payload["prompt"][len(payload["prompt"]) - opening :]
+            asked = bytes(prompt).decode() if given == self.does.get("opening", []) else "an opening of another model"
+        return ids.get(asked, [0]) if isinstance(ids, dict) else ids
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        """A token is a byte."""
+        payload = await request.json()
+        return web.json_response({"tokens": list(payload["messages"][-1]["content"].encode())})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         return await self.answer(request, "chat.completion")

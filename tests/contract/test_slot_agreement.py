@@ -36,6 +36,15 @@ def test_one_late_difference_is_rounding_and_no_other_model(started):
     assert live(started) == "2"
 
 
+def test_an_answer_begins_behind_the_empty_thought_of_its_evidence(started):
+    evidence = Fingerprint(PROMPTS, ANSWERS, opening=(8, 9))
+    assert Fingerprint.of_row(evidence.row()) == evidence
+    started.deploy("2", fingerprint=evidence, token_ids=answering(ANSWERS["awq"]), opening=[8, 9])
+    assert live(started) == "2"
+    with pytest.raises(DataContractError, match="0% of its answers' tokens"):
+        started.deploy("3", fingerprint=evidence, token_ids=answering(ANSWERS["awq"]), opening=[8, 8])
+
+
 @pytest.mark.parametrize(("answers", "words"), [
     (ANSWERS["base"], r"25%.*hop base answered so \(100%\)"),
     ([[90, 91, 92, 93], [94, 95, 96, 97]], r"0% of its answers' tokens.*must be: other weights"),

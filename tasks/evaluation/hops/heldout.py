@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.chat.conversation import CLOSE, OPEN
-from tasks.chat.rows import RowRefused, scored_ids
 from tasks.chat.template import split_thought
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.engine.client import ServedClient
 from tasks.engine.queries import Scored, continuation_query
-from tasks.evaluation.hops.served_model import split_ids
+from tasks.engine.spans import answer_span
 
 PACK, VALIDATION = "domain_short", "validation"
 
@@ -32,8 +30,7 @@ class HeldoutRow:
         source: `domain_short` or `validation`.
         messages: up to the user's last turn.
         tools: functions on offer, as the chat template takes them; None for most.
-        answer: the text that is scored.
-        thought: reasoning before it, which is given.
+        answer: the assistant's turn; what is scored is its text behind a thought.
     """
 
     row_id: str
@@ -41,7 +38,6 @@ class HeldoutRow:
     messages: list[dict[str, str]]
     tools: list[Any] | None
     answer: str
-    thought: str = ""
 
 
 def heldout_rows(short_items: list[dict[str, Any]], validation: Path, rows: int) -> list[HeldoutRow]:
@@ -61,9 +57,11 @@ def heldout_rows(short_items: list[dict[str, Any]], validation: Path, rows: int)
     ]
     for row in itertools.islice(read_jsonl(validation), rows):
         *before, answer = row["messages"]
+        if not split_thought(answer["content"])[1].strip():
+            # A thought without an answer behind it: nothing to score.
+            continue
         tools = json.loads(row["tools"]) if row.get("tools") else None
-        thought, said = split_thought(answer["content"])
-        found.append(HeldoutRow(row["row_id"], VALIDATION, before, tools, said, thought))
+        found.append(HeldoutRow(row["row_id"], VALIDATION, before, tools, answer["content"]))
     if not found:
         raise DataContractError(f"{validation} and the domain pack hold no answer to score", "tunegate stage prepare")
     return found
@@ -78,27 +76,16 @@ def score_heldout(rows: list[HeldoutRow], client: ServedClient, tokenizer: Any) 
         tokenizer: of the served model.
 
     Returns:
-        {"row_id", "source", "reference": token ids (n), "logprobs" (n), "top1": ids (n), "top": (n, up to 10, 2)} each.
+        {"row_id", "source", "bytes": of the scored text, "reference": token ids (n), "logprobs" (n), "top1": ids (n),
+        "top": (n, up to 10, 2)} each.
     """
     queries = []
     for row in rows:
-        before, after = _split(row, tokenizer)
+        before, after = answer_span(tokenizer, row.messages, row.answer, row.tools)
         queries.append(continuation_query(before, after, f"held-out row {row.row_id}"))
     answers = [Scored(**value[0]) for value in client.ask(queries, "held-out text")]
-    return [_prediction(row, scored) for row, scored in zip(rows, answers, strict=True)]
-
-
-def _split(row: HeldoutRow, tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Return the ids before an answer and of the answer, behind its thought, as training puts them."""
-    content = f"{OPEN}\n{row.thought}\n{CLOSE}\n\n{row.answer}" if row.thought else row.answer
-    try:
-        return scored_ids([*row.messages, {"role": "assistant", "content": content}], tokenizer, row.tools)
-    except RowRefused:
-        # Training never sees such a text; it is scored as it stands.
-        context = tokenizer.apply_chat_template(
-            row.messages, tools=row.tools, tokenize=False, add_generation_prompt=True
-        )
-        return split_ids(tokenizer, context, content, special=False)
+    texts = [tokenizer.decode(scored.token_ids, clean_up_tokenization_spaces=False) for scored in answers]
+    return [_prediction(row, scored, text) for row, scored, text in zip(rows, answers, texts, strict=True)]
 
 
 def summary(rows: list[HeldoutRow], predictions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -107,23 +94,24 @@ def summary(rows: list[HeldoutRow], predictions: list[dict[str, Any]]) -> dict[s
     The pack's references are left out: not every hop is asked them, and they are a suite of their own.
     """
     scored = [pair for pair in zip(rows, predictions, strict=True) if pair[0].source == VALIDATION]
-    rows, predictions = [row for row, _ in scored], [prediction for _, prediction in scored]
+    predictions = [prediction for _, prediction in scored]
     logprob = math.fsum(value for prediction in predictions for value in prediction["logprobs"])
     tokens = sum(len(prediction["reference"]) for prediction in predictions)
-    size = sum(len(row.answer.encode()) for row in rows)
+    size = sum(prediction["bytes"] for prediction in predictions)
     return {
-        "rows": len(rows),
+        "rows": len(predictions),
         "tokens": tokens,
         "bits_per_byte": round(-logprob / math.log(2) / size, 6),
         "perplexity": round(math.exp(-logprob / tokens), 4),
     }
 
 
-def _prediction(row: HeldoutRow, scored: Scored) -> dict[str, Any]:
-    """Return a row of predictions.jsonl."""
+def _prediction(row: HeldoutRow, scored: Scored, text: str) -> dict[str, Any]:
+    """Return a row of predictions.jsonl; `text` is what was scored."""
     return {
         "row_id": row.row_id,
         "source": row.source,
+        "bytes": len(text.encode()),
         "reference": scored.token_ids,
         "logprobs": [round(value, 4) for value in scored.logprobs],
         "top1": scored.top_ids,

@@ -11,6 +11,7 @@ from tasks.chat.special_tokens import template_sha256
 from tasks.core.files import read_json
 from tasks.core.settings import EvaluateParams
 from tasks.engine.fingerprint import FINGERPRINT_PROMPTS
+from tasks.engine.spans import opening_ids
 from tasks.evaluation.hops.samples import DIGITS, Sample
 from tasks.evaluation.multiple_choice.scores import exam_facts
 from tasks.evaluation.multiple_choice.tasks import GENERATED, TASK_VERSION
@@ -85,7 +86,11 @@ def results(
         "canary": asked.canary,
         "server": {"engine": "vllm", "version": asked.server_version},
         "model": model_facts(folder)
-        | {"fingerprint": asked.fingerprint, "fingerprint_prompts": list(FINGERPRINT_PROMPTS)},
+        | {
+            "fingerprint": asked.fingerprint,
+            "fingerprint_prompts": list(FINGERPRINT_PROMPTS),
+            "fingerprint_opening": opening_ids(tokenizer),
+        },
         "evaluated": {name: _ids_sha256(samples) for name, samples in sorted(by_suite.items())},
     }
 

@@ -12,10 +12,12 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-from tasks.chat.rows import ids_behind_empty_thought
+from tasks.chat.conversation import OPEN
+from tasks.chat.template import thought_opened
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.engine.client import Query, ServedClient
 from tasks.engine.queries import Scored, choice_query, continuation_query, generation_query
+from tasks.engine.spans import answer_span, split_ids
 
 #: Tokens a free generation may take where the task says nothing.
 GENERATED_TOKENS = 256
@@ -26,23 +28,6 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-
-
-def split_ids(tokenizer: Any, context: str, continuation: str, *, special: bool) -> tuple[list[int], list[int]]:
-    """Return the token ids of a context and of what follows it, split exactly where the server's prompt ends.
-
-    Args:
-        tokenizer: of the served model.
-        context: the prompt as text.
-        continuation: what follows.
-        special: add the tokens that the tokenizer puts around plain text.
-    """
-    before: list[int] = tokenizer.encode(context, add_special_tokens=special)
-    both: list[int] = tokenizer.encode(context + continuation, add_special_tokens=special)
-    if both[: len(before)] == before:
-        return before, both[len(before) :]
-    # Tokens merge across the boundary: a server that got the context cannot produce that; score what it can.
-    return before, tokenizer.encode(continuation, add_special_tokens=False)
 
 
 class ServedModel(LM):  # type: ignore[misc]
@@ -58,7 +43,9 @@ class ServedModel(LM):  # type: ignore[misc]
         super().__init__()
         self.client, self.tokenizer, self.what = client, tokenizer, what
         self.scored: dict[tuple[str, str], Scored] = {}
-        self._rendered: set[str] = set()
+        self._before_letters: dict[str, list[int]] = {}
+        #: Prompts by what they render; an answer already begun is text to go on with.
+        self._rendered: dict[str, list[dict[str, str]]] = {}
 
     @property
     def tokenizer_name(self) -> str:
@@ -73,15 +60,29 @@ class ServedModel(LM):  # type: ignore[misc]
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
         )
-        self._rendered.add(text)
+        self._rendered[text] = chat_history if add_generation_prompt else []
         return text
 
     def encode(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of both, split exactly where the server's prompt ends.
+        """Return the token ids of both, split where the continuation begins.
 
-        A chat template writes its own special tokens; plain text gets those the tokenizer adds.
+        After a rendered conversation the continuation is an answer, and begins where training puts answers: behind an
+        empty thought where the template has one. Plain text gets the special tokens that the tokenizer adds.
         """
+        if continuation and (messages := self._rendered.get(context)):
+            return self._answer(context, messages, continuation)
         return split_ids(self.tokenizer, context, continuation, special=context not in self._rendered)
+
+    def _answer(self, context: str, messages: list[dict[str, str]], answer: str) -> tuple[list[int], list[int]]:
+        """Return the ids before an answer and its own; those before the letters of one question are made once."""
+        one_letter = len(answer) == 1 and answer.isalnum()
+        alone: list[int] = self.tokenizer.encode(answer, add_special_tokens=False)
+        if one_letter and context in self._before_letters:
+            return self._before_letters[context], alone
+        before, after = answer_span(self.tokenizer, messages, answer)
+        if one_letter and after == alone:
+            self._before_letters[context] = before
+        return before, after
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Return (log-probability, is greedy) of each continuation given its context.
@@ -107,15 +108,24 @@ class ServedModel(LM):  # type: ignore[misc]
         raise ConfigError(f"{self.what}: rolling log-likelihood is not supported over HTTP", "use a loglikelihood task")
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Return the greedy continuation of each context up to a stop string."""
-        queries = [self._generation(str(request.args[0]), dict(request.args[1])) for request in requests]
-        return list(self.client.ask(queries, self.what))
+        """Return the greedy continuation of each context up to a stop string, as the turn it makes.
+
+        A thought that the context opened is part of the turn: the reader of answers must see whether it was closed.
+        """
+        contexts = [str(request.args[0]) for request in requests]
+        queries = [
+            self._generation(context, dict(request.args[1]))
+            for context, request in zip(contexts, requests, strict=True)
+        ]
+        answers = self.client.ask(queries, self.what)
+        return [
+            f"{OPEN}\n{answer}" if context in self._rendered and thought_opened(context) else answer
+            for context, answer in zip(contexts, answers, strict=True)
+        ]
 
     def _encode_checked(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of both, the answer behind the thought a template opens; neither may be empty."""
-        is_chat = context in self._rendered
-        split = ids_behind_empty_thought(context, continuation, self.tokenizer) if is_chat else None
-        before, after = split or self.encode(context, continuation)
+        """Return the token ids of both; neither may be empty."""
+        before, after = self.encode(context, continuation)
         if not before or not after:
             raise DataContractError(
                 f"{self.what}: empty context or continuation: {context[-60:]!r} -> {continuation!r}", "mend the item"
@@ -141,7 +151,8 @@ def _by_context(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 def _requests_of(encoded: dict[str, tuple[list[int], list[int]]]) -> list[list[str]]:
     """Return which continuations go into one request: all where each is a token of its own, else one each."""
     singles = {after[0] for _, after in encoded.values() if len(after) == 1}
-    if len(encoded) > 1 and len(singles) == len(encoded):
+    contexts = {tuple(before) for before, _ in encoded.values()}
+    if len(encoded) > 1 and len(singles) == len(encoded) and len(contexts) == 1:
         return [list(encoded)]
     return [[text] for text in encoded]
 

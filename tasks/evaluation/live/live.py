@@ -181,10 +181,13 @@ def _ask(
 def _fingerprint(client: Any) -> list[str]:
     """Return the beginning of the greedy answer to each fixed prompt, asked anew at every start."""
     from tasks.engine.queries import answer_query
+    from tasks.engine.spans import opening_ids
 
     fresh = copy.copy(client)
     fresh.cache = AnswerCache(None)
-    prompts = [client.register([{"role": "user", "content": text}]) for text in FINGERPRINT_PROMPTS]
+    opening = opening_ids(client.tokenizer)
+    # With an opening a prompt is no conversation a caller could send: it goes as text.
+    prompts = [client.register([{"role": "user", "content": text}]) + opening for text in FINGERPRINT_PROMPTS]
     answers = fresh.ask([answer_query(prompt, FINGERPRINT_TOKENS, "fingerprint") for prompt in prompts], "fingerprint")
     return [str(answer["text"]).rstrip(PIECE) for answer in answers]
 

@@ -10,7 +10,8 @@ from tasks.exams.schema import LETTERS, Exam, Question, Subject, prompt_of
 
 #: Raise when prompt or scoring changes: results of different versions must not be compared.
 #: 2: through a chat template description, examples and question are one user message (were: system and user).
-TASK_VERSION = 2
+#: 3: letters are read by statements of the answer, not by every mention; scoring starts behind a template's thought.
+TASK_VERSION = 3
 
 GENERATED = "_generated"
 #: Where a completion (no chat template) begins its next question; a chat model ends its turn by itself.

@@ -20,8 +20,16 @@ def _key_points(item: Item) -> Problems:
     """Check that a reference holds its key points, and that the question does not give them away."""
     points = item.get("key_points", [])
     names = [" / ".join(key_point_forms(point) or ()) for point in points]
-    missing = [name for name, there in zip(names, found_points(points, item["reference"]), strict=True) if not there]
-    given = [name for name, there in zip(names, found_points(points, item["question"]), strict=True) if there]
+    missing = [
+        name
+        for name, there in zip(names, found_points(points, item["reference"], item["reference"]), strict=True)
+        if not there
+    ]
+    given = [
+        name
+        for name, there in zip(names, found_points(points, item["question"], item["reference"]), strict=True)
+        if there
+    ]
     return (
         [f"key point {name!r} does not stand in the reference" for name in missing],
         [f"key point {name!r} stands in the question: repeating it scores" for name in given],

@@ -17,7 +17,7 @@ from typing import Any
 from tasks.core.errors import ConfigError
 from tasks.core.settings import JudgeParams
 from tasks.engine.client import AnswerCache, Query, ServedClient
-from tasks.evaluation.pack.scoring import split_thinking
+from tasks.evaluation.thinking import split_thinking
 from tasks.exams.pack.reading import Pack
 from tasks.exams.pack.schema import Item, key_point_forms
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from tasks.chat.conversation import CLOSE, OPEN
 from tasks.evaluation.pack.keypoints import found_points
 from tasks.evaluation.pack.numeric import score_numeric
 from tasks.evaluation.pack.open_answers import score_open_answer
 from tasks.evaluation.pack.ordering import score_order
+from tasks.evaluation.thinking import split_thinking
 from tasks.exams.pack.schema import Item
 
 Scored = tuple[float, dict[str, Any]]
@@ -31,21 +31,6 @@ def score_answer(item: Item, text: str, *, thinking_opened: bool = False) -> Sco
     return value, detail | more
 
 
-def split_thinking(text: str, *, opened: bool = False) -> tuple[str | None, str | None]:
-    """Return the answer behind the thinking and the thinking; None for an answer never begun, for no thinking.
-
-    Args:
-        text: the answer as received.
-        opened: whether the prompt itself already ended in `<think>`.
-    """
-    if CLOSE in text:
-        thought, _, answer = text.rpartition(CLOSE)
-        return answer.strip(), thought.replace(OPEN, "").strip()
-    if OPEN in text or opened:
-        return None, text.replace(OPEN, "").strip()
-    return text.strip(), None
-
-
 def _form(item: Item) -> str:
     """Return by which rule an item is scored."""
     if item["kind"] != "thinking":
@@ -55,7 +40,7 @@ def _form(item: Item) -> str:
 
 def _key_points(item: Item, answer: str) -> Scored:
     """Score a short answer by its key points."""
-    found = found_points(item["key_points"], answer)
+    found = found_points(item["key_points"], answer, item["reference"])
     return sum(found) / len(found), {"points": found, "failure": None if all(found) else "missing_points"}
 
 

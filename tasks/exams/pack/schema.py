@@ -45,7 +45,7 @@ class Suite:
     metric: str
     answer: str
     harness_metric: str = ""
-    version: int = 1
+    version: int = 2
 
 
 SUITES = (

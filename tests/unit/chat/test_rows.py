@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tasks.chat.labels import label_faults
-from tasks.chat.rows import IGNORED, RowRefused, encode_row, encode_rows, ids_behind_empty_thought, scored_ids
+from tasks.chat.rows import IGNORED, RowRefused, encode_row, encode_rows
 from tasks.chat.template import as_request, thought_and_answer, thought_field
 from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.errors import DataContractError
@@ -300,26 +300,3 @@ def test_base_without_chat_template_is_refused(tiny_copy):
     (tiny_copy / "chat_template.jinja").unlink()
     with pytest.raises(DataContractError, match="no chat template"):
         load_tokenizer(tiny_copy)
-
-
-@pytest.mark.parametrize(
-    ("name", "joins"),
-    [("", False), ("qwen3", False), ("qwen3_5_think", True), ("qwen3_8", True), ("nemotron_3_nano", True)],
-)
-@pytest.mark.parametrize("turns", [TURNS[:3], THOUGHTS[:2], THOUGHTS])
-def test_an_answer_is_scored_behind_its_thought_where_training_put_it(tokenizer, name, joins, turns):
-    changed = family(tokenizer, name) if name else tokenizer
-    if joins:
-        changed.add_tokens(["\n\n"])
-    before, after = scored_ids(turns, changed)
-    row = encode_row("r-1", turns, changed)
-    assert row.input_ids[: len(before) + len(after)] == before + after
-    thought, answer = thought_and_answer(turns[-1])
-    assert changed.decode(after) == answer
-    text = changed.decode(before)
-    assert text.endswith("</think>\n\n") == (bool(name) or bool(thought))
-    # A prompt without an answer is closed in the same way, for answers that are weighed.
-    if not thought:
-        asked = changed.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
-        split = ids_behind_empty_thought(asked, answer, changed)
-        assert split == ((before, after) if name else None)

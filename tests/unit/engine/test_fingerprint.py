@@ -28,6 +28,22 @@ def test_every_prompt_is_asked_greedily_and_not_stopped(fake_vllm, tokenizer):
         assert (request["max_tokens"], request["temperature"], request["ignore_eos"]) == (FINGERPRINT_TOKENS, 0, True)
 
 
+def test_the_answers_begin_behind_an_empty_thought_of_the_template(fake_vllm, other_tokenizer):
+    tokenizer = other_tokenizer(
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}<think>\n\n</think>\n\n"
+        "{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    server = fake_vllm()
+    client = ServedClient(server.url, "m", model_digest="d", concurrency=4, cache=AnswerCache(None))
+    fingerprint(client, tokenizer)
+    prompts = {tokenizer.decode(request["prompt"]) for request in server.requests}
+    assert prompts == {
+        f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+        for text in FINGERPRINT_PROMPTS
+    }
+
+
 @pytest.mark.parametrize(("found", "share"), [
     (AWQ, 1.0), ([[1, 2, 3, 9], [5, 6, 7, 8]], 7 / 8), ([[9, 2, 3, 4], [5, 6, 7, 8]], 0.5), ([[], [5]], 1 / 8),
 ])  # fmt: skip

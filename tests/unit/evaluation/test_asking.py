@@ -11,6 +11,7 @@ from tasks.engine.client import AnswerCache, ServedClient
 from tasks.evaluation.hops.asking import Respondent, ask_exam, ask_pack, cut
 from tasks.evaluation.hops.canary import run_canary
 from tasks.evaluation.hops.heldout import heldout_rows, score_heldout, summary
+from tasks.evaluation.multiple_choice.extraction import extract_letter
 from tasks.exams.pack.reading import Pack
 from tasks.exams.pack.schema import KINDS
 from tasks.exams.schema import Exam, Question, Subject
@@ -160,6 +161,51 @@ def test_thinking_is_asked_both_ways_only_where_the_template_knows_it(fake_vllm,
         assert switches_thinking(tokenizer) is bool(template)
         assert {sample.item_id for sample in ask_pack(pack, hop, 64)} == ways
         assert len(set(asked(server, tokenizer))) == len(ways)
+
+
+#: The template opens a thought for every answer, and shows a closed one before finished ones.
+OPENS_A_THOUGHT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}<think>\n\n</think>\n\n"
+    "{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+
+
+def test_every_score_starts_behind_the_thought_a_template_opens(fake_vllm, other_tokenizer, tmp_path):
+    tokenizer, server = other_tokenizer(OPENS_A_THOUGHT), fake_vllm()
+    client = ServedClient(server.url, "m", model_digest="d", concurrency=4, cache=AnswerCache(None))
+    hop = Respondent("m", client, tokenizer, tokenizer, Path(), Path(), 1024)
+    behind = "<think>\n\n</think>\n\n"
+    ask_exam(exam_of([question(0)], chat_template=True), hop, 16)
+    # Four letters of one question are one request, asked behind the closed thought.
+    (prompt,) = asked(server, tokenizer)
+    assert prompt.endswith(f"答案：<|im_end|>\n<|im_start|>assistant\n{behind}")
+    server.requests.clear()
+    samples = {sample.suite: sample for sample in ask_pack(pack_of(short=ITEMS["short"][:1]), hop, 16)}
+    scored = TURN.format("{{ 多少 }}？", f"{behind}1000")
+    assert scored in asked(server, tokenizer)
+    bits = -logprob(server, tokenizer, "1000") / math.log(2) / 4
+    assert samples["domain_short"].value == pytest.approx(bits, abs=1e-6)
+    # The fake answers 好的 inside the thought and never closes it: that is no answer, though it holds the key point.
+    assert samples["domain_keypoints"].value == 0
+    assert samples["domain_keypoints"].detail["failure"] == "unclosed_thinking"
+    path = tmp_path / "validation.jsonl"
+    turns = '[{"role": "user", "content": "问"}, {"role": "assistant", "content": "<think>\\n想\\n</think>\\n\\n答"}]'
+    path.write_text(f'{{"row_id": "r-1", "messages": {turns}}}\n')
+    (found,) = score_heldout(heldout_rows([], path, 8), client, tokenizer)
+    assert (tokenizer.decode(found["reference"]), found["bytes"]) == ("答", 3)
+
+
+def test_a_letter_inside_a_thought_that_the_prompt_opened_is_no_answer(fake_vllm, other_tokenizer):
+    """The fake always says 好的; its unclosed thought is shown, and a letter in its place would not be read."""
+    tokenizer, server = other_tokenizer(OPENS_A_THOUGHT), fake_vllm()
+    client = ServedClient(server.url, "m", model_digest="d", concurrency=4, cache=AnswerCache(None))
+    hop = Respondent("m", client, tokenizer, tokenizer, Path(), Path(), 1024)
+    (sample,) = ask_exam(exam_of([question(0)], chat_template=True, answer="generation"), hop, 16)
+    assert sample.detail["text"] == "<think>\n好的"
+    assert sample.detail["chosen"] is None
+    assert extract_letter(sample.detail["text"].replace("好的", "A")) is None
+    assert extract_letter(sample.detail["text"].replace("好的", "A</think>B")) == "B"
 
 
 def test_an_answer_never_asks_for_more_than_the_context_has_room_for(served):

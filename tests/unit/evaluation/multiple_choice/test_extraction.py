@@ -1,8 +1,20 @@
 """Letters read from generated answers: what models really write, and what must not be taken for an answer."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tasks.evaluation.multiple_choice.extraction import extract_letter
+from tasks.exams.schema import LETTERS
+
+#: Answers as models of many styles write them, each with the letter a reader takes from it, null where it gives none.
+LABELLED = [
+    json.loads(line)
+    for line in Path(__file__).with_name("labelled_answers.jsonl").read_text(encoding="utf-8").splitlines()
+]
+#: The least share of the labelled answers that must be read as labelled.
+AGREEMENT = 0.99
 
 ANSWERS = [
     ("A", "A"),
@@ -46,11 +58,10 @@ ANSWERS = [
     ("根据分析，只有C符合题意。A错误，B错误。", "C"),
     ("Option B", "B"),
     ("C\n\n解析：A错", "C"),
-    ("A\n解析：……故选B", "B"),
+    ("A\n解析：……故选B", "A"),
     ("D是正确答案", "D"),
     ("我认为是B", "B"),
     ("碘片应在照射前服用，因此A当选。", "A"),
-    ("维生素C", "C"),
     ("答案:C,因为...", "C"),
     ("答案是A,B选项错误", "A"),
     ("Let's think. Therefore, the answer is D.", "D"),
@@ -91,6 +102,7 @@ NO_ANSWER = [
     "The answer is a bit complicated",
     "答案是：A patient",
     "排除A",
+    "维生素C",
 ]
 
 
@@ -112,3 +124,49 @@ def test_every_letter_is_read_alike(letter):
 
 def test_a_long_answer_is_read_in_no_time():
     assert extract_letter("选" * 20_000 + "\n" + "A、" * 20_000 + "\n因此答案是C") == "C"
+
+
+def test_labelled_answers_of_many_styles_are_read_as_a_reader_reads_them():
+    assert len(LABELLED) >= 400
+    assert len({row["style"] for row in LABELLED}) >= 6
+    wrong = [row["text"] for row in LABELLED if extract_letter(row["text"]) != row["answer"]]
+    assert len(wrong) <= (1 - AGREEMENT) * len(LABELLED), wrong
+
+
+def test_not_one_letter_is_read_from_an_answer_that_gave_none():
+    silent = [row["text"] for row in LABELLED if row["answer"] is None]
+    assert len(silent) > 200
+    assert [text for text in silent if extract_letter(text) is not None] == []
+
+
+@pytest.mark.parametrize("shift", range(8))
+def test_no_letter_is_read_that_is_no_option(shift):
+    """The same answers about other letters: E to H are read as letters, and never returned."""
+    table = {ord(letter): "ABCDEFGH"[(place + shift) % 8] for place, letter in enumerate("ABCDEFGH")}
+    found = {extract_letter(row["text"].translate(table)) for row in LABELLED}
+    assert found <= {*LETTERS, None}
+    if shift == 4:
+        assert extract_letter("答案是A。".translate(table)) is None
+
+
+#: A statement of the answer, and remarks about the other options around it.
+REMARKS = [
+    ("A项无误，B项写错了单位，C项无误，D项无误。答案：B。", "B"),
+    ("答案是B。解析：A对；C对；D对；错的只有B。", "B"),
+    ("本题选C。A项表述正确，D项表述正确。", "C"),
+    ("A\n\n解析：B选项正确，D选项正确，A选项的说法有误。", "A"),
+    ("正确答案：D\nA选项：正确。\nB选项：正确。", "D"),
+    ("The correct answer is B. Note that A is correct for X-rays, while option B is correct for electrons.", "B"),
+    ("故本题选B。C项正确。", "B"),
+]
+
+
+@pytest.mark.parametrize(("text", "letter"), REMARKS)
+def test_a_statement_beats_remarks_about_options(text, letter):
+    assert extract_letter(text) == letter
+
+
+def test_an_answer_inside_a_thought_that_the_prompt_opened_is_not_read():
+    assert extract_letter("应该是B。答案：B", thinking_opened=True) is None
+    assert extract_letter("应该是B。</think>答案：C", thinking_opened=True) == "C"
+    assert extract_letter("应该是B。答案：B") == "B"

@@ -1,8 +1,11 @@
 """Key points by the rules of the README: what counts as standing in an answer, and what does not."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tasks.evaluation.pack.keypoints import folded, found_points
+from tasks.evaluation.pack.keypoints import folded, found_points, said
 
 SAME = [
     ("50 mSv", "剂量约为５０毫希沃特。"),
@@ -71,3 +74,38 @@ def test_numbers_that_stand_apart_are_not_joined():
 def test_folding_twice_changes_nothing():
     for text in (answer for _, answer in SAME + DIFFERENT):
         assert folded(folded(text)) == folded(text)
+
+
+#: Words in an answer and whether they count: said, denied, quoted as a warning, or not there at all.
+LABELLED = [
+    json.loads(line)
+    for line in Path(__file__).with_name("labelled_denials.jsonl").read_text(encoding="utf-8").splitlines()
+]
+#: The least share of the labelled answers that must be read as labelled.
+AGREEMENT = 0.98
+
+
+@pytest.mark.parametrize("use", ["key_point", "forbidden"])
+def test_denials_are_seen_and_double_ones_are_none(use):
+    rows = [row for row in LABELLED if row["use"] == use]
+    counts = [bool(said([row["form"]], row["text"], wanted=use == "key_point")) for row in rows]
+    wrong = [row for row, counted in zip(rows, counts, strict=True) if counted != row["counts"]]
+    assert len(wrong) <= (1 - AGREEMENT) * len(rows), wrong
+    # Both sides are there: seeing a denial everywhere, or nowhere, is no way through.
+    assert min(sum(row["counts"] for row in rows), sum(not row["counts"] for row in rows)) >= 15
+
+
+def test_words_that_the_reference_itself_denies_are_asked_for_as_words():
+    reference = "The inhalation hazard is not underestimated."
+    assert found_points(["underestimate"], "It is then not underestimated.", reference) == [True]
+    assert found_points(["underestimate"], "It is then not underestimated.", "Else one may underestimate it.") == [
+        False
+    ]
+
+
+def test_a_point_denied_once_and_said_once_counts():
+    assert found_points(["立即撤离"], "一般不要立即撤离；接到指令后立即撤离。") == [True]
+
+
+def test_a_denial_ends_with_its_line():
+    assert found_points(["隐蔽"], "不要\n隐蔽") == [True]
