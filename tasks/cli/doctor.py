@@ -34,7 +34,7 @@ def doctor(as_json: bool) -> None:
 def examine(settings: Settings, project: Project) -> list[Check]:
     """Return every check, tools first."""
     from tasks.core.gpus import find_gpus
-    from tasks.machine import cards, network, resources, tools
+    from tasks.machine import cards, columns, network, resources, tools
     from tasks.machine.fit import check_fit
 
     need = settings.hardware
@@ -50,6 +50,7 @@ def examine(settings: Settings, project: Project) -> list[Check]:
         *cards.check_slot_gpus(settings, gpus),
         *cards.check_work_gpus(settings, gpus),
         *check_fit(settings, network.base_folder(settings, project), gpus, total_gib),
+        *columns.check_columns(settings, project),
         *network.base_pin(settings),
         *network.check_ports(project),
         *network.check_services(settings, project),

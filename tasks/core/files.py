@@ -56,9 +56,15 @@ def read_jsonl(path: Path) -> Iterator[Any]:
                     ) from error
 
 
-def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
-    """Write one JSON object a line (sorted keys, UTF-8) and return the number of lines."""
-    lines = [json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) for row in rows]
+def write_jsonl(path: Path, rows: Iterable[Any], *, sort_keys: bool = True) -> int:
+    """Write one JSON object a line (UTF-8) and return the number of lines.
+
+    Args:
+        path: file to write.
+        rows: objects.
+        sort_keys: whether keys are sorted; not where their order means something, as in tools a template writes out.
+    """
+    lines = [json.dumps(row, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False) for row in rows]
     write_text(path, "".join(f"{line}\n" for line in lines))
     return len(lines)
 

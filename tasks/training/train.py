@@ -70,7 +70,8 @@ def train(
         curve = [entry for entry in trainer.state.log_history if "loss" in entry]
         _save_weights(trainer, params.mode, base_digest, output)
         write_text(output / "loss.csv", _loss_csv(curve))
-        write_jsonl(output / "parity.jsonl", _parity(encoded.rows, tokenizer))
+        # The order of a tool's fields is that of the tokens that were trained.
+        write_jsonl(output / "parity.jsonl", _parity(encoded.rows, tokenizer), sort_keys=False)
         facts = _facts(params, encoded, curve)
         digests = {"base_digest": base_digest, "tokenizer_sha256": copy_tokenizer(base, output)}
         write_json(output / "training.json", facts | digests)

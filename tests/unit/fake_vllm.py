@@ -91,6 +91,9 @@ class FakeVllm:
         messages = body["messages"]
         for call in (call["function"] for message in messages for call in message.get("tool_calls", [])):
             call["arguments"] = json.loads(call["arguments"])  # as vLLM hands them to the template
+        for message in messages:
+            thought = message.get("reasoning")
+            message |= {"reasoning_content": thought} if thought is not None else {}
         text = self.tokenizer.apply_chat_template(
             messages,
             tools=body.get("tools"),

@@ -1,7 +1,7 @@
 """Fields of a raw row as the types they must have; what is wrong is said without the row's own text."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,9 +59,6 @@ class Draft:
     rejected: str | None = None
     reasoning_language: str | None = None
     notes: list[str] = field(default_factory=list)
-
-
-Reader = Callable[[dict[str, Any]], Draft]
 
 
 def is_given(row: Mapping[str, Any], field: str) -> bool:

@@ -40,7 +40,7 @@ def parity(tmp_path, fake_vllm):
             (tmp_path / name).mkdir(exist_ok=True)
             write_json(tmp_path / name / "generation_config.json", GOOD)
         if trained is not None:
-            write_jsonl(tmp_path / "model/parity.jsonl", trained)
+            write_jsonl(tmp_path / "model/parity.jsonl", trained, sort_keys=False)
         server = server or fake_vllm()
         client = ServedClient(server.url, "m", model_digest="d", concurrency=4, cache=AnswerCache(None))
         return check_parity(
@@ -259,3 +259,16 @@ def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "validation.jsonl").write_text("")
     with pytest.raises(DataContractError, match="has no rows"):
         choose_conversations(tmp_path / "validation.jsonl", 4)
+
+
+@pytest.mark.parametrize("name", ["qwen3_5_think", "qwen3_6", "qwen3_8", "nemotron_3_nano"])
+def test_families_that_open_a_thought_are_trained_as_they_are_served(parity, fake_vllm, tokenizer, name):
+    """Their tokenizers join the line end behind the opened thought with the next one."""
+    own, server = family(tokenizer, name), fake_vllm()
+    own.add_tokens(["\n\n"])
+    server.tokenizer = own
+    recorded = _parity([encode_row(row.row_id, row.messages, own) for row in OWN], own)
+    assert any(row["joined"] for row in recorded)
+    found = parity(own, own, server, json.loads(json.dumps(recorded)))
+    assert [item["words"] for item in found["mismatches"]] == []
+    assert found["trained"] == len(recorded)
