@@ -210,7 +210,7 @@ STAGES: tuple[Stage, ...] = (
             "tasks/quantization",
             # Held-out answers are the tokens that training would take its loss on.
             *_in("tasks/chat", "conversation.py", "rows.py", "sequences.py", "template.py", "tokenizer.py"),
-            *_in("tasks/models", "safety.py", "weights.py"),
+            *_in("tasks/models", "architecture.py", "safety.py", "weights.py"),
             *_TOKENIZER,
             *_params("model"),
             *_WRITING,
