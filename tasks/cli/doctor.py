@@ -35,11 +35,13 @@ def examine(settings: Settings, project: Project) -> list[Check]:
     """Return every check, tools first."""
     from tasks.core.gpus import find_gpus
     from tasks.machine import cards, columns, network, resources, tools
+    from tasks.machine.base import check_base
     from tasks.machine.fit import check_fit
 
     need = settings.hardware
     gpus = find_gpus()
     total_gib, available_gib = resources.memory_gib()
+    base = network.base_folder(settings, project)
     return [
         *tools.check_tools(),
         *tools.check_environments(project),
@@ -49,8 +51,9 @@ def examine(settings: Settings, project: Project) -> list[Check]:
         resources.check_gpus(need, gpus),
         *cards.check_slot_gpus(settings, gpus),
         *cards.check_work_gpus(settings, gpus),
-        *check_fit(settings, network.base_folder(settings, project), gpus, total_gib),
+        *check_fit(settings, base, gpus, total_gib),
         *columns.check_columns(settings, project),
+        *check_base(settings, base),
         *network.base_pin(settings),
         *network.check_ports(project),
         *network.check_services(settings, project),

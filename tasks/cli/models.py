@@ -40,6 +40,7 @@ def models() -> None:
 def list_models(as_json: bool, **wanted: Any) -> None:
     """List the catalogue: size, context, licence, published Chinese scores, memory in GiB by use.
 
+    "pads with": the token that fills short rows in training; chosen: the base has none of its own that can.
     Memory is an estimate (one conversation of 8,192 tokens when served, one row of 2,048 in training).
     """
     _, settings = project_and_settings()
@@ -114,7 +115,16 @@ def _facts(model: Model, catalogue: Catalogue, settings: Settings) -> dict[str, 
 
 def _listed(found: list[Model], settings: Settings) -> str:
     """Return models as a table."""
-    head = ["model", "B", "context", "licence", "serve 16/8/4 bit", "QLoRA/LoRA/full", "Chinese, as published"]
+    head = [
+        "model",
+        "B",
+        "context",
+        "licence",
+        "serve 16/8/4 bit",
+        "QLoRA/LoRA/full",
+        "pads with",
+        "Chinese, as published",
+    ]
     rows = []
     for model in found:
         gib = {use: f"{estimate.gib:.0f}" for use, estimate in memory(model, settings.train).items()}
@@ -122,7 +132,7 @@ def _listed(found: list[Model], settings: Settings) -> str:
         name = f"{model.id} *" if model.reasoning else model.id
         rows.append(
             [name, f"{model.parameters_billion:g}", str(model.context_tokens), model.licence, serve, train,
-             model.chinese]
+             model.padding, model.chinese]
         )  # fmt: skip
     return f"{table(head, rows)}\n{len(found)} models; memory in GiB; * thinks before it answers"
 

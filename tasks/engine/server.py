@@ -21,6 +21,7 @@ from tasks.core.gpus import BUS_ORDER
 from tasks.core.progress import duration
 from tasks.core.project import TELEMETRY_OFF
 from tasks.core.settings import VllmParams
+from tasks.models.architecture import require_served_on_cpu
 from tasks.models.safety import require_safe
 
 log = logging.getLogger(__name__)
@@ -140,13 +141,15 @@ class VllmServer:
             spare_cores: CPU build: cores left to the rest.
 
         Raises:
-            DataContractError: the model folder or the adapter could execute something, or vLLM would not apply all of
-                the adapter.
+            DataContractError: the model folder or the adapter could execute something, vLLM would not apply all of
+                the adapter, or its CPU build has no kernel for the model.
             MissingToolError: no serving environment, no C++ compiler, or the port is taken.
         """
         require_safe(model)
         lora = adapter_flags(adapter, served_name) if adapter else []
         cuda = serving_uses_cuda(self.python)
+        if not cuda:
+            require_served_on_cpu(model, adapter)
         require_compiler()
         require_free_port(port, port_variable)
         self.port, self.log_path, self._timeout_s = port, log_path, params.startup_timeout_s
@@ -277,6 +280,8 @@ def adapter_flags(adapter: Path, served_name: str) -> list[str]:
         raise DataContractError(
             f"the adapter's rank {rank} is above vllm's largest, {LORA_RANKS[-1]}", "lower train.lora.rank"
         )
+    # The experts of a mixture are adapted as parameters of one module, which vLLM knows by this name.
+    modules = [*modules, "experts"] if config.get("target_parameters") else modules
     # Named one by one: else vLLM wraps lm_head as well, adapter or none, and dies as said above.
     return ["--enable-lora", f"--max-lora-rank={room}", "--lora-target-modules", *sorted(modules), "--lora-modules",
             f"{served_name}={adapter.resolve()}"]  # fmt: skip

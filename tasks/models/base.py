@@ -1,17 +1,24 @@
 """The base model: from a hub, a folder or the packaged laptop default to one folder of safetensors with a digest."""
 
 import logging
+import os
+import shutil
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from tasks.core.digest import file_digests, sha256_json
 from tasks.core.errors import ConfigError, MissingToolError, TransientError
-from tasks.core.files import read_json, write_json
-from tasks.core.manifest import MANIFEST, read_manifest
+from tasks.core.files import read_json, replaced_directory, write_json
+from tasks.core.manifest import MANIFEST, SCHEMA, read_manifest
 from tasks.core.project import Project
 from tasks.core.settings import BaseModelParams
+from tasks.models.architecture import require_trainable
 from tasks.models.packaged import convert, packaged_digest
 from tasks.models.safety import ALLOWED_PATTERNS, require_safe
+from tasks.models.tokenizer_files import RECIPE, TOKENIZER_FILES, completion, write_tokenizer
+from tasks.models.weights import require_generation_config
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +40,7 @@ def materialize(params: BaseModelParams, project: Project) -> BaseModel:
 
     Raises:
         ConfigError: the path is absent or the digest is another than params.yaml asks for.
-        DataContractError: the folder is not safe to load.
+        DataContractError: the folder is not safe to load, or the model cannot be trained here.
         TransientError: the hub did not answer.
     """
     cache = project.state / "models"
@@ -43,9 +50,10 @@ def materialize(params: BaseModelParams, project: Project) -> BaseModel:
         return BaseModel(convert(params.id, digest, cache), digest)
     folder = _local(params, project.root) if params.source == "local" else _fetch(params, cache)
     require_safe(folder)
+    require_trainable(folder)
     digest = _folder_digest(folder, cache)
     _require_digest(params, digest)
-    return BaseModel(folder, digest)
+    return BaseModel(_completed(folder, digest, cache), digest)
 
 
 def folder_digest(folder: Path, project: Project) -> str:
@@ -117,6 +125,47 @@ def _hub_error(params: BaseModelParams, error: Exception) -> TransientError:
         f"could not fetch {params.id} from {params.source}: {type(error).__name__}: {error}",
         "check the id and the network (HTTPS_PROXY, HF_ENDPOINT), or use base_model.source: local",
     )
+
+
+def _completed(folder: Path, digest: str, cache: Path) -> Path:
+    """Return the folder itself where its tokenizer files are complete, else one beside it that completes them.
+
+    Every stage and vLLM then read the same tokenizer; the weights are linked, or copied where a link cannot be.
+    """
+    if not (folder / "tokenizer_config.json").is_file():
+        return folder  # named by who loads the tokenizer
+    changes = _remembered_completion(folder, digest, cache)
+    if not changes:
+        return folder
+    target = cache / "completed" / sha256_json([digest, changes])[:12]
+    if not (target / MANIFEST).is_file():
+        log.info("base model: %s is completed by %s", folder, changes)
+        with replaced_directory(target) as partial:
+            for path in sorted(folder.iterdir()):
+                if path.is_file() and path.name not in (*TOKENIZER_FILES, MANIFEST):
+                    _link(path, partial / path.name)
+            write_tokenizer(folder, partial, changes)
+            write_json(partial / MANIFEST, {"schema": SCHEMA, "digest": digest, "completed": changes})
+    return target
+
+
+def _remembered_completion(folder: Path, digest: str, cache: Path) -> dict[str, Any]:
+    """Return what completes a folder; it is found out once, as comparing large vocabularies takes seconds."""
+    key = sha256_json([digest, RECIPE, metadata.version("transformers"), metadata.version("tokenizers")])
+    remembered = cache / "completions" / f"{key}.json"
+    if not remembered.is_file():
+        require_generation_config(folder)
+        write_json(remembered, {"folder": str(folder), "changes": completion(folder)})
+    changes: dict[str, Any] = read_json(remembered)["changes"]
+    return changes
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where another file system or its owner forbids that."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _folder_digest(folder: Path, cache: Path) -> str:

@@ -81,6 +81,8 @@ class Model(Entry):
     context_tokens: int = Field(ge=1)
     licence: str
     reasoning: bool
+    pad_token: str = Field(min_length=1)
+    pad_chosen: bool
     shape: Architecture
     scores: list[Score]
 
@@ -90,6 +92,11 @@ class Model(Entry):
         if abs(computed / self.parameters_billion - 1) > PARAMETER_TOLERANCE:
             raise ValueError(f"{self.id}: its shape has {computed:.3f}e9 parameters, not {self.parameters_billion}e9")
         return self
+
+    @property
+    def padding(self) -> str:
+        """Return what pads its rows in training, and whether Tunegate had to choose it."""
+        return f"{self.pad_token}{' (chosen)' if self.pad_chosen else ''}"
 
     @property
     def chinese(self) -> str:

@@ -4,8 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.tokenizer import copy_tokenizer
 from tasks.core.progress import Progress
 from tasks.core.settings import QuantizeCandidate, QuantizeParams
+from tasks.models.weights import save_weights
 from tasks.quantization.candidates import name_of
 from tasks.quantization.pinned_memory import unpinned_without_accelerator
 from tasks.quantization.screening import weight_arguments
@@ -20,16 +22,18 @@ def compress(
     params: QuantizeParams,
     token_ids: list[list[int]],
     output: Path,
+    merged: Path,
 ) -> None:
     """Quantize a model in place by one-shot AWQ and write it in the compressed-tensors format (vLLM detects it).
 
     Args:
         model: the merged model in bf16.
-        tokenizer: its tokenizer, written beside it.
+        tokenizer: its tokenizer.
         candidate: scheme and group size.
         params: points of the grid search, layers left alone.
         token_ids: calibration conversations.
         output: gets the Hugging Face folder.
+        merged: folder of the merged model; its tokenizer files and generation config go with the weights.
     """
     from compressed_tensors.quantization import QuantizationScheme
     from datasets import Dataset
@@ -51,8 +55,8 @@ def compress(
             max_seq_length=params.max_length_tokens,
             shuffle_calibration_samples=False,
         )
-    model.save_pretrained(output, save_compressed=True)
-    tokenizer.save_pretrained(output)
+    save_weights(model, output, like=merged, save_compressed=True)
+    copy_tokenizer(merged, output)
 
 
 def _reporting_awq(blocks: int, candidate: str) -> Any:

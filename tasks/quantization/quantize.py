@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.errors import ConfigError
 from tasks.core.files import write_json
 from tasks.core.settings import QuantizeParams
@@ -41,11 +42,10 @@ def quantize(params: QuantizeParams, *, output: Path, merged: Path, prepared: Pa
         ConfigError: no layer is left to quantize, or no group size fits the model.
     """
     import torch
-    from transformers import AutoTokenizer
 
     require_safe(merged)
     torch.manual_seed(params.seed)
-    tokenizer: Any = AutoTokenizer.from_pretrained(merged)
+    tokenizer = load_tokenizer(merged)
     calibration = read_calibration(prepared / "calibration.jsonl", tokenizer, params)
     heldout = read_heldout(prepared / "validation.jsonl", tokenizer, params)
     model = load(merged)

@@ -10,6 +10,7 @@ from tasks.core.settings import QuantizeCandidate, QuantizeParams
 from tasks.quantization.awq import compress
 from tasks.quantization.calibration import Calibration
 from tasks.quantization.candidates import name_of
+from tasks.quantization.experts import load_apart
 from tasks.quantization.heldout import REPORTED_DIGITS, HeldOut, Measured, logits_of, measure
 from tasks.quantization.screening import round_to_nearest
 from tasks.quantization.written import read_back, require_quantized, weight_bytes
@@ -111,7 +112,7 @@ class Search:
         folder.mkdir(parents=True)
         model = _loaded_plainly(self.merged)
         layers = set(target_layers(model, self.params.ignore))
-        compress(model, self.tokenizer, tried.candidate, self.params, self.calibration.token_ids, folder)
+        compress(model, self.tokenizer, tried.candidate, self.params, self.calibration.token_ids, folder, self.merged)
         del model
         require_quantized(folder, layers)
         measured = measure(logits_of(_dispatched(read_back(folder)), self.heldout), self.heldout, self.reference)
@@ -133,9 +134,8 @@ def _loss(measured: Measured | None) -> float:
 def _loaded_plainly(folder: Path) -> Any:
     """Return the merged model in memory: llm-compressor moves its blocks to an accelerator itself."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    return load_apart(folder, dtype=torch.bfloat16)
 
 
 def _dispatched(model: Any) -> Any:

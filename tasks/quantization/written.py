@@ -6,8 +6,9 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json
-
-PACKED_SUFFIX = ".weight_packed"
+from tasks.models.architecture import has_experts
+from tasks.models.weights import load_weights
+from tasks.quantization.experts import PACKED_SUFFIX, read_packed
 
 
 def require_quantized(folder: Path, layers: set[str]) -> None:
@@ -40,14 +41,15 @@ def require_quantized(folder: Path, layers: set[str]) -> None:
 def read_back(folder: Path) -> Any:
     """Return the written model with its weights unpacked to bfloat16: what is measured is what was written."""
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.utils.quantization_config import CompressedTensorsConfig
 
     unpacked = CompressedTensorsConfig(dequantize=True)
+    if has_experts(folder):
+        return read_packed(folder)
     with warnings.catch_warnings():
         # That the file's own config wins except for how it is loaded is just what is asked for here.
         warnings.filterwarnings("ignore", message="You passed `quantization_config`")
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, quantization_config=unpacked)
+        return load_weights(folder, dtype=torch.bfloat16, quantization_config=unpacked)
 
 
 def weight_bytes(folder: Path) -> int:

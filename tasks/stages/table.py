@@ -86,7 +86,8 @@ def _in(folder: str, *names: str) -> tuple[str, ...]:
 #: What writes every output. The runner is not among them: what it binds stands in dvc.yaml, which DVC compares.
 _WRITING = _in("tasks/core", "digest.py", "files.py", "manifest.py")
 #: Not the catalogue beside them: a new entry must train nothing again.
-_MODELS = _in("tasks/models", "base.py", "packaged.py", "safety.py")
+_TOKENIZER = _in("tasks/models", "files.py", "tokenizer_files.py")
+_MODELS = (*_in("tasks/models", "architecture.py", "base.py", "packaged.py", "safety.py", "weights.py"), *_TOKENIZER)
 #: The leak search reads evaluation sets as the evaluation does.
 _EXAMS = _in("tasks/exams", "hub.py", "schema.py", "subjects.json")
 #: Not what exports rows: reading them in another format must train nothing again.
@@ -178,7 +179,8 @@ STAGES: tuple[Stage, ...] = (
         output=ADAPTER,
         # Not all of the room: a change to the merge must not train for hours again.
         code=(
-            *_in("tasks/training", "batches.py", "checkpoints.py", "interruption.py", "lora_linear.py", "loss.py"),
+            *_in("tasks/training", "batches.py", "checkpoints.py", "experts.py", "interruption.py", "lora_linear.py"),
+            "tasks/training/loss.py",
             *_in("tasks/training", "model.py", "train.py", "trainer.py"),
             "tasks/chat",
             *_MODELS,
@@ -197,7 +199,7 @@ STAGES: tuple[Stage, ...] = (
         inputs=_inputs(adapter=ADAPTER),
         output=MERGED,
         code=(
-            "tasks/training/merge.py",
+            *_in("tasks/training", "experts.py", "merge.py"),
             "tasks/chat/tokenizer.py",
             *_MODELS,
             *_params("model"),
@@ -214,8 +216,9 @@ STAGES: tuple[Stage, ...] = (
         code=(
             "tasks/quantization",
             # Held-out answers are the tokens that training would take its loss on.
-            *_in("tasks/chat", "conversation.py", "rows.py", "sequences.py", "template.py"),
-            "tasks/models/safety.py",
+            *_in("tasks/chat", "conversation.py", "rows.py", "sequences.py", "template.py", "tokenizer.py"),
+            *_in("tasks/models", "architecture.py", "safety.py", "weights.py"),
+            *_TOKENIZER,
             *_params("model"),
             *_WRITING,
             PIPELINE_LOCK,

@@ -8,6 +8,8 @@ from tasks.chat.tokenizer import copy_tokenizer, load_tokenizer
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, write_json
 from tasks.core.settings import MergeParams
+from tasks.models.weights import load_weights, save_weights
+from tasks.training.experts import adapted_parameter, adapting_experts
 
 log = logging.getLogger(__name__)
 
@@ -32,21 +34,19 @@ def merge(params: MergeParams, *, output: Path, adapter: Path, base: Path) -> di
             weights behind, or its tokenizer is not the one of the training.
     """
     import torch
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
     facts = read_json(adapter / "training.json")
     dtype = getattr(torch, params.dtype)
-    model = _load(base, dtype)
+    model = load_weights(base, dtype=dtype)
     tied = model.config.get_text_config().tie_word_embeddings
     if facts["mode"] == "full":
         log.info("merge: trained in mode full: there is no adapter, the weights are checked and saved again")
-        norms = _differences(model, model := _load(adapter, dtype))
+        norms = _differences(model, model := load_weights(adapter, dtype=dtype))
     else:
         model, norms = _with_adapter(model, adapter, dtype)
     _require_changed(norms, adapter)
     _require_clean(model, tied)
-    model.save_pretrained(output, safe_serialization=True)
+    save_weights(model, output, like=base)
     digest = _copy_trained_tokenizer(adapter, output, facts)
     changed = sum(norm > 0 for norm in norms.values())
     write_json(output / "merge.json", {
@@ -63,13 +63,6 @@ def merge(params: MergeParams, *, output: Path, adapter: Path, base: Path) -> di
     return {"modules": len(norms), "changed": changed, "mode": facts["mode"]}
 
 
-def _load(folder: Path, dtype: Any) -> Any:
-    """Return a model in full precision of `dtype`."""
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-
-
 def _with_adapter(model: Any, adapter: Path, dtype: Any) -> tuple[Any, dict[str, float]]:
     """Return the base with the adapter added to its weights, and each module's relative change.
 
@@ -78,17 +71,20 @@ def _with_adapter(model: Any, adapter: Path, dtype: Any) -> tuple[Any, dict[str,
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
-    wrapped: Any = PeftModel.from_pretrained(model, adapter)
+    with adapting_experts():
+        wrapped: Any = PeftModel.from_pretrained(model, adapter)
     _require_all_loaded(wrapped, adapter)
     norms = {}
     adapted: dict[str, Any] = {
         name: layer for name, layer in wrapped.get_base_model().named_modules() if isinstance(layer, LoraLayer)
     }
-    for name, layer in adapted.items():
-        weight = layer.get_base_layer().weight
-        merged = (weight.data.float() + layer.get_delta_weight(wrapped.active_adapter).float()).to(dtype)
-        norms[name] = _relative_change(weight.data, merged)
-        weight.data.copy_(merged)
+    for place, layer in adapted.items():
+        name, parameter = adapted_parameter(place, layer)
+        weight = parameter.data
+        parameter.data = weight.float()  # PEFT rounds the change of experts to the type of their weights
+        merged = (parameter.data + layer.get_delta_weight(wrapped.active_adapter).float()).to(dtype)
+        norms[name] = _relative_change(weight, merged)
+        parameter.data = weight.copy_(merged)
     return wrapped.unload(), norms
 
 

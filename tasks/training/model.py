@@ -6,6 +6,8 @@ from typing import Any
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import LoraParams, TrainParams
+from tasks.models.weights import load_weights
+from tasks.training.experts import adapting_experts
 
 
 def load_trainable(base: Path, params: TrainParams) -> Any:
@@ -24,22 +26,18 @@ def load_trainable(base: Path, params: TrainParams) -> Any:
     if params.mode == "full":
         return model
     set_seed(params.seed)  # the adapter starts from random numbers
-    return get_peft_model(model, lora_config(params.lora))
+    with adapting_experts():
+        return get_peft_model(model, lora_config(params.lora))
 
 
 def load_base(base: Path, mode: str) -> Any:
     """Return the base model in the precision of a training mode; 4-bit weights stay trainable after an eval pass."""
     import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
     options: dict[str, Any] = {"dtype": torch.float32 if mode == "full" else torch.bfloat16}
     if mode == "qlora":
         options |= {"quantization_config": nf4_config(), "device_map": {"": training_device()}}
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        base, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa", **options
-    )
+    model = load_weights(base, attn_implementation="sdpa", **options)
     model.config.use_cache = False
     keep_4bit_layout(model)
     return model

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tasks.core.digest import sha256_file
 from tasks.core.files import read_json, write_json, write_jsonl, write_text
 from tasks.core.project import Project
 from tasks.core.settings import TrainParams
+from tasks.models.tokenizer_files import pad_token
+from tasks.models.weights import save_weights
 from tasks.training.batches import training_order
 from tasks.training.checkpoints import last_complete, step_of
 
@@ -68,13 +71,13 @@ def train(
         run.log_dataset(f"prepared/{TRAIN_ROWS}", sha256_file(prepared / TRAIN_ROWS), len(encoded.rows))
         trainer = _trained(params, base, encoded.rows, tokenizer, scratch, run, interruption)
         curve = [entry for entry in trainer.state.log_history if "loss" in entry]
-        _save_weights(trainer, params.mode, base_digest, output)
+        _save_weights(trainer, params.mode, base, base_digest, output)
         write_text(output / "loss.csv", _loss_csv(curve))
         # The order of a tool's fields is that of the tokens that were trained.
         write_jsonl(output / "parity.jsonl", _parity(encoded.rows, tokenizer), sort_keys=False)
         facts = _facts(params, encoded, curve)
         digests = {"base_digest": base_digest, "tokenizer_sha256": copy_tokenizer(base, output)}
-        write_json(output / "training.json", facts | digests)
+        write_json(output / "training.json", facts | digests | {"pad_token": asdict(pad_token(base))})
     return {name: facts[name] for name in ("steps", "rows", "final_loss")} | {"dropped_rows": len(encoded.dropped)}
 
 
@@ -121,13 +124,13 @@ def _trained(
     return trainer
 
 
-def _save_weights(trainer: Any, mode: str, base_digest: str, output: Path) -> None:
+def _save_weights(trainer: Any, mode: str, base: Path, base_digest: str, output: Path) -> None:
     """Write the adapter, or in mode full the whole model in bf16, as safetensors, with no trace of this machine."""
     import torch
 
     model = trainer.accelerator.unwrap_model(trainer.model)
     if mode == "full":
-        model.to(torch.bfloat16).save_pretrained(output, safe_serialization=True)
+        save_weights(model.to(torch.bfloat16), output, like=base)
         return
     model.save_pretrained(output, safe_serialization=True, save_embedding_layers=False)
     (output / "README.md").unlink(missing_ok=True)  # a card about nothing, with the path of the base in it

@@ -2,10 +2,12 @@ import json
 
 import pytest
 
+from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.project import Project
 from tasks.core.settings import BaseModelParams
 from tasks.models.base import folder_digest, materialize
+from tests.unit.families import write_family
 
 
 @pytest.fixture
@@ -62,3 +64,54 @@ def test_the_laptop_base_is_the_pinned_one():
 
     pinned = load_settings(Path(__file__).parents[3] / "params.yaml").base_model
     assert packaged_digest(pinned.id) == pinned.digest
+
+
+def test_a_base_without_a_pad_token_is_completed_beside_itself(project):
+    folder = write_family("deepseek-distill-llama", project.root / "models" / "qwen")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    base = materialize(params(), project)
+    assert base.path != folder
+    assert materialize(params(digest=base.digest), project) == base
+    assert folder_digest(base.path, project) == folder_digest(folder, project) == base.digest
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    # The weights are the same file, not a second one.
+    assert (base.path / "model.safetensors").samefile(folder / "model.safetensors")
+    assert {path.name for path in base.path.iterdir()} == {*before, "manifest.json"}
+    settings = json.loads((base.path / "tokenizer_config.json").read_text())
+    assert (settings["pad_token"], settings["tokenizer_class"]) == (
+        "<|finetune_right_pad_id|>", "PreTrainedTokenizerFast",
+    )  # fmt: skip
+    assert load_tokenizer(base.path).get_vocab() == load_tokenizer(folder).get_vocab()
+
+
+def test_a_complete_base_is_used_in_place(project):
+    folder = write_family("qwen3", project.root / "models" / "qwen")
+    assert materialize(params(), project).path == folder
+
+
+def test_files_that_cannot_be_linked_are_copied(project, monkeypatch):
+    def refuse(*_):
+        raise OSError("another file system")
+
+    monkeypatch.setattr("os.link", refuse)
+    write_family("llama-3.2", project.root / "models" / "qwen")
+    assert (materialize(params(), project).path / "model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "match"),
+    [
+        ("config.json", {"model_type": "qwen3_next"}, "layers that are no attention"),
+        ("generation_config.json", {"max_new_tokens": 0}, "cannot be read by vLLM"),
+        ("tokenizer_config.json", {"pad_token": "<|eot_id|>", "eos_token": "<|eot_id|>"}, "free to pad"),
+    ],
+)
+def test_a_base_that_cannot_be_trained_is_refused_as_it_enters(project, file, value, match):
+    folder = write_family("llama-3.2", project.root / "models" / "qwen")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if "reserved" not in token["content"]
+                                 and "pad" not in token["content"]]  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / file).write_text(json.dumps(value))
+    with pytest.raises(DataContractError, match=match):
+        materialize(params(), project)

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tasks.core.digest import file_digests, sha256_file
-from tasks.core.errors import ConfigError, DataContractError, StoppedError
+from tasks.core.errors import ConfigError, StoppedError
 from tasks.core.files import read_json, read_jsonl
 from tasks.core.tracking import LINEAGE_TAG, STAGE_TAG, client
 from tasks.core.training_record import TrainingRun
@@ -206,10 +206,15 @@ def test_diverged_loss_stops_with_a_hint(run_train):
 
 
 def test_pad_equal_to_end_of_turn_never_reaches_training(run_train, tiny_copy):
+    """Another token pads, and every folder made from this base says so."""
     config = tiny_copy / "tokenizer_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"pad_token": "<|im_end|>"}))
-    with pytest.raises(DataContractError, match="pad_token"):
-        run_train("out", base=tiny_copy)
+    output = run_train("out", base=tiny_copy, max_steps=1)[0]
+    assert read_json(output / "training.json")["pad_token"] == {
+        "token": "<|endoftext|>", "id": 0, "origin": "unknown token",
+    }  # fmt: skip
+    assert read_json(output / "tokenizer_config.json")["pad_token"] == "<|endoftext|>"
+    assert read_json(config)["pad_token"] == "<|im_end|>"  # the base's folder stays as it is
 
 
 def test_nothing_is_printed(run_train, capsys):
