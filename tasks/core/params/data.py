@@ -37,6 +37,9 @@ class PrivacyPolicies(Section):
     landline: Policy
     email: Policy
     bank_card: Policy
+    imei: Policy
+    qq: Policy
+    wechat: Policy
     passport: Policy
     licence_plate: Policy
     credit_code: Policy

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 #: Every type of personal data, the more specific first: where two claim the same characters, the first has them.
 ALL_TYPES: tuple[str, ...] = (
     "email",
+    "qq",
+    "wechat",
     "resident_id",
     "credit_code",
+    "imei",
     "bank_card",
     "ip",
     "coordinates",

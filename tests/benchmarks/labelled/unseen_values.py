@@ -26,31 +26,30 @@ _SECOND = (
     "龙虎贵财福寿康宁喜庆良善信诚仁义礼智香珍珠莲菊红玲"
 )  # fmt: skip
 _SINGLE = "伟芳娜敏静丽强磊军洋勇艳杰涛超明霞娟刚平燕鹏飞斌波辉健鑫宁佳琳琪瑞帅蕾莹倩雯晶旭凯亮龙岩峰"
-_TRADITIONAL_SURNAMES = "陳林黃張李王吳劉蔡楊許鄭謝郭洪曾邱廖賴徐周葉蘇莊呂江何羅高蕭潘朱簡鍾彭游詹胡施沈余趙盧梁顏柯翁魏孫戴"
+_TRADITIONAL_SURNAMES = (
+    "陳林黃張李王吳劉蔡楊許鄭謝郭洪曾邱廖賴徐周葉蘇莊呂江何羅高蕭潘朱簡鍾彭游詹胡施沈余趙盧梁顏柯翁魏孫戴"
+)
 _TRADITIONAL_GIVEN = "淑美雅惠怡君佳玲志明俊宏建家豪宗翰冠宇承恩柏詩涵婷雯欣郁品妍文彥廷宜蓁麗華秀英雪芬月嬌國榮金龍"
 
-_FIRST_EN = (
-    "Olivia Liam Noah Ava Isabella Mason Ethan Mia Lucas Harper Evelyn Logan Abigail Aiden Ella Jackson Scarlett Aria "
-    "Jacob Amelia Jayden Nora Zoe Riley Leah Isaac Stella Hazel Caleb Violet Aurora Wyatt Julian Lily Henry Owen "
-    "Deborah Kenneth Brenda Gary Sharon Timothy Donna Larry Cynthia Frank Kathleen Scott Amy Brandon Angela Gregory "
-    "Shirley Raymond Anna Jerry Pamela Dennis Emma Walter Nicole Helen Samantha Christine Debra Janet Maria Heather "
-    "Joan Judith Ruth Tyler Diana Aaron Julie Jose Joyce Adam Virginia Nathan Kelly Zachary Lauren Kyle Christina "
-    "Diego Camila Mateo Valentina Javier Lucia Rafael Elena Arjun Ananya Rohan Kavya Vikram Deepa Omar Layla Yusuf "
-    "Aisha Khalid Mariam Chidi Ngozi Kwame Amara Tomasz Agnieszka Dmitri Svetlana Lars Astrid Giulia Matteo Yuki "
-    "Haruto Minh Thuy Soo-jin Ravi"
-).split()
+_FIRST_EN = ["Olivia", "Liam", "Noah", "Ava", "Isabella", "Mason", "Ethan", "Mia", "Lucas", "Harper", "Evelyn", "Logan", "Abigail", "Aiden", "Ella", "Jackson", "Scarlett", "Aria", "Jacob", "Amelia", "Jayden", "Nora", "Zoe", "Riley", "Leah", "Isaac", "Stella", "Hazel", "Caleb", "Violet", "Aurora", "Wyatt", "Julian", "Lily", "Henry", "Owen", "Deborah", "Kenneth", "Brenda", "Gary", "Sharon", "Timothy", "Donna", "Larry", "Cynthia", "Frank", "Kathleen", "Scott", "Amy", "Brandon", "Angela", "Gregory", "Shirley", "Raymond", "Anna", "Jerry", "Pamela", "Dennis", "Emma", "Walter", "Nicole", "Helen", "Samantha", "Christine", "Debra", "Janet", "Maria", "Heather", "Joan", "Judith", "Ruth", "Tyler", "Diana", "Aaron", "Julie", "Jose", "Joyce", "Adam", "Virginia", "Nathan", "Kelly", "Zachary", "Lauren", "Kyle", "Christina", "Diego", "Camila", "Mateo", "Valentina", "Javier", "Lucia", "Rafael", "Elena", "Arjun", "Ananya", "Rohan", "Kavya", "Vikram", "Deepa", "Omar", "Layla", "Yusuf", "Aisha", "Khalid", "Mariam", "Chidi", "Ngozi", "Kwame", "Amara", "Tomasz", "Agnieszka", "Dmitri", "Svetlana", "Lars", "Astrid", "Giulia", "Matteo", "Yuki", "Haruto", "Minh", "Thuy", "Soo-jin", "Ravi"]
 _LAST_EN = (
-    "Smith Johnson Williams Brown Jones Garcia Miller Davis Rodriguez Martinez Hernandez Lopez Gonzalez Wilson Anderson "
-    "Thomas Taylor Moore Jackson Martin Lee Perez White Harris Sanchez Clark Lewis Robinson Walker Young Allen King "
-    "Wright Scott Torres Hill Flores Green Adams Nelson Baker Hall Rivera Campbell Mitchell Roberts Gomez Phillips "
-    "Evans Turner Diaz Parker Cruz Edwards Collins Stewart Morris Morales Murphy Cook Rogers Gutierrez Ortiz Morgan "
-    "Cooper Peterson Bailey Reed Kelly Howard Ramos Kim Cox Ward Richardson Watson Brooks Wood James Gray Mendoza Ruiz "
-    "Hughes Price Alvarez Castillo Sanders Long Foster Jimenez Sharma Gupta Singh Iyer Khan Ali Rahman Haddad Mwangi "
-    "Adeyemi Mensah Wojcik Petrov Sokolov Johansson Nielsen Rossi Bianchi Sato Yamamoto Tran Pham Choi Park O'Brien "
-    "MacDonald van Dijk Fitzgerald Abernathy Cartwright Winslow Thornbury"
-).replace("van Dijk", "van_Dijk").split()
-_PINYIN = "Li Wang Zhang Chen Liu Zhao Huang Zhou Wu Xu Sun Hu Zhu Guo He Lin".split()
-_PINYIN_GIVEN = "Xiaoming Jiahui Wenbin Yuting Haoran Meiling Zhiqiang Lihua Jianguo Xinyi Chenxi Fang Wei Na Lei".split()
+    (
+        "Smith Johnson Williams Brown Jones Garcia Miller Davis Rodriguez Martinez Hernandez Lopez Gonzalez Wilson Anderson "
+        "Thomas Taylor Moore Jackson Martin Lee Perez White Harris Sanchez Clark Lewis Robinson Walker Young Allen King "
+        "Wright Scott Torres Hill Flores Green Adams Nelson Baker Hall Rivera Campbell Mitchell Roberts Gomez Phillips "
+        "Evans Turner Diaz Parker Cruz Edwards Collins Stewart Morris Morales Murphy Cook Rogers Gutierrez Ortiz Morgan "
+        "Cooper Peterson Bailey Reed Kelly Howard Ramos Kim Cox Ward Richardson Watson Brooks Wood James Gray Mendoza Ruiz "
+        "Hughes Price Alvarez Castillo Sanders Long Foster Jimenez Sharma Gupta Singh Iyer Khan Ali Rahman Haddad Mwangi "
+        "Adeyemi Mensah Wojcik Petrov Sokolov Johansson Nielsen Rossi Bianchi Sato Yamamoto Tran Pham Choi Park O'Brien "
+        "MacDonald van Dijk Fitzgerald Abernathy Cartwright Winslow Thornbury"
+    )
+    .replace("van Dijk", "van_Dijk")
+    .split()
+)
+_PINYIN = ["Li", "Wang", "Zhang", "Chen", "Liu", "Zhao", "Huang", "Zhou", "Wu", "Xu", "Sun", "Hu", "Zhu", "Guo", "He", "Lin"]
+_PINYIN_GIVEN = (
+    ["Xiaoming", "Jiahui", "Wenbin", "Yuting", "Haoran", "Meiling", "Zhiqiang", "Lihua", "Jianguo", "Xinyi", "Chenxi", "Fang", "Wei", "Na", "Lei"]
+)
 
 
 def name_zh(rng: random.Random) -> str:
@@ -84,10 +83,7 @@ def surname_en(rng: random.Random) -> str:
     return rng.choice(_LAST_EN).replace("_", " ")
 
 
-_CITIES = (
-    "江苏省徐州市铜山区 广东省佛山市禅城区 浙江省金华市婺城区 湖南省株洲市天元区 福建省泉州市丰泽区 河南省洛阳市涧西区 四川省泸州市江阳区 "
-    "山东省潍坊市奎文区 安徽省芜湖市镜湖区 江西省赣州市章贡区 上海市普陀区 重庆市九龙坡区 天津市河西区 北京市丰台区 杭州市余杭区 武汉市江岸区"
-).split()
+_CITIES = ["江苏省徐州市铜山区", "广东省佛山市禅城区", "浙江省金华市婺城区", "湖南省株洲市天元区", "福建省泉州市丰泽区", "河南省洛阳市涧西区", "四川省泸州市江阳区", "山东省潍坊市奎文区", "安徽省芜湖市镜湖区", "江西省赣州市章贡区", "上海市普陀区", "重庆市九龙坡区", "天津市河西区", "北京市丰台区", "杭州市余杭区", "武汉市江岸区"]
 _PLACE = "枫桥云龙翠柏紫荆银杏金桂南湖北苑东风西园望京春晖和谐富民康乐安泰学林松涛石榴梅岭桃源兰亭竹园松江青羊花溪月湖"
 _ROAD = ("路", "街", "大道", "巷", "东路", "北街", "西路", "南街", "支路", "一路")
 _ESTATE = ("家园", "花园", "小区", "公寓", "新村", "苑", "华庭", "名邸", "雅居", "广场", "佳苑", "国际城")
@@ -133,7 +129,16 @@ def house_zh(rng: random.Random) -> str:
     return rng.choice(forms)()
 
 
-_TW_CITIES = ("臺北市大安區", "新北市板橋區", "臺中市西屯區", "高雄市左營區", "臺南市東區", "桃園市中壢區", "台北市信義區", "")
+_TW_CITIES = (
+    "臺北市大安區",
+    "新北市板橋區",
+    "臺中市西屯區",
+    "高雄市左營區",
+    "臺南市東區",
+    "桃園市中壢區",
+    "台北市信義區",
+    "",
+)
 _TW_ROADS = ("和平東路", "忠孝西路", "民生路", "中正路", "復興南路", "建國北路", "文心路", "成功路", "光復路", "永康街")
 
 
@@ -144,17 +149,13 @@ def house_tw(rng: random.Random) -> str:
     text += f"{rng.randrange(2, 300)}巷" if rng.random() < 0.4 else ""
     text += f"{rng.randrange(2, 60)}弄" if text[-1] == "巷" and rng.random() < 0.5 else ""
     text += f"{rng.randrange(1, 400)}號"
-    return text + (f"{rng.randrange(2, 20)}樓" + rng.choice(("", f"之{rng.randrange(1, 9)}")) if rng.random() < 0.7 else "")
+    return text + (
+        f"{rng.randrange(2, 20)}樓" + rng.choice(("", f"之{rng.randrange(1, 9)}")) if rng.random() < 0.7 else ""
+    )
 
 
-_STREET_EN = (
-    "Marston Kellerman Oak Hollow Winding Birch Pine Ridge Cedar Juniper Willow Sutton Barlow Hanover Prospect Granite "
-    "Meadow Thornhill Ashford Colby Linden Preston Larkspur"
-).split()
-_SUFFIX_EN = (
-    "Street St Avenue Ave Road Rd Lane Ln Drive Dr Court Ct Place Way Boulevard Blvd Terrace Circle Port Crossing Trail "
-    "Parkway Loop Mews Close Crescent"
-).split()
+_STREET_EN = ["Marston", "Kellerman", "Oak", "Hollow", "Winding", "Birch", "Pine", "Ridge", "Cedar", "Juniper", "Willow", "Sutton", "Barlow", "Hanover", "Prospect", "Granite", "Meadow", "Thornhill", "Ashford", "Colby", "Linden", "Preston", "Larkspur"]
+_SUFFIX_EN = ["Street", "St", "Avenue", "Ave", "Road", "Rd", "Lane", "Ln", "Drive", "Dr", "Court", "Ct", "Place", "Way", "Boulevard", "Blvd", "Terrace", "Circle", "Port", "Crossing", "Trail", "Parkway", "Loop", "Mews", "Close", "Crescent"]
 _TOWN_EN = ("Fairview", "Lake Dora", "Milton Bay", "Brookhaven", "Port Ellis", "Westmere", "Northfield", "Cedar Falls")
 _STATES = ("OH", "TX", "CA", "NY", "PA", "WA", "IL", "GA", "Ohio", "Texas")
 
@@ -170,7 +171,19 @@ def house_en(rng: random.Random) -> str:
     return text
 
 
-_REGIONS = ("110105", "310104", "320311", "330782", "350503", "370705", "410305", "430211", "440604", "510502", "500107")
+_REGIONS = (
+    "110105",
+    "310104",
+    "320311",
+    "330782",
+    "350503",
+    "370705",
+    "410305",
+    "430211",
+    "440604",
+    "510502",
+    "500107",
+)
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
@@ -212,7 +225,9 @@ def imei(rng: random.Random) -> str:
 
 def mobile(rng: random.Random) -> str:
     """Return a mainland mobile number."""
-    return rng.choice(("130", "135", "139", "150", "158", "166", "176", "177", "182", "187", "189", "191", "199")) + _digits(rng, 8)
+    return rng.choice(
+        ("130", "135", "139", "150", "158", "166", "176", "177", "182", "187", "189", "191", "199")
+    ) + _digits(rng, 8)
 
 
 def mobile_spaced(rng: random.Random) -> str:
@@ -233,7 +248,9 @@ def macau(rng: random.Random) -> str:
     """Return a Macau number with its code."""
     value = rng.choice(("6", "28")) + _digits(rng, 7)
     value = value[:8]
-    return rng.choice((f"+853 {value[:4]} {value[4:]}", f"00853{value}", f"(853){value}", f"+853{value}", f"853-{value}"))
+    return rng.choice(
+        (f"+853 {value[:4]} {value[4:]}", f"00853{value}", f"(853){value}", f"+853{value}", f"853-{value}")
+    )
 
 
 def taiwan_mobile(rng: random.Random) -> str:
@@ -289,17 +306,26 @@ def credit_card(rng: random.Random) -> str:
 
 def public_ip(rng: random.Random) -> str:
     """Return a public IPv4 address."""
-    return f"{rng.choice((47, 59, 101, 121, 183, 220))}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
+    return (
+        f"{rng.choice((47, 59, 101, 121, 183, 220))}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
+    )
 
 
 def plate(rng: random.Random) -> str:
     """Return a licence plate."""
-    return rng.choice("京沪苏浙粤川鲁豫皖闽") + rng.choice("ABCDEFG") + "".join(rng.choice("ABCDEFGHJKLMNPQRSTUVWXYZ0123456789") for _ in range(4)) + rng.choice("0123456789")
+    return (
+        rng.choice("京沪苏浙粤川鲁豫皖闽")
+        + rng.choice("ABCDEFG")
+        + "".join(rng.choice("ABCDEFGHJKLMNPQRSTUVWXYZ0123456789") for _ in range(4))
+        + rng.choice("0123456789")
+    )
 
 
 def passport(rng: random.Random) -> str:
     """Return a Chinese passport number."""
-    return rng.choice(("E", "EA", "EB", "G")).ljust(1) + _digits(rng, 8) if rng.random() < 0.5 else "EC" + _digits(rng, 7)
+    return (
+        rng.choice(("E", "EA", "EB", "G")).ljust(1) + _digits(rng, 8) if rng.random() < 0.5 else "EC" + _digits(rng, 7)
+    )
 
 
 def qq(rng: random.Random) -> str:

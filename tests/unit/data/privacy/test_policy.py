@@ -154,7 +154,7 @@ def test_the_serving_log_pays_for_nothing_heavy() -> None:
     assert not [name for name in ("pydantic", "numpy", "cryptography", "yaml") if f"'{name}'" in loaded]
 
 
-@pytest.mark.parametrize("text", ["86 Sycamore Court", "王小明说", "13800138000", "10.1.2.3"])
+@pytest.mark.parametrize("text", ["86 Sycamore Court", "王小明说", "13800138000", "47.1.2.3"])
 def test_what_begins_or_ends_a_message_is_found_there_as_in_a_text_of_its_own(tmp_path: Path, text: str) -> None:
     cleaner = desensitizer(tmp_path)
     own = [(span.type, span.start, span.end) for span in cleaner.find(text)]
