@@ -46,6 +46,7 @@ class PrivacyPolicies(Section):
     ip: Policy
     coordinates: Policy
     person_name: Policy
+    public_person: Policy
     address: Policy
     organisation: Policy
 
@@ -59,6 +60,9 @@ class PrivacyParams(Section):
     """Desensitization; a pseudonym's key comes from TUNEGATE_PSEUDONYM_KEY."""
 
     policies: PrivacyPolicies
+    names: Literal["careful", "balanced", "sparing"] = Field(
+        description="how readily Chinese and English names are found"
+    )
     organisations: str | None = Field(description="file under data/raw, one name a line; null: none")
 
 

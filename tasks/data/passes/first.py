@@ -17,6 +17,7 @@ from tasks.data.matching.deduplicate import Fingerprinter, content_digests
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.normalization import NormalizedRow, normalized_rows
 from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASON_NUMBER, ChunkFacts, Columns, Spool
+from tasks.data.passes.masked import Masked, masked_strings
 from tasks.data.privacy.desensitize import Cleaned, Desensitizer
 from tasks.data.problems import BadRowError
 from tasks.data.reading.formats import Parsed, parse
@@ -89,7 +90,7 @@ class ChunkJudge:
         columns = _columns(rows, texts, hits, concepts, np.cumsum([len(line) for line in lines]))
         languages = [row.parsed.language if row.parsed else "en" for row in rows]
         bands = self._fingerprinter.bands(texts, languages)
-        return ChunkFacts(number, chunk.source, columns, bands, _mask_counts(rows), list(concepts))
+        return ChunkFacts(number, chunk.source, columns, bands, _mask_counts(rows), list(concepts), _masked(rows))
 
     def _judge(self, raw: RawRow, known_format: str | None) -> _Judged:
         """Return a row with its reason to leave, if it has one."""
@@ -186,6 +187,16 @@ def _mask_counts(rows: list[_Judged]) -> list[tuple[int, str, int]]:
         for place, row in enumerate(rows)
         if row.cleaned and row.cleaned.masks
         for type_, count in sorted(Counter(mask["type"] for mask in row.cleaned.masks).items())
+    ]
+
+
+def _masked(rows: list[_Judged]) -> list[Masked]:
+    """Return every masked string of the rows, as a digest."""
+    return [
+        one
+        for place, row in enumerate(rows)
+        if row.cleaned and row.cleaned.masks and row.parsed
+        for one in masked_strings(place, row.parsed.messages, row.cleaned.masks)
     ]
 
 

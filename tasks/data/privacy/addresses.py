@@ -41,12 +41,14 @@ _AT_RESIDENCE = re.compile(
 )
 #: 幸福家园3-2-501, 幸福家园二期12#1503
 _AT_DASHES = re.compile(
-    rf"{_RESIDENCE}(?:[东西南北一二三四五六七八九十0-9]{{1,2}}[期区里])?[ ]?[0-9]{{1,3}}(?:[-#][0-9]{{1,2}})?[-#][0-9]{{3,4}}"
+    rf"{_RESIDENCE}(?:[东西南北一二三四五六七八九十0-9]{{1,2}}[期区里])?[ "
+    rf"]?[0-9]{{1,3}}(?:[-#][0-9]{{1,2}})?[-#][0-9]{{3,4}}"
     rf"(?![0-9A-Za-z-])"
 )
 #: 紫金大厦A座1203室, 科技园中心805室
 _AT_OFFICE = re.compile(
-    rf"{_OFFICE}[ ]?(?:(?:[A-Z]|[东西南北]|[0-9]{{1,2}}|[一二三四五六七八九十])[ ]?(?:座|栋|幢|号楼|塔楼|楼))?[ ]?(?:[0-9]{{1,2}}[层楼][ ]?)?"
+    rf"{_OFFICE}[ ]?(?:(?:[A-Z]|[东西南北]|[0-9]{{1,2}}|[一二三四五六七八九十])[ ]?(?:座|栋|幢|号楼|塔楼|楼))?[ "
+    rf"]?(?:[0-9]{{1,2}}[层楼][ ]?)?"
     rf"(?:[0-9]{{3,4}}(?:室|房|号房|单元)|(?<=[座栋幢楼层])[0-9]{{3,4}}(?![0-9A-Za-z.%年个人米元平户]))"
 )
 #: 枫桥路385: the number alone, where a district or a word for addresses stands before it.
@@ -89,7 +91,8 @@ _PLANT_STREET = re.compile(
     r"马阶时手字片分国波频阶楼引母风烟料]|第[一二三四五六七八九十]|^[一二三四五六七八九十]+)$"
 )
 _PLANT_AFTER = re.compile(
-    r"[ ]?(?:染色体|基因|元素|汽油|柴油|选手|球衣|台风|宇宙|病毒|机组|泵|阀|堆|柜|线|机|炉|井|罐|箱|桩|风机|反应堆|管|通道|出口|入口|测点|点位|探头|监测|样|站"
+    r"[ ]?(?:染色体|基因|元素|汽油|柴油|选手|球衣|台风|宇宙|病毒|机组|泵|阀|堆|柜|线|机|炉|井|罐|箱|桩|风机|"
+    r"反应堆|管|通道|出口|入口|测点|点位|探头|监测|样|站"
     r"|母线|变压器|屏|盘|仪|缸|门(?!口|前|外)|孔|厂房|通风|燃料|文|令|公告|标准|规定)"
 )
 _POSTCODE = re.compile(
@@ -107,8 +110,8 @@ _REACH = 32
 
 
 _PATTERNS = (
-    _AT_STREET, _AT_DASHES, _AT_RESIDENCE, _AT_OFFICE, _AT_VILLAGE, _AT_HAMLET, _AT_NAMED_GROUP, _IN_HAMLET, _AT_BUILDING,
-    _AT_BARE_STREET,
+    _AT_STREET, _AT_DASHES, _AT_RESIDENCE, _AT_OFFICE, _AT_VILLAGE, _AT_HAMLET, _AT_NAMED_GROUP, _IN_HAMLET,
+    _AT_BUILDING, _AT_BARE_STREET,
 )  # fmt: skip
 #: What addresses are written with in traditional characters, one for one.
 _TRADITIONAL = str.maketrans(

@@ -53,7 +53,8 @@ _RARE_HOUSE = re.compile(
     rf"((?:,?[ ]{_UNIT}){{0,2}}{_CITY})"
 )
 _LIVING = re.compile(
-    r"(?:\b[Aa]ddress(?: is)?|\b[Aa]t|\b[Ll]iv(?:es?|ed|ing) (?:on|in)|\b[Rr]esid\w+ (?:at|of)|\b[Nn]ear|\b[Tt]o|\b[Ff]rom|\b[Oo]f|\b[Oo]ffice"
+    r"(?:\b[Aa]ddress(?: is)?|\b[Aa]t|\b[Ll]iv(?:es?|ed|ing) (?:on|in)|\b[Rr]esid\w+ (?:at|of)|\b[Nn]ear|\b[Tt]o|"
+    r"\b[Ff]rom|\b[Oo]f|\b[Oo]ffice"
     r"|\b[Ss]treet|\b[Cc]all|\b[Hh]ome|:|[\n\"(|]|\A)[ :\"]{0,2}\Z"
 )
 #: Drives, rows and courts of machines and tables.

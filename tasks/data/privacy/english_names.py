@@ -6,9 +6,9 @@ A name is two capitalized words at least (one after Mr. and its like), so runs o
 import re
 from collections.abc import Iterator
 
-from tasks.data.privacy.lexicon import latin_given_names
+from tasks.data.privacy.lexicon import latin_given_names, latin_last_names, wordlike_given_names
 from tasks.data.privacy.public_names import is_public_latin
-from tasks.data.privacy.spans import COVER, Span
+from tasks.data.privacy.spans import COVER, PUBLIC_PERSON, Span
 from tasks.data.privacy.wordlists import word_set
 
 _TOKEN = r"[A-Z][A-Za-zà-öø-ÿ]*(?:['’][A-Z][A-Za-zà-öø-ÿ]+)?(?:-[A-Z]?[A-Za-zà-öø-ÿ]+)?"
@@ -127,8 +127,13 @@ _NO_PINYIN = word_set(
 )
 
 
-def find_english_names(plain: str) -> Iterator[Span]:
-    """Yield personal names in Latin letters in readable text."""
+def find_english_names(plain: str, sparing: bool = False) -> Iterator[Span]:
+    """Yield personal names in Latin letters in readable text, those of public and fictional people as `public_person`.
+
+    Args:
+        plain: readable text.
+        sparing: leave out given names alone (Dear Mabel) and further mentions of parts of a name.
+    """
     found: list[Span] = []
     for run in _RUN.finditer(plain):
         if run.start() and (
@@ -138,9 +143,11 @@ def find_english_names(plain: str) -> Iterator[Span]:
         tokens = [(run.start() + token.start(), run.start() + token.end()) for token in _WORD.finditer(run[0])]
         found += _names_in(plain, tokens)
     yield from found
-    if found:
-        yield from _mentioned_again(plain, found)
-    yield from _greeted(plain)
+    ordinary = [span for span in found if span.type == "person_name"]
+    if ordinary and not sparing:
+        yield from _mentioned_again(plain, ordinary)
+    if not sparing:
+        yield from _greeted(plain)
 
 
 def _greeted(plain: str) -> Iterator[Span]:
@@ -164,8 +171,8 @@ def _names_in(plain: str, tokens: list[tuple[int, int]]) -> Iterator[Span]:
     while first < len(words):
         begin, last = _name_at(plain, tokens, words, first)
         if last > begin:
-            if not is_public_latin(words[last - 1]):
-                yield Span(tokens[begin][0], tokens[last - 1][1], "person_name")
+            public = is_public_latin(plain[tokens[begin][0] : tokens[last - 1][1]])
+            yield Span(tokens[begin][0], tokens[last - 1][1], PUBLIC_PERSON if public else "person_name")
             first = last
         else:
             first += 1
@@ -192,7 +199,12 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
             return first, first + 2
         # INES Level is a scale, INES ROMERO may be somebody.
         shouted = words[first].isupper() and not following.isupper()
-        if not shouted and low.translate(_ACCENTS).partition("-")[0] in latin_given_names():
+        plain_first = low.translate(_ACCENTS)
+        if not shouted and not latin_given_names().isdisjoint((plain_first, plain_first.partition("-")[0])):
+            return first, last
+        # Violet Wilson, Mason Gomez: a given name that is a word, beside a last name that is none.
+        final = words[last - 1].casefold().partition("-")[0]
+        if not shouted and last - first <= 3 and plain_first in wordlike_given_names() and final in latin_last_names():
             return first, last
         if _is_person_by_context(plain, tokens, words, first, last):
             return first, last

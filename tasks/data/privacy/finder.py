@@ -9,10 +9,10 @@ has no recognizers for Chinese. So it is not adopted.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from tasks.data.privacy.organisations import OrganisationFinder
-from tasks.data.privacy.spans import Span, covered, readable, replace_spans
+from tasks.data.privacy.spans import PUBLIC_PERSON, Span, covered, readable, replace_spans
 from tasks.data.privacy.structured import find_structured
 
 #: Every pass finds something; a row made to need more than these keeps its tail rather than the worker.
@@ -25,12 +25,13 @@ class Finder:
     Args:
         types: which of ALL_TYPES to look for.
         organisations: names to find as `organisation`; without them there are none of this type.
+        names: how readily a name is found: `careful`, `balanced` or `sparing`.
     """
 
-    def __init__(self, types: Sequence[str], organisations: Sequence[str] = ()) -> None:
+    def __init__(self, types: Sequence[str], organisations: Sequence[str] = (), names: str = "balanced") -> None:
         self._types = frozenset(types)
         self._organisations = OrganisationFinder(organisations if "organisation" in self._types else ())
-        self._readers = _readers(self._types)
+        self._readers = _readers(self._types, names)
 
     def find(self, text: str) -> list[Span]:
         """Return the personal data in `text`, in order, without overlaps."""
@@ -61,21 +62,24 @@ class Finder:
         yield from find_structured(plain, self._types)
         yield from self._organisations.find(plain)
         for reader in self._readers:
-            yield from reader(plain)
+            yield from (span for span in reader(plain) if span.type in self._types)
 
 
-def _readers(types: frozenset[str]) -> list[Callable[[str], Iterator[Span]]]:
+def _readers(types: frozenset[str], names: str) -> list[Callable[[str], Iterator[Span]]]:
     """Return what finds addresses and names; imported late, since the patterns take as long as the rest together."""
     readers: list[Callable[[str], Iterator[Span]]] = []
     if "address" in types:
         from tasks.data.privacy.addresses import find_addresses
 
         readers.append(find_addresses)
-    if "person_name" in types:
+    if not types.isdisjoint(("person_name", PUBLIC_PERSON)):
         from tasks.data.privacy.chinese_names import find_chinese_names
         from tasks.data.privacy.english_names import find_english_names
 
-        readers += [find_chinese_names, find_english_names]
+        readers += [
+            partial(find_chinese_names, names=names),
+            partial(find_english_names, sparing=names == "sparing"),
+        ]
     return readers
 
 

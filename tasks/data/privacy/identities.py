@@ -20,7 +20,8 @@ from tasks.data.privacy.recognizer import (
 from tasks.data.privacy.spans import COVER
 
 _IDENTITY_NEAR = re.compile(
-    r"身份证|身份證|身分證|公民身份|居民身份|证件号|證件號|身份号|身份编号|[Ii]dentity|(?<![A-Za-z])ID (?:[Cc]ard|[Nn]o|[Nn]umber)"
+    r"身份证|身份證|身分證|公民身份|居民身份|证件号|證件號|身份号|身份编号|[Ii]dentity|(?<![A-Za-z])ID "
+    r"(?:[Cc]ard|[Nn]o|[Nn]umber)"
     r"|(?<![A-Za-z])ID卡号?"
 )
 _IDENTITY_WORD = r"(?:身份证|身份證|身分證|证件号|證件號|身份号)"

@@ -14,7 +14,7 @@ TITLES = word_list(
     " 同学 大爷 大妈 大娘 大叔 大哥 大姐 阿姨 叔叔 伯伯 爷爷 奶奶 婆婆 老板 导师 操作员 技术员 值班员 安全"
     "员 会计 出纳 司机 技师 医师 药师 主席 委员 老人"
 )
-_ALL_TITLES = frozenset(TITLES)
+ALL_TITLES = frozenset(TITLES)
 _PEOPLE = word_list(
     "负责人 联系人 联络人 责任人 监护人 经办人 经手人 承办人 签发人 批准人 审核人 审批人 复核人 校核人 编制"
     "人 编写人 记录人 填表人 填报人 报告人 汇报人 举报人 投诉人 申请人"
@@ -186,7 +186,7 @@ def strong_after(right: str) -> bool:
 
 def titled(right: str) -> bool:
     """Tell whether a title begins here."""
-    return any(right[:length] in _ALL_TITLES for length in (2, 3, 4))
+    return any(right[:length] in ALL_TITLES for length in (2, 3, 4))
 
 
 def person_after(right: str) -> bool:

@@ -28,6 +28,9 @@ ALL_TYPES: tuple[str, ...] = (
     "person_name",
 )
 
+#: People of history, public life and fiction: no personal data, yet what to do with them can be said.
+PUBLIC_PERSON = "public_person"
+
 #: Stands for characters that are replaced already; ASCII, so that English text stays it.
 COVER = "\x1a"
 
@@ -38,7 +41,7 @@ _HALF_WIDTH = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
 }
 _WIDE = re.compile(r"[\uff01-\uff5e\u3000\u00a0\u2010-\u2014\u2212]")
-_REPLACED = re.compile(rf"\[(?:{'|'.join(name.upper() for name in ALL_TYPES)})(?::[A-Z2-7]+)?\]")
+_REPLACED = re.compile(rf"\[(?:{'|'.join(name.upper() for name in (*ALL_TYPES, PUBLIC_PERSON))})(?::[A-Z2-7]+)?\]")
 
 
 @dataclass(frozen=True, order=True)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import people
-from unseen_values import ADDRESSES, NAMES, NEGATIVES, STRUCTURED
+from unseen_numbers import NEGATIVES, STRUCTURED
+from unseen_values import ADDRESSES, NAMES
 
 HERE = Path(__file__).parent
 SEED = 71_003
