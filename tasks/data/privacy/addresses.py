@@ -72,7 +72,11 @@ _ADMINISTRATIVE = re.compile(rf"[{_H}]{{2,9}}?(?:自治[区州县]|省|市|地�
 #: Something is numbered at all, and there is a word an address can end with.
 _HINT = re.compile(
     r"[0-9一二三四五六七八九十A-Z甲乙丙丁湾](?:号|弄|幢|栋|座|单元|组|队|社|屯|室)|[村屯区]..{0,3}组|[村乡镇木].{1,4}[屯查寨村]"
-    r"|[路街道巷同] ?[0-9]|[\u4e00-\u9fff] ?[0-9]{1,3}[-#][0-9]{1,4}(?:[-#][0-9]|(?![0-9-]))|[厦楼场心际园城] ?[0-9]{3}"
+)
+#: A number after a street, in dashes, or of an office; begins with a digit, so that the search skips what is none.
+_NUMBER_HINT = re.compile(
+    r"[0-9](?:(?<=[路街道巷同][0-9])|(?<=[路街道巷同][ ][0-9])|(?<=[\u4e00-\u9fff][0-9])[0-9]{0,2}[-#][0-9]"
+    r"|(?<=[厦楼场心际园城座][0-9])[0-9]{2})"
 )
 #: What may stand before the first place name and is no part of it.
 _LEAD = re.compile(
@@ -117,13 +121,12 @@ _PATTERNS = (
 _TRADITIONAL = str.maketrans(
     "號樓區縣鄉鎮棟東廈廣園莊單層戶組華蘇國濱濟陽灣嶺橋鐵龍", "号楼区县乡镇栋东厦广园庄单层户组华苏国滨济阳湾岭桥铁龙"
 )
-_TRADITIONAL_HINT = re.compile("[號樓棟]")
 
 
 def find_addresses(plain: str) -> Iterator[Span]:
     """Yield postal addresses in readable text."""
     if has_chinese(plain):
-        yield from _chinese(plain.translate(_TRADITIONAL) if _TRADITIONAL_HINT.search(plain) else plain)
+        yield from _chinese(plain.translate(_TRADITIONAL) if any(one in plain for one in "號樓棟") else plain)
     if "邮" in plain or "ode" in plain or "ip" in plain:
         for match in _POSTCODE.finditer(plain):
             yield Span(*match.span(1), "address")
@@ -146,8 +149,11 @@ def _chinese(plain: str) -> Iterator[Span]:
 def _parts(plain: str) -> list[tuple[int, int]]:
     """Return the parts of a text around what is numbered like a house, joined where they touch."""
     parts: list[tuple[int, int]] = []
-    for match in _HINT.finditer(plain):
-        start, end = max(0, match.start() - _REACH), match.end() + _REACH
+    hints = [match.span() for match in _HINT.finditer(plain)]
+    if more := [match.span() for match in _NUMBER_HINT.finditer(plain)]:
+        hints = sorted([*hints, *more])
+    for first, last in hints:
+        start, end = max(0, first - _REACH), last + _REACH
         if parts and start <= parts[-1][1]:
             parts[-1] = parts[-1][0], end
         else:

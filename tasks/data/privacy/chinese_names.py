@@ -11,7 +11,7 @@ from itertools import takewhile
 
 from tasks.data.privacy import name_cues as cues
 from tasks.data.privacy.lexicon import words
-from tasks.data.privacy.name_model import COMPOUNDS, SINGLE, is_chinese, scorer, simplified
+from tasks.data.privacy.name_model import COMPOUNDS, SINGLE, Scorer, scorer, simplified
 from tasks.data.privacy.public_names import is_public, is_public_foreign
 from tasks.data.privacy.spans import COVER, PUBLIC_PERSON, Span, has_chinese
 from tasks.data.privacy.surnames import MIXED, MONGOLIAN, NEVER, PURE, TIBETAN
@@ -115,18 +115,20 @@ def _scored(plain: str, names: str) -> Iterator[tuple[float, int, int]]:
     for match in _SURNAME.finditer(plain):
         start = match.start()
         first = plain[start]
-        givens = [start + 1] if first in SINGLE else []
         if first in _COMPOUND_FIRST and (length := _compound(plain, start)):
-            givens.append(start + length)
-        for given in givens:
-            character = plain[given : given + 1]
-            if character == first or character in NEVER or not is_chinese(character):
-                continue
-            bonus = _LISTED_CUE if _beside_a_person(plain, start) else 0.0
-            japanese = given - start == 2 and plain[given + 2 : given + 3] in _JAPANESE_ENDS
-            for points, end in model.ends(plain, start, given, bonus + (_LISTED_CUE if japanese else 0.0)):
-                if not _is_title(plain, given, end) and not _is_thing(plain, start, end, points - model.least):
-                    yield points, start, given + 3 if japanese else end
+            yield from _ends(plain, start, start + length, model)
+        # The pattern has seen to it that the next character is Chinese and may be in a name.
+        if first in SINGLE and first != plain[start + 1]:
+            yield from _ends(plain, start, start + 1, model)
+
+
+def _ends(plain: str, start: int, given: int, model: Scorer) -> Iterator[tuple[float, int, int]]:
+    """Yield points and places of the names whose surname ends at `given`."""
+    bonus = _LISTED_CUE if start > 1 and plain[start - 2] == COVER and plain[start - 1] in "、,;和与及 " else 0.0
+    japanese = given - start == 2 and plain[given + 2 : given + 3] in _JAPANESE_ENDS
+    for points, end in model.ends(plain, start, given, bonus + (_LISTED_CUE if japanese else 0.0)):
+        if not _is_title(plain, given, end) and not _is_thing(plain, start, end, points - model.least):
+            yield points, start, given + 3 if japanese else end
 
 
 def _is_title(plain: str, given: int, end: int) -> bool:
@@ -137,13 +139,12 @@ def _is_title(plain: str, given: int, end: int) -> bool:
 
 
 def _compound(plain: str, start: int) -> int:
-    """Return how long the compound surname at `start` is; 0 where there is none."""
-    return next((length for length in (4, 3, 2) if plain[start : start + length] in COMPOUNDS), 0)
-
-
-def _beside_a_person(plain: str, start: int) -> bool:
-    """Tell whether a comma or the like joins a candidate to something personal before it."""
-    return start > 1 and plain[start - 2] == COVER and plain[start - 1] in "、,;和与及 "
+    """Return how long the compound surname at `start` is; 0 where there is none, or no given name after it."""
+    for length in (4, 3, 2):
+        if plain[start : start + length] in COMPOUNDS:
+            after = plain[start + length : start + length + 1]
+            return length if "\u4e00" <= after <= "\u9fff" and after not in NEVER else 0
+    return 0
 
 
 def _is_thing(plain: str, start: int, end: int, surplus: float) -> bool:

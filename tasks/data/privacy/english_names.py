@@ -95,6 +95,19 @@ _THINGS = word_set(
     " saturday sunday street mountain valley lake sea ocean beach forest world war series show cup league "
     "club union party street training general manual checklist duties log procedure procedures desk shift"
 )
+_PLACES = frozenset(
+    (
+        "hong kong",
+        "virginia beach",
+        "san diego",
+        "san jose",
+        "san juan",
+        "san antonio",
+        "santa cruz",
+        "los angeles",
+        "jordan valley",
+    )
+)
 _INITIAL = r"(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])"
 _FINAL = (
     r"(?:iang|iong|uang|ang|eng|ing|ong|ian|iao|uai|uan|ai|an|ao|ei|en|er|ia|ie|in|iu|ou|ua|ue|ui|un|uo|a"
@@ -200,11 +213,21 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
         # INES Level is a scale, INES ROMERO may be somebody.
         shouted = words[first].isupper() and not following.isupper()
         plain_first = low.translate(_ACCENTS)
-        if not shouted and not latin_given_names().isdisjoint((plain_first, plain_first.partition("-")[0])):
+        final = words[last - 1].casefold().partition("-")[0]
+        # Control Rod Position: inside a run of capitals both names must be known.
+        inside = first > 0 and words[first - 1] not in _ADDRESSED and final not in latin_last_names()
+        given = not latin_given_names().isdisjoint((plain_first, plain_first.partition("-")[0]))
+        if not shouted and given and not inside:
             return first, last
         # Violet Wilson, Mason Gomez: a given name that is a word, beside a last name that is none.
-        final = words[last - 1].casefold().partition("-")[0]
-        if not shouted and last - first <= 3 and plain_first in wordlike_given_names() and final in latin_last_names():
+        place = f"{low} {following.casefold()}" in _PLACES
+        if (
+            not shouted
+            and not place
+            and last - first <= 3
+            and plain_first in wordlike_given_names()
+            and final in latin_last_names()
+        ):
             return first, last
         if _is_person_by_context(plain, tokens, words, first, last):
             return first, last

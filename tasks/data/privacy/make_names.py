@@ -38,7 +38,7 @@ _FREQUENT_PURE, _LEAST_GIVEN = 400, 5
 _OF_NAMES = frozenset(("S", "SL", "A", "B", "Z"))
 _LEAST_COUNT, _LEAST_NAMED, _LEAST_WEIGHT, _STRENGTH = 8, 5, 0.08, 0.5
 #: Share of the names that may be lost by giving up early.
-_LOST_PERCENT, _STEP = 0.7, 2.3
+_LOST_PERCENT, _STEP = 0.5, 2.2
 _NEAREST = frozenset(("S", "SL", "A", "B", "Z", "SG", "L1", "R1"))
 _AMONG_WORDS = frozenset(("CL", "CR", "IN", "WH", "X", "LW", "RW", "LT", "RT"))
 _FRAMES = (

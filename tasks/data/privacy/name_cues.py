@@ -38,7 +38,7 @@ _CALLED = word_list(
 )
 STRONG_BEFORE = frozenset([*TITLES, *_PEOPLE, *_CALLED])
 _LONGEST_BEFORE = max(map(len, STRONG_BEFORE))
-_LAST_BEFORE = frozenset(word[-1] for word in STRONG_BEFORE)
+ROLE_ENDS = frozenset(word[-1] for word in STRONG_BEFORE)
 _NO_PERSON = frozenset("前后或再二两三四")
 #: Words for people end so: 防护员, 采样者; 成长 and 施工 do too, so 长 and 工 ask for the whole word.
 _PERSON_ENDINGS = frozenset("员师者")
@@ -126,7 +126,7 @@ REACH = 8
 
 #: Beside characters other than these nothing speaks for a name.
 LAST_CHARACTERS = (
-    _LAST_BEFORE | _PERSON_ENDINGS | WEAK_BEFORE_ONE | _LINKING | frozenset("人长工:" + COVER)
+    ROLE_ENDS | _PERSON_ENDINGS | WEAK_BEFORE_ONE | _LINKING | frozenset("人长工:" + COVER)
     | frozenset(word[-1] for word in WEAK_BEFORE_TWO)
 )  # fmt: skip
 FIRST_CHARACTERS = (
@@ -149,11 +149,21 @@ def role_before(left: str) -> bool:
     """Tell whether a role, a form field or a word for calling somebody ends here."""
     label = left.rstrip(" :")
     for word in (label, label[:-1]) if label[-1:] in _LINKING else (label,):
-        if word[-1:] in _LAST_BEFORE and any(
+        if word[-1:] in ROLE_ENDS and any(
             word[-length:] in STRONG_BEFORE for length in range(1, min(_LONGEST_BEFORE, len(word)) + 1)
         ):
             return True
     return False
+
+
+def role_ends_here(plain: str, start: int) -> bool:
+    """Tell whether a role ends at `start`, and no longer title runs across: 班长江涛, but not 副总工程师."""
+    crossing = any(
+        plain[begin : begin + length] in ALL_TITLES
+        for begin in range(max(0, start - 3), start)
+        for length in range(start - begin + 1, 5)
+    )
+    return not crossing and role_before(left_of(plain, start))
 
 
 def person_before(left: str) -> bool:

@@ -5,13 +5,11 @@ Features are looked up, never computed from other rows, and most candidates are 
 """
 
 import json
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.data.privacy import name_cues as cues
-from tasks.data.privacy.spans import COVER
 from tasks.data.privacy.surnames import COMPOUND, GIVEN, MIXED, NEVER, PURE, RARE
 
 COMPOUNDS = frozenset(COMPOUND.split("|"))
@@ -33,7 +31,7 @@ Feature = tuple[str, str]
 
 #: A role, a form or a title is surer than the news it was weighed on show: they have few forms and lists.
 _CUES: frozenset[Feature] = frozenset((("RB", "1"), ("PB", "1"), ("SA", "1")))
-_CUE_BONUS = 1.5
+_CUE_BONUS, _FORM_BONUS = 1.5, 2.5
 
 
 class Model(NamedTuple):
@@ -115,13 +113,18 @@ def word_features(plain: str, start: int, given: int, end: int, words: dict[str,
 
 def _crossing(plain: str, start: int, end: int, words: dict[str, int]) -> tuple[int, int]:
     """Return how frequent the words are that begin before a candidate or end behind it."""
+    known = words.get
     left = right = 0
     for begin in range(max(0, start - _LONGEST_WORD + 1), start):
         for stop in range(start + 1, begin + _LONGEST_WORD + 1):
-            left = max(left, words.get(plain[begin:stop], 0))
-    for begin in range(start, end):
+            bucket = known(plain[begin:stop], 0)
+            if bucket > left:
+                left = bucket
+    for begin in range(max(start, end - _LONGEST_WORD + 1), end):
         for stop in range(end + 1, begin + _LONGEST_WORD + 1):
-            right = max(right, words.get(plain[begin:stop], 0))
+            bucket = known(plain[begin:stop], 0)
+            if bucket > right:
+                right = bucket
     return left, right
 
 
@@ -204,8 +207,8 @@ class Scorer:
             for length in (1, 2)
         }
 
-    def ends(self, plain: str, start: int, given: int, bonus: float) -> Iterator[tuple[float, int]]:
-        """Yield points and end of a surname with one and with two characters after it, where they are enough.
+    def ends(self, plain: str, start: int, given: int, bonus: float) -> list[tuple[float, int]]:
+        """Return points and end of a surname with one and with two characters after it, where they are enough.
 
         Args:
             plain: readable text.
@@ -214,56 +217,69 @@ class Scorer:
             bonus: points for what the model does not know of.
         """
         lefts, rights, seconds = self._beside
-        one, two = self._pair(plain[start : given + 1], given - start)
-        left = plain[start - 1] if start and plain[start - 1] != COVER else ""
-        beside = lefts.get(left, 0.0) + bonus
+        pair = plain[start : given + 1]
+        one, two = self._pairs.get(pair) or self._pair(pair, given - start)
+        # COVER is in neither table: nothing is known of what stands there.
+        beside = lefts.get(plain[start - 1 : start] if start else "", 0.0) + bonus
         second = plain[given + 1 : given + 2]
-        right = rights.get(second if second != COVER else "", 0.0)
+        right = rights.get(second, 0.0)
+        found = []
         if one + beside + right > self._limits[0]:
-            yield from self._full(plain, start, given, given + 1, (one, beside + right, bonus))
-        if not is_chinese(second) or second in NEVER:
-            return
-        third = plain[given + 2 : given + 3]
-        two += seconds.get(second, self._unknown["B"])
-        right = rights.get(third if third != COVER else "", 0.0)
-        if two + beside + right > self._limits[0]:
-            yield from self._full(plain, start, given, given + 2, (two, beside + right, bonus))
+            found += self._full(plain, start, given, given + 1, (one, beside + right, bonus))
+        if "\u4e00" <= second <= "\u9fff" and second not in NEVER:
+            two += seconds.get(second, self._unknown["B"])
+            right = rights.get(plain[given + 2 : given + 3], 0.0)
+            if two + beside + right > self._limits[0]:
+                found += self._full(plain, start, given, given + 2, (two, beside + right, bonus))
+        return found
 
     def _pair(self, pair: str, surname: int) -> tuple[float, float]:
         """Return the points of a surname and a first given character, alone and before a second."""
-        known = self._pairs.get(pair)
-        if known is None:
-            one = name_features(pair, 0, surname, surname + 1, self._words)
-            two = [
-                feature
-                for feature in name_features(pair + " ", 0, surname, surname + 2, self._words)
-                if feature[0] != "B"
-            ]
-            known = self._pairs[pair] = self._bias + self._sum(one), self._bias + self._sum(two)
+        one = name_features(pair, 0, surname, surname + 1, self._words)
+        both = name_features(pair + " ", 0, surname, surname + 2, self._words)
+        two = [feature for feature in both if feature[0] != "B"]
+        known = self._pairs[pair] = self._bias + self._sum(one), self._bias + self._sum(two)
         return known
 
     def _full(
         self, plain: str, start: int, given: int, end: int, known: tuple[float, float, float]
-    ) -> Iterator[tuple[float, int]]:
-        """Yield points and end of a candidate, unless it is given up; `known`: points of the name, beside it, bonus."""
+    ) -> list[tuple[float, int]]:
+        """Return points and end of a candidate, unless it is given up; `known`: its name, beside it, bonus."""
         name, beside, bonus = known
         words = self._words
         left = words.get(plain[start - 1 : start + 1], 0) if start else 0
         right = words.get(plain[end - 1 : end + 1], 0)
-        if name + self._across[left, right, end - given] + beside < self._limits[1]:
-            return
-        name += self._sum(word_features(plain, start, given, end, words))
+        # 班长江涛签字: the role ends where the name begins, whatever word that cuts in two.
+        role = left > 0 and plain[start - 1] in cues.ROLE_ENDS and cues.role_ends_here(plain, start)
+        if name + self._across[0 if role else left, right, end - given] + beside < self._limits[1]:
+            return []
+        features = word_features(plain, start, given, end, words)
+        if role:
+            features = [_whole_before(feature) for feature in features]
+        name += self._sum(features)
         if name + beside < self._limits[2]:
-            return
+            return []
         context = context_features(plain, start, given, end)
-        total = name + bonus + self._sum(context) + (_CUE_BONUS if not _CUES.isdisjoint(context) else 0.0)
-        if total >= self.least:
-            yield total, end
+        total = name + bonus + self._sum(context) + _bonus(context)
+        return [(total, end)] if total >= self.least else []
 
     def _sum(self, features: list[Feature]) -> float:
         """Return the points of features; what was never met has none."""
         weights, unknown = self._weights, self._unknown
         return sum([weights[family].get(key, unknown[family]) for family, key in features])
+
+
+def _bonus(context: list[Feature]) -> float:
+    """Return what a role, a title or a form beside a candidate adds."""
+    if _CUES.isdisjoint(context):
+        return 0.0
+    return _CUE_BONUS + (_FORM_BONUS if ("L1", ":") in context and ("RB", "1") in context else 0.0)
+
+
+def _whole_before(feature: Feature) -> Feature:
+    """Return a feature as it is where no word reaches into a candidate from before."""
+    family, key = feature
+    return ("CL", "0") if family == "CL" else ("X", "0" + key[1:]) if family == "X" else feature
 
 
 @lru_cache(maxsize=8)

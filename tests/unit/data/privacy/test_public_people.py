@@ -21,7 +21,7 @@ KNOWN = [
 ]
 ORDINARY = [
     ("姓名：陈云帆", "姓名：[PERSON_NAME]"),
-    ("联系人：华罗庚，电话13912345678", "联系人：[PERSON_NAME]，电话[MOBILE]"),
+    ("联系人：梁启超，电话13912345678", "联系人：[PERSON_NAME]，电话[MOBILE]"),
     ("Pamela Jackson and Jerry King signed.", "[PERSON_NAME] and [PERSON_NAME] signed."),
     ("Henry Watt, 45, was admitted.", "[PERSON_NAME], 45, was admitted."),
 ]
@@ -40,6 +40,6 @@ def test_ordinary_people_with_a_known_name_or_a_longer_one_do_not(text: str, mas
 def test_public_people_can_be_masked_by_their_own_policy(tmp_path: Path) -> None:
     policies = PrivacyPolicies.model_validate(dict.fromkeys(PrivacyPolicies.model_fields, "mask"))
     cleaner = Desensitizer(PrivacyParams(policies=policies, names="balanced", organisations=None), tmp_path, None)
-    cleaned = cleaner.clean([{"role": "user", "content": "华罗庚推广了优选法。"}])
-    assert cleaned.messages[0]["content"] == "[PUBLIC_PERSON]推广了优选法。"
+    cleaned = cleaner.clean([{"role": "user", "content": "梁启超推动了维新变法。"}])
+    assert cleaned.messages[0]["content"] == "[PUBLIC_PERSON]推动了维新变法。"
     assert cleaner.clean(cleaned.messages).masks == ()
