@@ -67,7 +67,7 @@ _MONGOLIAN_HINT = re.compile(
 #: Places and things too, alone.
 _STEPPES = word_set("乌兰 巴图 宝音 苏和 达来 布和 其格 图雅 乌云 哈斯 敖登")
 
-_LISTED_CUE, _THING_END = 2.0, 2.0
+_LISTED_CUE, _THING_END = 2.0, 3.5
 #: Frequent characters that only traditional text has.
 _TRADITIONAL = re.compile(
     "[們這個來時會說對學國發經過還現開關長問間門見話請讓貴業務電車員職為與從將應當後東陳劉張許楊黃鄭羅葉蘇號樓戶單質點線樂記師傳]"

@@ -82,6 +82,8 @@ _THINGS = word_set(
     "number test scale curve plot counter"
     " day award prize foundation company inc ltd corporation corp laboratory lab reactor plant unit power "
     "nuclear data code act state"
+    " position zoo assembly drive insertion withdrawal speed level temperature pressure flow valve pump switch "
+    "signal cycle"
     " united national international north south east west new commission agency committee team group "
     "department ministry authority report"
     " office system control room safety radiation emergency energy energies health water press house "
@@ -208,16 +210,16 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
             # J. R. Whitlock, but not U. S. Army.
             return (first, last) if last - first >= 3 and low != "u" and len(words[last - 1]) > 2 else (first, first)
         following = words[first + 1]
+        if f"{low} {following.casefold()}" in _PLACES:
+            return first, first
         if _is_pinyin(words[first], following) or _is_pinyin(following, words[first]):
             return first, first + 2
         # INES Level is a scale, INES ROMERO may be somebody.
         shouted = words[first].isupper() and not following.isupper()
         plain_first = low.translate(_ACCENTS)
         final = words[last - 1].casefold().partition("-")[0]
-        # Control Rod Position: inside a run of capitals both names must be known.
-        inside = first > 0 and words[first - 1] not in _ADDRESSED and final not in latin_last_names()
         given = not latin_given_names().isdisjoint((plain_first, plain_first.partition("-")[0]))
-        if not shouted and given and not inside:
+        if not shouted and given:
             return first, last
         # Violet Wilson, Mason Gomez: a given name that is a word, beside a last name that is none.
         place = f"{low} {following.casefold()}" in _PLACES

@@ -114,14 +114,14 @@ def word_features(plain: str, start: int, given: int, end: int, words: dict[str,
 def _crossing(plain: str, start: int, end: int, words: dict[str, int]) -> tuple[int, int]:
     """Return how frequent the words are that begin before a candidate or end behind it."""
     known = words.get
-    left = right = 0
+    left, right, last = 0, 0, len(plain) + 1
     for begin in range(max(0, start - _LONGEST_WORD + 1), start):
-        for stop in range(start + 1, begin + _LONGEST_WORD + 1):
+        for stop in range(start + 1, min(last, begin + _LONGEST_WORD + 1)):
             bucket = known(plain[begin:stop], 0)
             if bucket > left:
                 left = bucket
     for begin in range(max(start, end - _LONGEST_WORD + 1), end):
-        for stop in range(end + 1, begin + _LONGEST_WORD + 1):
+        for stop in range(end + 1, min(last, begin + _LONGEST_WORD + 1)):
             bucket = known(plain[begin:stop], 0)
             if bucket > right:
                 right = bucket
@@ -221,6 +221,8 @@ class Scorer:
         one, two = self._pairs.get(pair) or self._pair(pair, given - start)
         # COVER is in neither table: nothing is known of what stands there.
         beside = lefts.get(plain[start - 1 : start] if start else "", 0.0) + bonus
+        # A form decides later; nothing is given up before.
+        beside += _FORM_BONUS if plain[start - 1 : start] == ":" else 0.0
         second = plain[given + 1 : given + 2]
         right = rights.get(second, 0.0)
         found = []
