@@ -41,10 +41,12 @@ def _with_chat(clues: Clues) -> Parts:
 
 def _may_chat(plain: str) -> bool:
     """Tell whether a word for WeChat may be in a text: single characters first, which are found fastest."""
-    if "信" in plain or ("hat" in plain and ("eChat" in plain or "wechat" in plain)):
+    if "hat" in plain and ("eChat" in plain or "wechat" in plain):
         return True
     if plain.isascii():
         return "vx:" in plain or "wx:" in plain or "wxid" in plain
+    if "信" in plain and any(word in plain for word in ("微信", "V信", "v信", "威信", "薇信", "維信", "维信")):
+        return True
     if ("x" in plain and any(word in plain for word in ("vx", "wx", "Vx", "Wx", "weixin"))) or "VX" in plain:
         return True
     return "WX" in plain or ("加" in plain and ("加v" in plain or "加V" in plain))

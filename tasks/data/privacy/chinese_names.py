@@ -69,9 +69,7 @@ _STEPPES = word_set("乌兰 巴图 宝音 苏和 达来 布和 其格 图雅 乌
 
 _LISTED_CUE, _THING_END = 2.0, 3.5
 #: Frequent characters that only traditional text has.
-_TRADITIONAL = re.compile(
-    "[們這個來時會說對學國發經過還現開關長問間門見話請讓貴業務電車員職為與從將應當後東陳劉張許楊黃鄭羅葉蘇號樓戶單質點線樂記師傳]"
-)
+_TRADITIONAL = tuple("這個來時會說對學國們為與請師後開陳劉張黃電號樓訂單")
 
 
 def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
@@ -83,7 +81,7 @@ def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
     """
     if not has_chinese(plain):
         return
-    if _TRADITIONAL.search(plain):
+    if _is_traditional(plain):
         plain = plain.translate(simplified())
     yield from _without_surname(plain)
     found: set[str] = set()
@@ -99,6 +97,11 @@ def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
     yield from _surnames_with_title(plain)
 
 
+def _is_traditional(plain: str) -> bool:
+    """Tell whether a text is written in traditional characters."""
+    return any(character in plain for character in _TRADITIONAL)
+
+
 def _chosen(plain: str, names: str) -> list[tuple[int, int]]:
     """Return the candidates that are names, the surest first, without overlaps."""
     taken, chosen = bytearray(len(plain)), []
@@ -111,7 +114,7 @@ def _chosen(plain: str, names: str) -> list[tuple[int, int]]:
 
 def _scored(plain: str, names: str) -> Iterator[tuple[float, int, int]]:
     """Yield points and places of the candidates with enough points."""
-    model = scorer(names)
+    model, listed = scorer(names), COVER in plain
     for match in _SURNAME.finditer(plain):
         start = match.start()
         first = plain[start]
@@ -119,7 +122,9 @@ def _scored(plain: str, names: str) -> Iterator[tuple[float, int, int]]:
             yield from _ends(plain, start, start + length, model)
         # The pattern has seen to it that the next character is Chinese and may be in a name.
         if first in SINGLE and first != plain[start + 1]:
-            yield from _ends(plain, start, start + 1, model)
+            left = plain[start - 1 : start]
+            if model.may_be_one(plain, start) or left == ":" or (listed and plain[start - 2 : start - 1] == COVER):
+                yield from _ends(plain, start, start + 1, model)
 
 
 def _ends(plain: str, start: int, given: int, model: Scorer) -> Iterator[tuple[float, int, int]]:

@@ -47,6 +47,7 @@ _UNITS_BEFORE = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT},?[ ]){{0,3}}(?:{_ESTATE
 _BOX = re.compile(
     rf"P\.? ?O\.? ?Box[ ][0-9]{{1,6}}(?![0-9]){_CITY}|Rural Route[ ][0-9]{{1,3}}(?:,? Box [0-9]{{1,5}})?{_CITY}"
 )
+_DIGIT = re.compile(r"[0-9]")
 _UNITS_REACH = 64
 _RARE_HOUSE = re.compile(
     rf"[0-9](?<![0-9A-Za-z.,$-][0-9])[0-9]{{1,4}}[ ]((?:{_SIDE}[ ])?(?:[A-Z][a-z'’-]+[ ]){{1,2}}?){_RARE_STREET_WORD}\b"
@@ -68,6 +69,8 @@ _THINGS = word_set(
 
 def find_english_addresses(plain: str) -> Iterator[Span]:
     """Yield English postal addresses in readable text."""
+    if not _DIGIT.search(plain):
+        return
     for match in _HOUSE.finditer(plain):
         if match[1] and _THINGS.intersection(match[1].casefold().split()):
             continue

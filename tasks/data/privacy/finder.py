@@ -37,13 +37,21 @@ class Finder:
         """Return the personal data in `text`, in order, without overlaps."""
         plain = readable(text)
         found: list[Span] = []
-        # What stood glued to personal data can be recognized once that is out of the way.
+        parts = [(0, len(plain))]
+        # What stood glued to personal data can be recognized once that is out of the way: in the lines around it, and
+        # where that finds a name, in all of the text again.
         for _ in range(_MOST_PASSES):
-            more = self._one_pass(plain)
+            more = [
+                Span(start + span.start, start + span.end, span.type)
+                for start, end in parts
+                for span in self._one_pass(plain[start:end])
+            ]
             if not more:
                 break
             found += more
             plain = covered(plain, more)
+            whole = parts == [(0, len(plain))]
+            parts = _lines_around(plain, more) if whole else [(0, len(plain))]
         return sorted(found)
 
     def _one_pass(self, plain: str) -> list[Span]:
@@ -63,6 +71,21 @@ class Finder:
         yield from self._organisations.find(plain)
         for reader in self._readers:
             yield from (span for span in reader(plain) if span.type in self._types)
+
+
+def _lines_around(plain: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
+    """Return the parts of a text that are the lines of these spans and the lines beside them."""
+    parts: list[tuple[int, int]] = []
+    for span in spans:
+        start = plain.rfind("\n", 0, max(0, plain.rfind("\n", 0, span.start))) + 1
+        following = plain.find("\n", span.end)
+        end = plain.find("\n", following + 1) if following >= 0 else -1
+        end = end if end >= 0 else len(plain)
+        if parts and start <= parts[-1][1]:
+            parts[-1] = parts[-1][0], max(end, parts[-1][1])
+        else:
+            parts.append((start, end))
+    return parts
 
 
 def _readers(types: frozenset[str], names: str) -> list[Callable[[str], Iterator[Span]]]:

@@ -196,6 +196,7 @@ class Scorer:
             family: known.get(UNKNOWN, 0.0) if family in _OF_NAMES else 0.0 for family, known in self._weights.items()
         }
         self._beside = [self._weights[family] for family in ("L1", "R1", "B")]
+        self._no_second = self._unknown["B"]
         across = [self._weights[family] for family in ("CL", "CR", "X")]
         #: By the buckets of the words across both borders, for one given character and for two.
         self._across = {
@@ -206,6 +207,21 @@ class Scorer:
             for right in range(7)
             for length in (1, 2)
         }
+
+    def may_be_one(self, plain: str, start: int) -> bool:
+        """Tell whether a surname of one character at `start` may begin a name, by the characters beside it alone.
+
+        Most surnames in a text begin none, and this is all that is asked of them.
+        """
+        pair = plain[start : start + 2]
+        one, two = self._pairs.get(pair) or self._pair(pair, 1)
+        lefts, rights, seconds = self._beside
+        # At the beginning this is the empty text, as everywhere.
+        left = self._limits[0] - lefts.get(plain[start - 1 : start], 0.0)
+        second = plain[start + 2 : start + 3]
+        if one + rights.get(second, 0.0) > left:
+            return True
+        return two + seconds.get(second, self._no_second) + rights.get(plain[start + 3 : start + 4], 0.0) > left
 
     def ends(self, plain: str, start: int, given: int, bonus: float) -> list[tuple[float, int]]:
         """Return points and end of a surname with one and with two characters after it, where they are enough.
@@ -229,7 +245,7 @@ class Scorer:
         if one + beside + right > self._limits[0]:
             found += self._full(plain, start, given, given + 1, (one, beside + right, bonus))
         if "\u4e00" <= second <= "\u9fff" and second not in NEVER:
-            two += seconds.get(second, self._unknown["B"])
+            two += seconds.get(second, self._no_second)
             right = rights.get(plain[given + 2 : given + 3], 0.0)
             if two + beside + right > self._limits[0]:
                 found += self._full(plain, start, given, given + 2, (two, beside + right, bonus))
