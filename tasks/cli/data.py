@@ -186,6 +186,9 @@ def _summary(found: dict[str, Any]) -> str:
         lines += [f"  {fate:<12}{reason:<26}{count:>9}" for reason, count in reasons.items()]
     masks = {name: count for name, count in found["masks"].items() if count}
     lines.append(f"replaced     {_named(masks) or 'nothing'}")
+    masked = found.get("masked", {})
+    lines.append(f"in answers   {_named(masked.get('in_answers', {})) or 'nothing'}")
+    lines += [f"  {_masked_often(one)}" for one in masked.get("commonest", [])[:5]]
     lines.append(f"duplicates   {found['duplicates']['clusters']} clusters; kept: {found['duplicates']['rule']}")
     lines += [
         f"leaks        {name}: {leak['leaked_items']} of {leak['items']} items in {leak['leaked_rows']} rows"
@@ -204,6 +207,11 @@ def _summary(found: dict[str, Any]) -> str:
 def _named(counts: dict[str, int]) -> str:
     """Return counts in one line."""
     return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _masked_often(one: dict[str, Any]) -> str:
+    """Return one of the strings masked most often, which its hash stands for."""
+    return f"{one['type']} {one['hash']}: {one['spans']} times in {one['rows']} rows ({_named(one['roles'])})"
 
 
 def _difference(found: dict[str, Any], rev_a: str, rev_b: str) -> str:

@@ -23,8 +23,10 @@ DROPPED_ZH = {
 }
 TYPES_ZH = {
     "resident_id": "身份证号", "mobile": "手机号", "landline": "固定电话", "email": "电子邮箱", "bank_card": "银行卡号",
-    "passport": "护照号", "licence_plate": "车牌号", "credit_code": "统一社会信用代码", "ip": "IP 地址",
-    "coordinates": "经纬度", "person_name": "姓名", "address": "地址", "organisation": "机构与设施",
+    "imei": "手机串号", "qq": "QQ 号", "wechat": "微信号", "passport": "护照号",
+    "licence_plate": "车牌号", "credit_code": "统一社会信用代码", "ip": "IP 地址",
+    "coordinates": "经纬度", "person_name": "姓名", "public_person": "公众与虚构人物",
+    "address": "地址", "organisation": "机构与设施",
 }  # fmt: skip
 POLICIES_ZH = {"mask": "遮盖", "pseudonymize": "假名", "drop": "整行去除", "keep": "保留"}
 LANGUAGES_ZH = {"zh": ("Chinese", "中文"), "en": ("English", "英文")}
@@ -64,6 +66,7 @@ def data_facts(prepared: Path, validation: dict[str, Any]) -> dict[str, Any]:
         "waterfall": waterfall(summary),
         "refused": _refused(read_jsonl(prepared / "ledger.jsonl")),
         "masks": _masks(summary),
+        "masked": summary.get("masked", {"commonest": []}),
         "clusters": _clusters(summary),
         "languages": _named(summary["languages"], LANGUAGES_ZH),
         "formats": _named({name.replace("_", " "): rows for name, rows in summary["formats"].items()}),
@@ -150,6 +153,7 @@ def _masks(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             "words": (type_.replace("_", " "), TYPES_ZH.get(type_, "")),
             "policy": (policy, POLICIES_ZH[policy]),
             "spans": summary["masks"].get(type_),
+            "in_answers": summary.get("masked", {}).get("in_answers", {}).get(type_, 0),
         }
         for type_, policy in policies.items()
     ]

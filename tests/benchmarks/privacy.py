@@ -1,6 +1,6 @@
 """Desensitization on the labelled set: precision and recall a type, false alarms on engineering text.
 
-    .venv/bin/python tests/benchmarks/privacy.py [--set PATH] [--json] [--show TYPE] [--text FILE ...]
+    .venv/bin/python tests/benchmarks/privacy.py [--set PATH] [--names WAY] [--json] [--show TYPE] [--text FILE ...]
 
 Spans are scored one by one (labelled/README.md says what is labelled):
 
@@ -9,7 +9,8 @@ Spans are scored one by one (labelled/README.md says what is labelled):
 * A reported span is **right** when it overlaps a labelled span of its type and has at most four characters, or as many
   as the label, outside it: a title taken along is right, a sentence taken along is not.
 * Precision counts sentences with personal data and the hard negatives. Engineering sentences count apart: false alarms
-  are reported spans per 1,000 sentences. `masked` is recall with any type: nothing of the span would be left to read.
+  are reported spans per 1,000 sentences; so do those in sentences that only look personal (`held_out.jsonl`). `masked`
+  is recall with any type: nothing of the span would be left to read.
 
 Public figures in general text are reported for information; no bar stands on them. `--set` scores a labelled file of
 your own, or every `*.jsonl` of a folder, engineering sentences included, with the same list of organisations. `--text`
@@ -23,7 +24,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tasks.core.settings import PrivacyParams, PrivacyPolicies
 from tasks.data.privacy.desensitize import Desensitizer
@@ -32,16 +33,20 @@ LABELLED = Path(__file__).parent / "labelled"
 FUZZY = {"person_name": 0.85, "address": 0.85}
 #: The user's list makes organisations a look-up; its bar is that of the structured types.
 COVERED = {"person_name": 0.8, "address": 0.8, "organisation": 0.8}
+#: Groups of sentences that hold public people, things, sums and words, and nothing personal.
+NOBODY = ("negatives", "plain")
 STRUCTURED_BAR, ALARM_BAR = 0.98, 1.0
 SLACK_CHARACTERS = 4
 
 Span = tuple[int, int, str]
+Names = Literal["careful", "balanced", "sparing"]
 
 
-def desensitizer() -> Desensitizer:
+def desensitizer(names: Names = "balanced") -> Desensitizer:
     """Return the detector with every type on and the labelled set's own list of organisations."""
-    policies = PrivacyPolicies.model_validate(dict.fromkeys(PrivacyPolicies.model_fields, "mask"))
-    params = PrivacyParams(policies=policies, organisations="templates/organisations.txt")
+    kept = {"public_person": "keep"}
+    policies = PrivacyPolicies.model_validate(dict.fromkeys(PrivacyPolicies.model_fields, "mask") | kept)
+    params = PrivacyParams(policies=policies, names=names, organisations="templates/organisations.txt")
     return Desensitizer(params, LABELLED, None)
 
 
@@ -136,6 +141,11 @@ class Score:
         }
 
 
+def sought(row: dict[str, Any], spans: list[Span]) -> list[Span]:
+    """Return the spans that a sentence has labels for: numbers stand beside names there that nobody labelled."""
+    return [span for span in spans if span[2] != "person_name"] if row["group"] == "structured" else spans
+
+
 def ratio(part: int, whole: int) -> float:
     """Return a share; nothing of nothing is 1."""
     return round(part / whole, 4) if whole else 1.0
@@ -184,16 +194,20 @@ def broken(table: dict[str, dict[str, float]], engineering: dict[str, Any]) -> l
     return problems
 
 
-def measure(own: list[Path], labelled: list[Path] | None = None) -> tuple[dict[str, Any], dict[str, list[str]]]:
+def measure(
+    own: list[Path], labelled: list[Path] | None = None, names: Names = "balanced"
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Return the report on labelled files, or on the first set, and the examples behind it."""
-    detector, score = desensitizer(), Score()
+    detector, score = desensitizer(names), Score()
     paths = labelled or [LABELLED / "privacy.jsonl", LABELLED / "engineering.jsonl"]
     rows = [row for path in paths for row in read(path)]
     engineering_rows = [row for row in rows if row["group"] == "engineering"]
+    nobody_rows = [row for row in rows if row["group"] in NOBODY]
     began = time.perf_counter()
     for row in rows:
-        if row["group"] not in ("public_figure", "engineering"):
-            score.add(row, found(detector, row["text"]))
+        if row["group"] not in ("public_figure", "engineering", *NOBODY):
+            score.add(row, sought(row, found(detector, row["text"])))
+    nobody, score.examples["nobody"] = alarms(nobody_rows, detector)
     engineering, score.examples["engineering"] = alarms(engineering_rows, detector)
     seconds = time.perf_counter() - began
     public = [row for row in rows if row["group"] == "public_figure"]
@@ -203,6 +217,7 @@ def measure(own: list[Path], labelled: list[Path] | None = None) -> tuple[dict[s
         "types": table,
         "variants": {" ".join(key): ratio(*counts) for key, counts in sorted(score.variants.items())},
         "engineering": engineering,
+        "nobody": nobody,
         "public_figures": public_report,
         "microseconds_a_sentence": round(1e6 * seconds / max(len(rows), 1), 1),
         "broken_bars": broken(table, engineering),
@@ -226,6 +241,9 @@ def written(report: dict[str, Any]) -> str:
         f"false alarms: {engineering['alarms']} in {engineering['sentences']} engineering sentences, "
         f"{engineering['per_thousand']} per 1,000, in {engineering['templates']} templates {engineering['types']}"
     )
+    nobody = report["nobody"]
+    if nobody["sentences"]:
+        lines.append(f"wrong masks: {nobody['alarms']} in {nobody['sentences']} sentences of nobody {nobody['types']}")
     lines.append(f"public figures (no bar): {report['public_figures']}")
     lines += [f"{name}: {value}" for name, value in report.get("own_text", {}).items()]
     lines.append(f"{report['microseconds_a_sentence']} us a sentence")
@@ -239,6 +257,7 @@ def main() -> int:
     parser.add_argument(
         "--set", type=Path, metavar="PATH", help="another labelled file or folder: labelled/third.jsonl"
     )
+    parser.add_argument("--names", choices=("careful", "balanced", "sparing"), default="balanced")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--show", metavar="TYPE", help="list misses and false alarms of a type, engineering, or all")
     parser.add_argument("--text", type=Path, nargs="+", default=[], help="files of your own, counted by type")
@@ -246,7 +265,7 @@ def main() -> int:
     chosen = arguments.set
     if chosen and not (chosen.exists() and read(chosen)):
         parser.error(f"{chosen}: no labelled sentences (*.jsonl) there")
-    report, examples = measure(arguments.text, [chosen] if chosen else None)
+    report, examples = measure(arguments.text, [chosen] if chosen else None, arguments.names)
     for type_, lines in examples.items():
         if arguments.show in (type_, "all"):
             sys.stderr.write("\n".join(lines) + "\n")

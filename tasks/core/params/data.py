@@ -51,12 +51,16 @@ class PrivacyPolicies(Section):
     landline: Policy
     email: Policy
     bank_card: Policy
+    imei: Policy
+    qq: Policy
+    wechat: Policy
     passport: Policy
     licence_plate: Policy
     credit_code: Policy
     ip: Policy
     coordinates: Policy
     person_name: Policy
+    public_person: Policy
     address: Policy
     organisation: Policy
 
@@ -70,6 +74,9 @@ class PrivacyParams(Section):
     """Desensitization; a pseudonym's key comes from TUNEGATE_PSEUDONYM_KEY."""
 
     policies: PrivacyPolicies
+    names: Literal["careful", "balanced", "sparing"] = Field(
+        description="how readily Chinese and English names are found"
+    )
     organisations: str | None = Field(description="file under data/raw, one name a line; null: none")
 
 

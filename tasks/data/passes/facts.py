@@ -3,7 +3,7 @@
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tasks.chat.conversation import LANGUAGES
 from tasks.core.files import read_json
 from tasks.core.settings import Format
+from tasks.data.passes.masked import Masked
 from tasks.data.problems import DROP_REASONS, QUARANTINE_REASONS
 
 #: Reason by number; 0 is a row that no rule about single rows refused.
@@ -85,6 +86,7 @@ class ChunkFacts:
         masks: (row, type, spans) for every type replaced in a row.
         concepts: names behind `columns.concept`, the first one empty.
         effects: (row, what the base model's template does to it) where it does something.
+        masked: every masked string of the rows, as a digest.
     """
 
     number: int
@@ -94,6 +96,7 @@ class ChunkFacts:
     masks: list[tuple[int, str, int]] = field(default_factory=list)
     concepts: list[str] = field(default_factory=lambda: [""])
     effects: list[tuple[int, str]] = field(default_factory=list)
+    masked: list[Masked] = field(default_factory=list)
 
 
 class Spool:
@@ -147,6 +150,7 @@ class Gathered:
         self.sources: list[str] = []
         self.masks: list[tuple[int, str, int]] = []
         self.effects: list[tuple[int, str]] = []
+        self.masked: list[Masked] = []
         self.concepts: dict[str, int] = {"": 0}
         self._parts: list[Columns] = []
         self._starts: list[int] = [0]
@@ -172,6 +176,7 @@ class Gathered:
         self.sources.append(facts.source)
         self.masks += [(start + row, type_, count) for row, type_, count in facts.masks]
         self.effects += [(start + row, effect) for row, effect in facts.effects]
+        self.masked += [replace(one, row=start + one.row) for one in facts.masked]
         self._bands_a_row = facts.bands.shape[1]
         self._bands_file.write(np.ascontiguousarray(facts.bands).tobytes())
 

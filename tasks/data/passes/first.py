@@ -19,6 +19,7 @@ from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.normalization import NormalizedRow, normalize_all, normalized_rows
 from tasks.data.matching.wording import core_keys, fact_keys, wordings
 from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASON_NUMBER, ChunkFacts, Columns, Spool
+from tasks.data.passes.masked import Masked, masked_strings
 from tasks.data.privacy.desensitize import Cleaned, Desensitizer
 from tasks.data.problems import BadRowError
 from tasks.data.reading.formats import Parsed
@@ -117,8 +118,9 @@ class ChunkJudge:
         languages = [row.parsed.language if row.parsed else "en" for row in rows]
         bands = self._fingerprinter.bands(texts, languages, fact_keys(worded, masked))
         effects = [(place, effect) for place, row in enumerate(rows) for effect in row.effects]
-        made = Columns(**columns)
-        return ChunkFacts(number, chunk.source, made, bands, _mask_counts(rows), list(concepts), effects)
+        return ChunkFacts(
+            number, chunk.source, Columns(**columns), bands, _mask_counts(rows), list(concepts), effects, _masked(rows)
+        )
 
     def _judge(self, raw: RawRow, parse: Parser) -> _Judged:
         """Return a row with its reason to leave, if it has one."""
@@ -261,6 +263,16 @@ def _mask_counts(rows: list[_Judged]) -> list[tuple[int, str, int]]:
         for place, row in enumerate(rows)
         if row.cleaned and row.cleaned.masks
         for type_, count in sorted(Counter(mask["type"] for mask in row.cleaned.masks).items())
+    ]
+
+
+def _masked(rows: list[_Judged]) -> list[Masked]:
+    """Return every masked string of the rows, as a digest."""
+    return [
+        one
+        for place, row in enumerate(rows)
+        if row.cleaned and row.cleaned.masks and row.parsed
+        for one in masked_strings(place, row.parsed.messages, row.cleaned.masks)
     ]
 
 

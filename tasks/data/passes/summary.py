@@ -14,6 +14,7 @@ from tasks.data.matching.deduplicate import BEST_ROW_RULE
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.passes.advice import lengths_of_too_long, notes
 from tasks.data.passes.facts import FORMATS, LANGUAGE_NUMBERS, REASONS, Gathered, Integers
+from tasks.data.passes.masked import masked_report
 from tasks.data.passes.second import Decisions
 from tasks.data.passes.third import CALIBRATION, TRAIN, VALIDATION, Outputs
 from tasks.data.profile import TOKEN_EDGES, distributions, histogram
@@ -55,6 +56,7 @@ def summarize(
         "rows": {"in": len(gathered.columns), **{fate: outputs.fates[fate] for fate in FATES}},
         "reasons": _reasons(gathered, decisions),
         "masks": _masks(gathered, decisions, params),
+        "masked": masked_report([one for one in gathered.masked if decisions.kept[one.row]]),
         "leaks": _leaks(outputs, items),
         "duplicates": {"clusters": sum(sizes.values()), "rule": BEST_ROW_RULE},
         "cluster_sizes": {str(size): count for size, count in sizes.items()},

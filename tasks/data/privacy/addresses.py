@@ -17,15 +17,21 @@ _NUMBER = (
     rf"|[A-Za-z][0-9]{{0,3}})"
 )
 _STREET = r"(?:大道|路|街|巷|弄|里|道|坊|条|段|胡同)"
-_RESIDENCE = r"(?:小区|花园|家园|公寓|新村|花苑|名苑|雅苑|苑|华庭|名园|山庄|别墅|家属院|宿舍|大院|公馆|府邸|社区|新城)"
-_BUILDING = r"(?:号楼|号院|幢|栋|座)"
+_RESIDENCE = (
+    r"(?:小区|花园|家园|公寓|新村|花苑|名苑|雅苑|佳苑|苑|华庭|名园|山庄|别墅|家属院|宿舍|大院|公馆|府邸|社区|新城|名邸|雅居|佳园"
+    r"|豪庭|名城|国际城|花城|世家|御府|新苑|庭院|半岛|嘉园|名府|华府|丽景|雅园|一品|大厦|大楼|广场|商务楼|写字楼|公寓楼)"
+)
+#: Of offices: 紫金大厦A座1203室.
+_OFFICE = r"(?:大厦|大楼|写字楼|商务楼|广场|中心|国际|国贸|科技园|创业园|产业园|软件园|商城)"
+_BUILDING = r"(?:号楼|号院|幢|栋|座|期)"
 #: A number without 室 ends an address unless it counts or measures something.
 _BARE = r"[0-9]{3,4}(?![0-9A-Za-z.%])(?![米元人户年个毫微度次千万亩吨])"
-_PART = rf"(?:[ ]?(?:{_NUMBER}[ ]?(?:号楼|号院|号|幢|栋|座|楼|层|单元|室|户|房|弄|组|排|F)|{_BARE}))"
+_COUNTED = "米元人户年个毫微度次千万亿亩吨号弄栋幢路街站线公辆多余里分秒月日点时层岁级期倍家名位种条项%℃至到"
+_PART = rf"(?:[ ]?(?:{_NUMBER}[ ]?(?:号楼|号院|号|幢|栋|座|楼|层|单元|室|户|房|弄|组|排|F)|之[0-9]{{1,2}}|{_BARE}))"
 _ESTATE_AFTER = rf"(?:[{_H}]{{2,12}}?(?:{_RESIDENCE}|大厦|广场|中心|[{_H}](?={_DIGITS}(?:幢|栋|座|号楼))))?"
 #: 文三路138号3幢2单元501室
 _AT_STREET = re.compile(
-    rf"{_STREET}(?:[东西南北中一二三四五]{{0,2}}段)?[ ]?{_NUMBER}[ ]?(?:号楼|号院|号|弄|幢"
+    rf"{_STREET}(?:[东西南北中一二三四五]{{0,2}}段)?[ ]?{_NUMBER}[ ]?(?:号楼|号院|号|弄|巷|幢"
     rf"|栋)(?:附{_NUMBER}号)?{_PART}?{_ESTATE_AFTER}{_PART}{{0,5}}"
 )
 #: 阳光花园二期3栋2单元501室; without a residence's word two parts are needed: 锦绣江南3栋501室
@@ -33,6 +39,23 @@ _AT_RESIDENCE = re.compile(
     rf"{_RESIDENCE}(?:[东西南北一二三四五六七八九十]{{1,2}}[期区里"
     rf"])?[ ]?{_NUMBER}[ ]?{_BUILDING}{_PART}{{0,5}}|{_RESIDENCE}(?:[东西南北]区)?[ ]?{_PART}{{2,5}}"
 )
+#: 幸福家园3-2-501, 幸福家园二期12#1503
+_AT_DASHES = re.compile(
+    rf"{_RESIDENCE}(?:[东西南北一二三四五六七八九十0-9]{{1,2}}[期区里])?[ "
+    rf"]?[0-9]{{1,3}}(?:[-#][0-9]{{1,2}})?[-#][0-9]{{3,4}}"
+    rf"(?![0-9A-Za-z-])"
+)
+#: 紫金大厦A座1203室, 科技园中心805室
+_AT_OFFICE = re.compile(
+    rf"{_OFFICE}[ ]?(?:(?:[A-Z]|[东西南北]|[0-9]{{1,2}}|[一二三四五六七八九十])[ ]?(?:座|栋|幢|号楼|塔楼|楼))?[ "
+    rf"]?(?:[0-9]{{1,2}}[层楼][ ]?)?"
+    rf"(?:[0-9]{{3,4}}(?:室|房|号房|单元)|(?<=[座栋幢楼层])[0-9]{{3,4}}(?![0-9A-Za-z.%年个人米元平户]))"
+)
+#: 枫桥路385: the number alone, where a district or a word for addresses stands before it.
+_AT_BARE_STREET = re.compile(
+    rf"(?:大道|路|街|巷|胡同)[ ]?[0-9]{{1,4}}(?:-[0-9]{{1,3}})?(?![0-9A-Za-z.%:/~]|-[0-9]|[ ]?[{_COUNTED}])"
+)
+_ADDRESSED = re.compile(r"(?:址|住|居|寄[到至往]?|送[到至往]?|位于|坐落[于在]?|[在到至是于]|:|：|[\"“(（])[ ]?$")
 _AT_BUILDING = re.compile(rf"[0-9]{{1,3}}[A-Za-z]?[ ]?{_BUILDING}[ ]?{_PART}{{1,4}}")
 #: 秦山镇杨柳村3组12号, 高峰村塘湾组
 _AT_VILLAGE = re.compile(
@@ -49,6 +72,11 @@ _ADMINISTRATIVE = re.compile(rf"[{_H}]{{2,9}}?(?:自治[区州县]|省|市|地�
 #: Something is numbered at all, and there is a word an address can end with.
 _HINT = re.compile(
     r"[0-9一二三四五六七八九十A-Z甲乙丙丁湾](?:号|弄|幢|栋|座|单元|组|队|社|屯|室)|[村屯区]..{0,3}组|[村乡镇木].{1,4}[屯查寨村]"
+)
+#: A number after a street, in dashes, or of an office; begins with a digit, so that the search skips what is none.
+_NUMBER_HINT = re.compile(
+    r"[0-9](?:(?<=[路街道巷同][0-9])|(?<=[路街道巷同][ ][0-9])|(?<=[\u4e00-\u9fff][0-9])[0-9]{0,2}[-#][0-9]"
+    r"|(?<=[厦楼场心际园城座][0-9])[0-9]{2})"
 )
 #: What may stand before the first place name and is no part of it.
 _LEAD = re.compile(
@@ -67,7 +95,8 @@ _PLANT_STREET = re.compile(
     r"马阶时手字片分国波频阶楼引母风烟料]|第[一二三四五六七八九十]|^[一二三四五六七八九十]+)$"
 )
 _PLANT_AFTER = re.compile(
-    r"[ ]?(?:机组|泵|阀|堆|柜|线|机|炉|井|罐|箱|桩|风机|反应堆|管|通道|出口|入口|测点|点位|探头|监测|样|站"
+    r"[ ]?(?:染色体|基因|元素|汽油|柴油|选手|球衣|台风|宇宙|病毒|机组|泵|阀|堆|柜|线|机|炉|井|罐|箱|桩|风机|"
+    r"反应堆|管|通道|出口|入口|测点|点位|探头|监测|样|站"
     r"|母线|变压器|屏|盘|仪|缸|门(?!口|前|外)|孔|厂房|通风|燃料|文|令|公告|标准|规定)"
 )
 _POSTCODE = re.compile(
@@ -84,10 +113,20 @@ _LEFT_REACH = 48
 _REACH = 32
 
 
+_PATTERNS = (
+    _AT_STREET, _AT_DASHES, _AT_RESIDENCE, _AT_OFFICE, _AT_VILLAGE, _AT_HAMLET, _AT_NAMED_GROUP, _IN_HAMLET,
+    _AT_BUILDING, _AT_BARE_STREET,
+)  # fmt: skip
+#: What addresses are written with in traditional characters, one for one.
+_TRADITIONAL = str.maketrans(
+    "號樓區縣鄉鎮棟東廈廣園莊單層戶組華蘇國濱濟陽灣嶺橋鐵龍", "号楼区县乡镇栋东厦广园庄单层户组华苏国滨济阳湾岭桥铁龙"
+)
+
+
 def find_addresses(plain: str) -> Iterator[Span]:
     """Yield postal addresses in readable text."""
     if has_chinese(plain):
-        yield from _chinese(plain)
+        yield from _chinese(plain.translate(_TRADITIONAL) if any(one in plain for one in "號樓棟") else plain)
     if "邮" in plain or "ode" in plain or "ip" in plain:
         for match in _POSTCODE.finditer(plain):
             yield Span(*match.span(1), "address")
@@ -97,7 +136,7 @@ def find_addresses(plain: str) -> Iterator[Span]:
 def _chinese(plain: str) -> Iterator[Span]:
     """Yield Chinese addresses."""
     for begin, end in _parts(plain):
-        for pattern in (_AT_STREET, _AT_RESIDENCE, _AT_VILLAGE, _AT_HAMLET, _AT_NAMED_GROUP, _IN_HAMLET, _AT_BUILDING):
+        for pattern in _PATTERNS:
             for match in pattern.finditer(plain, begin, end):
                 start = _start(plain, match.start())
                 if start < match.start() and _leads_to_a_door(plain, start, match):
@@ -110,8 +149,11 @@ def _chinese(plain: str) -> Iterator[Span]:
 def _parts(plain: str) -> list[tuple[int, int]]:
     """Return the parts of a text around what is numbered like a house, joined where they touch."""
     parts: list[tuple[int, int]] = []
-    for match in _HINT.finditer(plain):
-        start, end = max(0, match.start() - _REACH), match.end() + _REACH
+    hints = [match.span() for match in _HINT.finditer(plain)]
+    if more := [match.span() for match in _NUMBER_HINT.finditer(plain)]:
+        hints = sorted([*hints, *more])
+    for first, last in hints:
+        start, end = max(0, first - _REACH), last + _REACH
         if parts and start <= parts[-1][1]:
             parts[-1] = parts[-1][0], end
         else:
@@ -134,7 +176,7 @@ def _start(plain: str, anchor: int) -> int:
 
 def _number_inside(plain: str, position: int) -> bool:
     """Tell whether the character before is part of a number inside an address: 朝阳区3号院."""
-    return plain[position - 1].isdigit() and (plain[position] in "号弄组街路村幢栋大" or plain[position].isdigit())
+    return plain[position - 1].isdigit() and (plain[position] in "号弄组街路村幢栋大巷段" or plain[position].isdigit())
 
 
 def _leads_to_a_door(plain: str, start: int, match: re.Match[str]) -> bool:
@@ -144,9 +186,16 @@ def _leads_to_a_door(plain: str, start: int, match: re.Match[str]) -> bool:
     if _PLANT_AFTER.match(right):
         return False
     districts = bool(_ADMINISTRATIVE.search(name))
+    addressed = bool(_ADDRESSED.search(plain, max(0, start - 4), start))
     pattern = match.re
     if pattern is _AT_STREET:
-        return (districts and len(name) >= 4) or (len(name) >= 2 and not _PLANT_STREET.search(name))
+        sure = (districts and len(name) >= 4) or (addressed and len(name) >= 3)
+        return sure or (len(name) >= 2 and not _PLANT_STREET.search(name))
+    if pattern is _AT_BARE_STREET:
+        street = districts or ((addressed or start == 0) and not _PLANT_STREET.search(name))
+        return len(name) >= 2 and bool(street)
+    if pattern is _AT_OFFICE:
+        return len(name) >= 2 and not right.startswith("度")
     if pattern is _AT_NAMED_GROUP or pattern is _IN_HAMLET:
         return districts and len(name) >= 4
     if pattern is _AT_BUILDING:

@@ -1,8 +1,8 @@
-"""Chinese personal names in running text, without a language model.
+"""Chinese personal names in running text.
 
-Every surname followed by characters that names like is a candidate. It gains by how surely the surname is one, by
-given-name characters, by roles, titles and verbs around it, and loses where an ordinary word runs across its borders
-(测量程高: 量程, 程高). The weights were set on sentences written for the purpose and on published instruction rows.
+Every surname followed by characters that names like is a candidate; a linear model (`name_model.py`) says how surely it
+is a name by its characters, the words across its borders and what stands beside it. Public people are told apart
+(`public_names.py`); names without a Chinese surname, surnames with a title and further mentions are found by rules.
 """
 
 import re
@@ -10,35 +10,31 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from tasks.data.privacy import name_cues as cues
-from tasks.data.privacy.lexicon import given_points, words
+from tasks.data.privacy.lexicon import words
+from tasks.data.privacy.name_model import COMPOUNDS, SINGLE, Scorer, scorer, simplified
 from tasks.data.privacy.public_names import is_public, is_public_foreign
-from tasks.data.privacy.spans import COVER, Span, has_chinese
-from tasks.data.privacy.surnames import COMPOUND, MIXED, MONGOLIAN, NEVER, PURE, RARE, TIBETAN
+from tasks.data.privacy.spans import COVER, PUBLIC_PERSON, Span, has_chinese
+from tasks.data.privacy.surnames import MIXED, MONGOLIAN, NEVER, PURE, TIBETAN
 from tasks.data.privacy.wordlists import word_set
 
-_FIRST = "".join(sorted(PURE | MIXED | RARE | {compound[0] for compound in COMPOUND.split("|")}))
+_FIRST = "".join(sorted(SINGLE | {compound[0] for compound in COMPOUNDS}))
 #: One character class first: the search then skips what is no surname without trying anything else there.
 _SURNAME = re.compile(rf"[{_FIRST}](?=[\u4e00-\u9fff](?<![{''.join(sorted(NEVER))}]))")
-_COMPOUNDS = frozenset(COMPOUND.split("|"))
 #: 健太郎, 龙之介: three characters after a surname of two.
 _JAPANESE_ENDS = ("郎", "助", "介")
-_COMPOUND_FIRST = frozenset(compound[0] for compound in _COMPOUNDS)
+_COMPOUND_FIRST = frozenset(compound[0] for compound in COMPOUNDS)
 _TITLE = "|".join(sorted(cues.TITLES, key=len, reverse=True))
 _TITLED = re.compile(rf"(?:{_TITLE})(?!们)")
 #: 张工, 李总: short forms of titles that end many other words.
 _SHORT_TITLE = re.compile(
     r"[工总姐哥叔婶嫂伯](?=[\s,.;:!?、)]|$|[说在的到对把和与来去已请让签要会就刚正将帮家]|确认|负责|复核|检查|审核|联系|你好|您好)"
 )
-#: Between two names they join them, before one they lead to it.
-_CONJUNCTIONS = frozenset("和向于由从经到应时")
 #: Of the function words only these: 由工程师设计 and 全班长 are no people.
 _BEFORE_TITLES = frozenset("应常关边时")
 #: Titles that follow no verb: 给应科长.
 _FORMAL = word_set(
     "先生 女士 老师 教授 博士 医生 大夫 主任 科长 处长 局长 厂长 部长 队长 班长 工程师 师傅 经理 律师 警官"
 )
-_CONJUNCTION_LEAST = 3.5
-_SAYS = frozenset(": 为是叫")
 _TRADES = word_set("高工 金工 童工 车工 施工 石工 牛工 麻工 易工 高总 康哥 高哥 高叔 高姐 马哥 牛哥")
 _FAMILIAR = re.compile(rf"[老小]([{''.join(sorted(PURE))}])")
 _SYLLABLES = "\u4e00-\u9fff"
@@ -71,173 +67,98 @@ _MONGOLIAN_HINT = re.compile(
 #: Places and things too, alone.
 _STEPPES = word_set("乌兰 巴图 宝音 苏和 达来 布和 其格 图雅 乌云 哈斯 敖登")
 
-_COMPOUND_POINTS, _UNLISTED_POINTS, _FOREIGN_POINTS = 4.0, -0.5, -2.0
-_STRONG_CUE, _LISTED_CUE, _FIELD_CUE, _PERSON_CUE, _WEAK_CUE, _COUNTED = 4.0, 3.5, 2.0, 2.0, 1.0, -3.0
-_WORD_ACROSS, _WORD_WITHIN, _WORD_AT_START = -2.5, -1.0, -3.0
-#: Points of pairs met so far; there are as many as surnames times characters.
-_PAIRS: dict[str, float] = {}
-_LEAST = 5.5
-#: Surname and given characters together; below these no context makes a name.
-#: 葛洲坝, 雷姆仪: as often a place or an instrument.
-_THING_END = 2.0
-_LEAST_ALONE = {1: 0.0, 2: 0.5, 3: 0.5}
-_SURNAME_POINTS = {**dict.fromkeys(RARE, -1.0), **dict.fromkeys(MIXED, 1.0), **dict.fromkeys(PURE, 3.0)}
+_LISTED_CUE, _THING_END = 2.0, 3.5
+#: Frequent characters that only traditional text has.
+_TRADITIONAL = tuple("這個來時會說對學國們為與請師後開陳劉張黃電號樓訂單")
 
 
-def find_chinese_names(plain: str) -> Iterator[Span]:
-    """Yield Chinese personal names in readable text."""
+def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
+    """Yield Chinese names in readable text, those of public and fictional people as `public_person`.
+
+    Args:
+        plain: readable text.
+        names: how readily a candidate is a name, `LEAST_POINTS`.
+    """
     if not has_chinese(plain):
         return
+    if _is_traditional(plain):
+        plain = plain.translate(simplified())
     yield from _without_surname(plain)
-    names: set[str] = set()
-    position = 0
-    known = words()
-    for match in _SURNAME.finditer(plain):
-        start = match.start()
-        if start < position or (plain[start] not in _COMPOUND_FIRST and _hopeless(plain, start)):
+    found: set[str] = set()
+    for start, end in sorted(_chosen(plain, names)):
+        if _is_transliteration(plain, start, end):
             continue
-        if plain[start : start + 3] in known:
+        if is_public(plain, start, end):
+            yield Span(start, end, PUBLIC_PERSON)
             continue
-        end = _best_end(plain, start, start + _surname_length(plain, start))
-        if not end or _is_transliteration(plain, start, end):
-            continue
-        position = end
-        if any(is_public(plain[start : start + length]) for length in (2, 3, 4)):
-            continue
-        names.add(plain[start:end])
+        found.add(plain[start:end])
         yield Span(start, end, "person_name")
-    yield from _mentioned_again(plain, names)
+    yield from _mentioned_again(plain, found)
     yield from _surnames_with_title(plain)
 
 
-def _surname_length(plain: str, start: int) -> int:
-    """Return how many characters the surname at `start` has; 0 where there is none."""
-    if plain[start] in _COMPOUND_FIRST:
-        for length in (4, 3, 2):
-            if plain[start : start + length] in _COMPOUNDS:
-                return length
-    return 1 if plain[start] in _SURNAME_POINTS else 0
+def _is_traditional(plain: str) -> bool:
+    """Tell whether a text is written in traditional characters."""
+    return any(character in plain for character in _TRADITIONAL)
 
 
-def _best_end(plain: str, start: int, given: int) -> int:
-    """Return where the best name ends whose surname is `plain[start:given]`, or 0 where there is none."""
-    points, known = given_points(), words()
-    first, second = plain[given : given + 1], plain[given + 1 : given + 2]
-    surname = _SURNAME_POINTS[plain[start]] if given - start == 1 else _COMPOUND_POINTS
-    if given == start or first + second in cues.STRONG_AFTER:
-        return 0
-    if plain[start] in (first, plain[start - 1 : start]) or (
-        plain[start] == "曾" and (plain[start : given + 1] in known or first not in points)
-    ):
-        # 谢谢, 曾经, 曾订购.
-        return 0
-    if surname < 0 and first in PURE and points.get(second, _UNLISTED_POINTS) > 0:
-        # 经熊秀子核实: the word before a name.
-        return 0
-    base = surname + points.get(first, _UNLISTED_POINTS)
-    base += _WORD_AT_START if plain[given - 1 : given + 1] in known else 0.0
-    if plain[start] in _CONJUNCTIONS and given - start == 1:
-        least = points.get(first, _UNLISTED_POINTS) + points.get(second, _UNLISTED_POINTS)
-        if (plain[start] == "和" or least < _CONJUNCTION_LEAST) and not _named_as_such(plain, start, given):
-            return 0
-    best, end, before = 0.0, 0, None
-    lengths = (3, 2, 1) if given - start == 2 and plain[given + 2 : given + 3] in _JAPANESE_ENDS else (2, 1)
-    for length in lengths:
-        stop = given + length
-        alone = base + (points.get(second, _UNLISTED_POINTS) if length > 1 else 0.0)
-        if alone < _LEAST_ALONE[length] or not _is_chinese(first if length == 1 else second):
-            continue
-        if length == 2 and plain[given:stop] in known:
-            alone += _WORD_WITHIN
-        before = _before(plain, start) if before is None else before
-        if before != _STRONG_CUE:
-            if plain[stop : stop + 2] in cues.THINGS_AFTER:
-                # 戴维宁等效电路: 戴维 is no name there either.
-                return 0
-            alone -= _THING_END if plain[stop - 1 : stop] in cues.THING_ENDS else 0.0
-        surplus = alone + before + _after(plain, stop) - _LEAST - (0.5 if surname < 0 else 0.0)
-        if before == _STRONG_CUE and cues.field_around(cues.left_of(plain, start), cues.right_of(plain, stop)):
-            surplus += _FIELD_CUE
-        if surplus > best or (not end and surplus == best):
-            best, end = surplus, stop
-    return end
+def _chosen(plain: str, names: str) -> list[tuple[int, int]]:
+    """Return the candidates that are names, the surest first, without overlaps."""
+    taken, chosen = bytearray(len(plain)), []
+    for _, start, end in sorted(_scored(plain, names), reverse=True):
+        if not any(taken[start:end]):
+            taken[start:end] = b"\1" * (end - start)
+            chosen.append((start, end))
+    return chosen
 
 
-def _hopeless(plain: str, start: int) -> bool:
-    """Tell whether even the best that the characters around allow makes no name of a surname of one character."""
-    pair, third = plain[start : start + 2], plain[start + 2 : start + 3]
-    base = _PAIRS.get(pair)
-    if base is None:
-        base = _PAIRS[pair] = _pair_points(pair)
-    if not start or plain[start - 1] in cues.LAST_CHARACTERS:
-        base += _STRONG_CUE
-    if third in cues.FIRST_CHARACTERS:
-        base += _STRONG_CUE
-        if base + _FIELD_CUE >= _LEAST:
-            return False
-        base -= _STRONG_CUE
-    base += given_points().get(third, _UNLISTED_POINTS) + _FIELD_CUE
-    if base >= _LEAST:
-        return False
-    return base + _STRONG_CUE < _LEAST or plain[start + 3 : start + 4] not in cues.FIRST_CHARACTERS
+def _scored(plain: str, names: str) -> Iterator[tuple[float, int, int]]:
+    """Yield points and places of the candidates with enough points."""
+    model, listed = scorer(names), COVER in plain
+    for match in _SURNAME.finditer(plain):
+        start = match.start()
+        first = plain[start]
+        if first in _COMPOUND_FIRST and (length := _compound(plain, start)):
+            yield from _ends(plain, start, start + length, model)
+        # The pattern has seen to it that the next character is Chinese and may be in a name.
+        if first in SINGLE and first != plain[start + 1]:
+            left = plain[start - 1 : start]
+            if model.may_be_one(plain, start) or left == ":" or (listed and plain[start - 2 : start - 1] == COVER):
+                yield from _ends(plain, start, start + 1, model)
 
 
-def _pair_points(pair: str) -> float:
-    """Return what a surname and one character after it say for a name."""
-    points = _SURNAME_POINTS[pair[0]] + given_points().get(pair[1], _UNLISTED_POINTS)
-    return points + (_WORD_AT_START if pair in words() else 0.0)
+def _ends(plain: str, start: int, given: int, model: Scorer) -> Iterator[tuple[float, int, int]]:
+    """Yield points and places of the names whose surname ends at `given`."""
+    bonus = _LISTED_CUE if start > 1 and plain[start - 2] == COVER and plain[start - 1] in "、,;和与及 " else 0.0
+    japanese = given - start == 2 and plain[given + 2 : given + 3] in _JAPANESE_ENDS
+    for points, end in model.ends(plain, start, given, bonus + (_LISTED_CUE if japanese else 0.0)):
+        if not _is_title(plain, given, end) and not _is_thing(plain, start, end, points - model.least):
+            yield points, start, given + 3 if japanese else end
 
 
-def _named_as_such(plain: str, start: int, given: int) -> bool:
-    """Tell whether a form or a title says that 和 or 向 is a surname here: 副值为和静, 给应科长."""
-    left = cues.left_of(plain, start)
-    if left[-1:] in _SAYS and cues.role_before(left):
+def _is_title(plain: str, given: int, end: int) -> bool:
+    """Tell whether what would be the given name is a title: 陈先生, 张工."""
+    if plain[given : given + 2] in cues.ALL_TITLES or plain[given : given + 3] in cues.ALL_TITLES:
         return True
-    return any(cues.titled(cues.right_of(plain, given + length)) for length in (0, 1, 2))
+    return end - given == 1 and plain[given] in "工总姐哥叔婶嫂伯某"
 
 
-def _is_chinese(character: str) -> bool:
-    """Tell whether a text is one Chinese character."""
-    return "\u4e00" <= character <= "\u9fff" if character else False
+def _compound(plain: str, start: int) -> int:
+    """Return how long the compound surname at `start` is; 0 where there is none, or no given name after it."""
+    for length in (4, 3, 2):
+        if plain[start : start + length] in COMPOUNDS:
+            after = plain[start + length : start + length + 1]
+            return length if "\u4e00" <= after <= "\u9fff" and after not in NEVER else 0
+    return 0
 
 
-def _before(plain: str, start: int) -> float:
-    """Return what speaks for a name by what stands before it."""
-    left = cues.left_of(plain, start)
-    if not left:
-        # At the beginning, or right after something personal: [MOBILE]王小明.
-        return _WEAK_CUE
-    if cues.role_before(left):
-        return _STRONG_CUE
-    across = left[-1] + plain[start] in words()
-    if not across and cues.person_before(left):
-        return _STRONG_CUE
-    if len(left) == 1 and left in "、,;和与及 " and start > 1 and plain[start - 2] == COVER:
-        return _LISTED_CUE
-    if left[-1] in cues.COUNTING:
-        return _COUNTED
-    if left[-1] == ":" or left[-2:] == ": ":
-        return _FIELD_CUE
-    if cues.weak_before(left):
-        return _WEAK_CUE if not across else 0.0
-    return _WORD_ACROSS if across else 0.0
-
-
-def _after(plain: str, stop: int) -> float:
-    """Return what speaks for a name by what stands after it."""
-    right = cues.right_of(plain, stop)
-    if not right:
-        return _WEAK_CUE
-    if cues.strong_after(right):
-        return _STRONG_CUE
-    if len(right) == 1 and right in "、,;和与及 " and plain[stop + 1 : stop + 2] == COVER:
-        return _LISTED_CUE
-    if cues.person_after(right):
-        return _PERSON_CUE
-    across = plain[stop - 1] + right[0] in words()
-    if across:
-        return _WORD_ACROSS
-    return _WEAK_CUE if cues.weak_after(right) else 0.0
+def _is_thing(plain: str, start: int, end: int, surplus: float) -> bool:
+    """Tell whether a law, a circuit, a plant or a place is called so: 戴维宁等效电路, 葛洲坝."""
+    if cues.role_before(cues.left_of(plain, start)):
+        return False
+    if any(plain[stop : stop + 2] in cues.THINGS_AFTER for stop in (end, end + 1)):
+        return True
+    return plain[end - 1] in cues.THING_ENDS and surplus < _THING_END
 
 
 def _mentioned_again(plain: str, names: set[str]) -> Iterator[Span]:
@@ -279,7 +200,7 @@ def _surnames_with_title(plain: str) -> Iterator[Span]:
 
 def _surname_before(plain: str, end: int) -> int:
     """Return where the surname that ends at `end` begins; `end` itself where there is none."""
-    if end >= 2 and plain[end - 2 : end] in _COMPOUNDS:
+    if end >= 2 and plain[end - 2 : end] in COMPOUNDS:
         return end - 2
     return end - 1 if end and (plain[end - 1] in PURE or plain[end - 1] in MIXED) else end
 
@@ -312,9 +233,10 @@ def _without_surname(plain: str) -> Iterator[Span]:
         parts = re.split(f"[{_DOTS}]", match[0])
         first, last = _foreign_tail(parts[0]), _foreign_head(parts[-1])
         inner = all(len(_foreign_head(part)) == len(part) for part in parts[1:-1])
-        if first and last and inner and len(first) + len(last) >= 3 and not is_public_foreign(last):
-            start = match.start() + len(parts[0]) - len(first)
-            yield Span(start, match.end() - len(parts[-1]) + len(last), "person_name")
+        if first and last and inner and len(first) + len(last) >= 3:
+            start, end = match.start() + len(parts[0]) - len(first), match.end() - len(parts[-1]) + len(last)
+            public = is_public_foreign(plain[start:end])
+            yield Span(start, end, PUBLIC_PERSON if public else "person_name")
 
 
 def _mongolian(plain: str) -> Iterator[Span]:

@@ -43,7 +43,7 @@ class Desensitizer:
     """Finds and replaces personal data by the policies of params.yaml.
 
     Args:
-        params: policy by type, and the file of organisation names.
+        params: policy by type, the file of organisation names, how readily names are found.
         root: project root, which the file's path is relative to.
         key: for pseudonyms (`pseudonyms.environment_key`); None where no policy makes one.
 
@@ -56,7 +56,7 @@ class Desensitizer:
         self._policies = {type_: policy for type_, policy in policies.items() if policy != "keep"}
         self._key = require_key(key) if "pseudonymize" in self._policies.values() else None
         names = read_organisations(root / params.organisations) if params.organisations else ()
-        self._finder = Finder(tuple(self._policies), names)
+        self._finder = Finder(tuple(self._policies), names, params.names)
 
     def find(self, text: str) -> list[Span]:
         """Return the personal data in `text` that no policy keeps, in order, without overlaps.

@@ -6,9 +6,9 @@ A name is two capitalized words at least (one after Mr. and its like), so runs o
 import re
 from collections.abc import Iterator
 
-from tasks.data.privacy.lexicon import latin_given_names
+from tasks.data.privacy.lexicon import latin_given_names, latin_last_names, wordlike_given_names
 from tasks.data.privacy.public_names import is_public_latin
-from tasks.data.privacy.spans import COVER, Span
+from tasks.data.privacy.spans import COVER, PUBLIC_PERSON, Span
 from tasks.data.privacy.wordlists import word_set
 
 _TOKEN = r"[A-Z][A-Za-zà-öø-ÿ]*(?:['’][A-Z][A-Za-zà-öø-ÿ]+)?(?:-[A-Z]?[A-Za-zà-öø-ÿ]+)?"
@@ -82,6 +82,8 @@ _THINGS = word_set(
     "number test scale curve plot counter"
     " day award prize foundation company inc ltd corporation corp laboratory lab reactor plant unit power "
     "nuclear data code act state"
+    " position zoo assembly drive insertion withdrawal speed level temperature pressure flow valve pump switch "
+    "signal cycle"
     " united national international north south east west new commission agency committee team group "
     "department ministry authority report"
     " office system control room safety radiation emergency energy energies health water press house "
@@ -94,6 +96,19 @@ _THINGS = word_set(
     "tuesday wednesday thursday friday"
     " saturday sunday street mountain valley lake sea ocean beach forest world war series show cup league "
     "club union party street training general manual checklist duties log procedure procedures desk shift"
+)
+_PLACES = frozenset(
+    (
+        "hong kong",
+        "virginia beach",
+        "san diego",
+        "san jose",
+        "san juan",
+        "san antonio",
+        "santa cruz",
+        "los angeles",
+        "jordan valley",
+    )
 )
 _INITIAL = r"(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])"
 _FINAL = (
@@ -127,8 +142,13 @@ _NO_PINYIN = word_set(
 )
 
 
-def find_english_names(plain: str) -> Iterator[Span]:
-    """Yield personal names in Latin letters in readable text."""
+def find_english_names(plain: str, sparing: bool = False) -> Iterator[Span]:
+    """Yield personal names in Latin letters in readable text, those of public and fictional people as `public_person`.
+
+    Args:
+        plain: readable text.
+        sparing: leave out given names alone (Dear Mabel) and further mentions of parts of a name.
+    """
     found: list[Span] = []
     for run in _RUN.finditer(plain):
         if run.start() and (
@@ -138,9 +158,11 @@ def find_english_names(plain: str) -> Iterator[Span]:
         tokens = [(run.start() + token.start(), run.start() + token.end()) for token in _WORD.finditer(run[0])]
         found += _names_in(plain, tokens)
     yield from found
-    if found:
-        yield from _mentioned_again(plain, found)
-    yield from _greeted(plain)
+    ordinary = [span for span in found if span.type == "person_name"]
+    if ordinary and not sparing:
+        yield from _mentioned_again(plain, ordinary)
+    if not sparing:
+        yield from _greeted(plain)
 
 
 def _greeted(plain: str) -> Iterator[Span]:
@@ -164,8 +186,8 @@ def _names_in(plain: str, tokens: list[tuple[int, int]]) -> Iterator[Span]:
     while first < len(words):
         begin, last = _name_at(plain, tokens, words, first)
         if last > begin:
-            if not is_public_latin(words[last - 1]):
-                yield Span(tokens[begin][0], tokens[last - 1][1], "person_name")
+            public = is_public_latin(plain[tokens[begin][0] : tokens[last - 1][1]])
+            yield Span(tokens[begin][0], tokens[last - 1][1], PUBLIC_PERSON if public else "person_name")
             first = last
         else:
             first += 1
@@ -188,11 +210,26 @@ def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first:
             # J. R. Whitlock, but not U. S. Army.
             return (first, last) if last - first >= 3 and low != "u" and len(words[last - 1]) > 2 else (first, first)
         following = words[first + 1]
+        if f"{low} {following.casefold()}" in _PLACES:
+            return first, first
         if _is_pinyin(words[first], following) or _is_pinyin(following, words[first]):
             return first, first + 2
         # INES Level is a scale, INES ROMERO may be somebody.
         shouted = words[first].isupper() and not following.isupper()
-        if not shouted and low.translate(_ACCENTS).partition("-")[0] in latin_given_names():
+        plain_first = low.translate(_ACCENTS)
+        final = words[last - 1].casefold().partition("-")[0]
+        given = not latin_given_names().isdisjoint((plain_first, plain_first.partition("-")[0]))
+        if not shouted and given:
+            return first, last
+        # Violet Wilson, Mason Gomez: a given name that is a word, beside a last name that is none.
+        place = f"{low} {following.casefold()}" in _PLACES
+        if (
+            not shouted
+            and not place
+            and last - first <= 3
+            and plain_first in wordlike_given_names()
+            and final in latin_last_names()
+        ):
             return first, last
         if _is_person_by_context(plain, tokens, words, first, last):
             return first, last

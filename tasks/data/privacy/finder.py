@@ -9,10 +9,10 @@ has no recognizers for Chinese. So it is not adopted.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from tasks.data.privacy.organisations import OrganisationFinder
-from tasks.data.privacy.spans import Span, covered, readable, replace_spans
+from tasks.data.privacy.spans import PUBLIC_PERSON, Span, covered, readable, replace_spans
 from tasks.data.privacy.structured import find_structured
 
 #: Every pass finds something; a row made to need more than these keeps its tail rather than the worker.
@@ -25,24 +25,33 @@ class Finder:
     Args:
         types: which of ALL_TYPES to look for.
         organisations: names to find as `organisation`; without them there are none of this type.
+        names: how readily a name is found: `careful`, `balanced` or `sparing`.
     """
 
-    def __init__(self, types: Sequence[str], organisations: Sequence[str] = ()) -> None:
+    def __init__(self, types: Sequence[str], organisations: Sequence[str] = (), names: str = "balanced") -> None:
         self._types = frozenset(types)
         self._organisations = OrganisationFinder(organisations if "organisation" in self._types else ())
-        self._readers = _readers(self._types)
+        self._readers = _readers(self._types, names)
 
     def find(self, text: str) -> list[Span]:
         """Return the personal data in `text`, in order, without overlaps."""
         plain = readable(text)
         found: list[Span] = []
-        # What stood glued to personal data can be recognized once that is out of the way.
+        parts = [(0, len(plain))]
+        # What stood glued to personal data can be recognized once that is out of the way: in the lines around it, and
+        # where that finds a name, in all of the text again.
         for _ in range(_MOST_PASSES):
-            more = self._one_pass(plain)
+            more = [
+                Span(start + span.start, start + span.end, span.type)
+                for start, end in parts
+                for span in self._one_pass(plain[start:end])
+            ]
             if not more:
                 break
             found += more
             plain = covered(plain, more)
+            whole = parts == [(0, len(plain))]
+            parts = _lines_around(plain, more) if whole else [(0, len(plain))]
         return sorted(found)
 
     def _one_pass(self, plain: str) -> list[Span]:
@@ -61,21 +70,39 @@ class Finder:
         yield from find_structured(plain, self._types)
         yield from self._organisations.find(plain)
         for reader in self._readers:
-            yield from reader(plain)
+            yield from (span for span in reader(plain) if span.type in self._types)
 
 
-def _readers(types: frozenset[str]) -> list[Callable[[str], Iterator[Span]]]:
+def _lines_around(plain: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
+    """Return the parts of a text that are the lines of these spans and the lines beside them."""
+    parts: list[tuple[int, int]] = []
+    for span in spans:
+        start = plain.rfind("\n", 0, max(0, plain.rfind("\n", 0, span.start))) + 1
+        following = plain.find("\n", span.end)
+        end = plain.find("\n", following + 1) if following >= 0 else -1
+        end = end if end >= 0 else len(plain)
+        if parts and start <= parts[-1][1]:
+            parts[-1] = parts[-1][0], max(end, parts[-1][1])
+        else:
+            parts.append((start, end))
+    return parts
+
+
+def _readers(types: frozenset[str], names: str) -> list[Callable[[str], Iterator[Span]]]:
     """Return what finds addresses and names; imported late, since the patterns take as long as the rest together."""
     readers: list[Callable[[str], Iterator[Span]]] = []
     if "address" in types:
         from tasks.data.privacy.addresses import find_addresses
 
         readers.append(find_addresses)
-    if "person_name" in types:
+    if not types.isdisjoint(("person_name", PUBLIC_PERSON)):
         from tasks.data.privacy.chinese_names import find_chinese_names
         from tasks.data.privacy.english_names import find_english_names
 
-        readers += [find_chinese_names, find_english_names]
+        readers += [
+            partial(find_chinese_names, names=names),
+            partial(find_english_names, sparing=names == "sparing"),
+        ]
     return readers
 
 

@@ -1,7 +1,7 @@
 """Where in a text a recognizer of structured data can find something: its pattern runs there and nowhere else."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 Parts = list[tuple[int, int]]
 
@@ -11,15 +11,18 @@ Parts = list[tuple[int, int]]
 _MARGIN = 32
 _NUMBER = re.compile(r"[0-9](?<![0-9][0-9])[0-9 ().-]{4,}[0-9]")
 _GROUPING = str.maketrans("", "", " ().-")
-_SOME_DIGITS = re.compile(r"[0-9][0-9A-Z]{2}")
 _DOCUMENTS = ("护照", "通行证", "证件", "证照", "出境", "入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
+_IDENTITY = ("HKID", "dentity")
+_CHINESE_IDENTITY = ("身份证", "身份證", "身分證", "证件号", "證件號", "身份号", "香港", "港澳")
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
-_PHONE_WORDS = (
-    "电话", "座机", "固话", "传真", "热线", "联系方式",
-    "el", "EL", "hone", "HONE", "ax", "AX", "andline", "all", "number",
+_PHONE_WORDS = ("el", "EL", "hone", "HONE", "ax", "AX", "andline", "all", "number", "obile", "App", "app")
+_CHINESE_PHONE_WORDS = (
+    "电话", "電話", "座机", "固话", "市话", "市話", "传真", "傳真", "热线", "联系方式", "聯絡方式",
+    "手机", "手機", "致电", "致電",
+    "撥打", "拨打",
 )  # fmt: skip
 PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
-_PLATE_HINT = re.compile(rf"[{PROVINCES}] ?[A-HJ-NP-Z]")
+_PLATE_HINT = re.compile(rf"[{PROVINCES}] ?[A-HJ-NP-Z][·•. -]{{0,2}}[A-Z0-9]{{4}}")
 
 
 class Clues:
@@ -38,7 +41,15 @@ class Clues:
 
     def with_digits(self, least: int) -> Parts:
         """Return where there are numbers of so many digits at least."""
-        return _around((start, end) for start, end, digits in self.numbers if digits >= least)
+        return around((start, end) for start, end, digits in self.numbers if digits >= least)
+
+    def holds(self, words: Sequence[str], chinese: Sequence[str]) -> bool:
+        """Tell whether one of these words is in the text; Chinese ones are not looked for in ASCII."""
+        plain = self.plain
+        for word in words:
+            if word in plain:
+                return True
+        return not plain.isascii() and any(word in plain for word in chinese)
 
     @property
     def whole(self) -> Parts:
@@ -50,7 +61,7 @@ class Clues:
 Hint = Callable[[Clues], Parts]
 
 
-def _around(places: Iterable[tuple[int, int]]) -> Parts:
+def around(places: Iterable[tuple[int, int]]) -> Parts:
     """Return the parts of a text around places in order, joined where they touch."""
     parts: Parts = []
     for place in places:
@@ -90,18 +101,23 @@ def seventeen_digits(clues: Clues) -> Parts:
 def with_phone_word(clues: Clues) -> Parts:
     """Return where there are numbers of a telephone's length, if there is a word for telephones."""
     parts = clues.with_digits(7)
-    return parts if parts and any(word in clues.plain for word in _PHONE_WORDS) else []
+    return parts if parts and clues.holds(_PHONE_WORDS, _CHINESE_PHONE_WORDS) else []
 
 
 def with_country_code(clues: Clues) -> Parts:
     """Return where there may be a number of another country."""
-    return clues.with_digits(7) if "+" in clues.plain else []
+    return clues.with_digits(7) if "+" in clues.plain or "00" in clues.plain else []
 
 
 def with_document(clues: Clues) -> Parts:
     """Return where there may be a passport number."""
     plain = clues.plain
     return clues.with_digits(6) if clues.numbers and any(word in plain for word in _DOCUMENTS) else []
+
+
+def with_identity(clues: Clues) -> Parts:
+    """Return where there may be the number of an identity card of Hong Kong or Taiwan."""
+    return clues.with_digits(6) if clues.numbers and clues.holds(_IDENTITY, _CHINESE_IDENTITY) else []
 
 
 def with_at(clues: Clues) -> Parts:
@@ -112,7 +128,7 @@ def with_at(clues: Clues) -> Parts:
 def with_dots(clues: Clues) -> Parts:
     """Return where there may be an address of the internet in four numbers."""
     plain = clues.plain
-    return _around((start, end) for start, end, _ in clues.numbers if plain.count(".", start, end) >= 3)
+    return around((start, end) for start, end, _ in clues.numbers if plain.count(".", start, end) >= 3)
 
 
 def with_colons(clues: Clues) -> Parts:
@@ -123,4 +139,4 @@ def with_colons(clues: Clues) -> Parts:
 def with_plate(clues: Clues) -> Parts:
     """Return where there may be a licence plate."""
     plain = clues.plain
-    return clues.whole if not plain.isascii() and _SOME_DIGITS.search(plain) and _PLATE_HINT.search(plain) else []
+    return clues.whole if not plain.isascii() and _PLATE_HINT.search(plain) else []

@@ -1,8 +1,8 @@
-"""Make lexicon.json: ordinary Chinese words a name may be mistaken in, and given names in Latin letters.
+"""Make lexicon.json: ordinary Chinese words a name may be mistaken in, given and last names in Latin letters.
 
-`python -m tasks.data.privacy.make_lexicon DICT MALE FEMALE` with `dict.txt` of jieba 0.42.1 (MIT licence, Sun Junyi; a
-line is word, frequency, part of speech), and the lists of given names of the US Census of 1990 as the package `names`
-0.3.0 ships them (public domain; a line begins with a name, the most frequent first).
+`python -m tasks.data.privacy.make_lexicon DICT MALE FEMALE LAST` with `dict.txt` of jieba 0.42.1 (MIT licence, Sun
+Junyi; a line is word, frequency, part of speech), and the lists of given and last names of the US Census of 1990 as the
+package `names` 0.3.0 ships them (public domain; a line begins with a name, the most frequent first).
 """
 
 import json
@@ -19,7 +19,7 @@ OUTPUT = Path(__file__).parent / "lexicon.json"
 _LEAST_FREQUENCY, _LEAST_FREQUENCY_OF_THREE = 60, 20
 #: The dictionary calls many words names (文明, 温泉); so frequent ones are words unless they begin with a pure surname.
 _LEAST_FREQUENCY_OF_NAME = 150
-_TAKEN_FOR_NAMES = word_list(
+TAKEN_FOR_NAMES = word_list(
     "陈述 陈列 陈设 陈旧 祝贺 祝福 胡说 胡闹 胡乱 张开 张贴 张嘴 张口 张扬 张罗 张望 张力 张狂 张家 顾问 顾"
     "客 顾忌 顾及 余晖 余波 余生 余光 雷达 雷霆 雷声 雷电 卢布 陆军 陆续 陆地 谢谢 谢恩 王朝 王宫 王子 王爷"
     " 王国"
@@ -34,6 +34,13 @@ _TAKEN_FOR_NAMES = word_list(
     " 何时 何种 "
     "蓝莓 工况 普鲁 鲁士 苏格 北欧 西欧 东欧 "
     "鲍鱼 莫斯 安卓 卢旺 罗非 罗勒 黎明 涂色 洛杉 鼻窦 丁尼 苏豪 曾订 鲍勃 熊科 丁拌 "
+    "海王星 天王星 冥王星 郁金香 黄金屋 白雪公主 黄花鱼 白桦林 石榴石 金丝雀 金银花 金盏花 万年青 常春藤 牛蒡子 "
+    "马齿苋 车前草 "
+    "李子 杏子 梅子 桃子 石榴 柏子 黄连 白术 白芍 白芷 黄精 黄芩 黄芪 金橘 金枣 黄鱼 黄鳝 白果 马蹄 牛膝 牛蒡 "
+    "石斛 石膏 麦冬 麻黄 杜仲 "
+    "杜鹃 柏木 柳树 梅花 桂花 桂皮 桂枝 葛根 花椒 姜黄 常山 甘草 甘蓝 包菜 水仙 花生 白磷 黄铜 石棉 白鹭 金鱼 "
+    "龙虾 龙眼 龙葵 龙胆 马兰 "
+    "马鞭 白薇 白及 白芥 江米 高粱 黄麻 白话 文言 陶瓷 丘陵 解析 解旋 修建 水笔 通假 通假字 白话文 米派 何异 顾客 "
     "水池 白天 夏天 马路 马达 车辆 车队 连续 连接 连锁 符合 符号 乐观 于是 于此 单一 单元 单位 路径 路由 包"
     "容 包括"
 )
@@ -115,11 +122,55 @@ _WORLD = word_set(
     "katrin lennart malte maren moritz sabine silke torsten ulrike uwe volker aino eero jari kirsi matti mikko outi "
     "paivi pekka sanna tuomas agneta gunnar hakan kjell linnea mats ragnar sigrid solveig torbjorn viggo ailsa "
     "angus catriona ewan lachlan morag struan cerys dylan eleri gwyn iestyn llinos mabel nia owain sian tomos "
+    "aiden jayden brayden kayden liam noah mason logan ethan lucas elijah oliver landon caleb owen wyatt isaac "
+    "levi gavin connor colton evan xavier jaxon jase easton nolan bentley hudson ryder axel maverick kingston "
+    "zayden bryson ryker kai asher silas theo theodore finn otto jude milo ezra rowan beckett emmett atticus "
+    "isabella mia harper abigail avery scarlett aria aubrey addison zoey zoe riley layla lillian nora camila "
+    "penelope aaliyah ellie skylar peyton naomi kaylee brooklyn mila kinsley everly maya ariana piper delilah "
+    "quinn kennedy adalynn eliana ximena emery valentina kaylani arya adeline lyla eloise isla alina khloe "
+    "mckenzie makayla jasmine destinee kavya ishaan aarav vivaan advait reyansh sai anika ishita diya myra "
+    "aadhya rhea tara kiara riya simran harpreet gurpreet manpreet jaspreet amrit balwinder chidi chinonso obi "
+    "uche zainab ifeoma adaeze tomasz krzysztof wojciech malgorzata joanna ewelina mateusz kacper szymon "
+    "bartosz dorota beata soo-jin min-jun seo-yeon ji-woo jae-won hye-jin sung-min thi van-anh hanh trang "
+    "tuyet camilo santiago thiago emiliano ximeno valeria regina renata antonella julieta aitana paloma rocio "
     "aidan cillian cormac fergus grainne oisin orla padraig roisin saoirse ryan tara "
 )
 
 
-def make_lexicon(dictionary: Path, men: Path, women: Path) -> dict[str, Any]:
+#: Frequent last names that are words as well: a given name that is a word makes no name of these.
+_LAST_WORDS = word_set(
+    "hill hall king long young price cook green white brown black gray wood woods brooks stone rivers fields "
+    "banks park parks "
+    "church street west east north south day may bell ball base bond book bush butler baker fisher hunter mason "
+    "carpenter bishop "
+    "pope knight noble rich poor small little short strong sharp swift wise good best power powers hand hands "
+    "head love hope "
+    "faith grace joy light lake marsh meadows moon star summer summers winter winters rose flowers berry barley "
+    "rice bread cotton "
+    "house barn gates bridges ford pond pool waters snow frost storm gale field temple case chase chance change "
+    "cross dew dolphin "
+    "drew early english french german holland ireland england paris london york washington lincoln savage steel "
+    "sterling silver "
+    "gold diamond crystal pearl page parson parsons porter post rush rowe self sell speed spear staff stock "
+    "story sweet terry "
+    "tiger tucker wall walls ward waste watts weeks wells wheat wheeler wild winner wolf wing works worth sun "
+    "song law lane dale "
+    "glass glenn grant harvest hawk hay hazel heath horn hurt ivory jewel keys kind kitchen lamb land link loft "
+    "lord love lucky "
+    "major marks means medley mills mint money moody moss nice oaks ocean odd pack pain palm peace person piper "
+    "pitts plant press "
+    "pride prince pulley quick raines ray read reading rock root ruffin sage sands school seal shields shine "
+    "ships shore shot "
+    "singer slaughter spring springs square stallion stamp state stern street tall teal town train true upright "
+    "valley vance "
+    "view vine wade wagon walker waller water weaver webb well west whale whip wick will wills wine witt worthy "
+    "wren yard "
+    "garden gardens island beach bay city county court drive center centre point port bank board company group inc"
+)
+_LAST = 4000
+
+
+def make_lexicon(dictionary: Path, men: Path, women: Path, last: Path) -> dict[str, Any]:
     """Return the content of lexicon.json."""
     seconds: dict[str, list[str]] = defaultdict(list)
     words_with: Counter[str] = Counter()
@@ -136,6 +187,8 @@ def make_lexicon(dictionary: Path, men: Path, women: Path) -> dict[str, Any]:
     return {
         "scarce": "".join(sorted(given for given in GIVEN if words_with[given] < _SCARCE)),
         "ordinary": "".join(sorted(given for given in GIVEN if words_with[given] >= _ORDINARY)),
+        "wordlike": " ".join(sorted(_WORDS & {*_most_frequent(men, _MEN), *_most_frequent(women, _WOMEN), *_WORLD})),
+        "last": " ".join(sorted({*_most_frequent(last, _LAST)} - _LAST_WORDS)),
         "latin": " ".join(sorted(name for name in latin if len(name) > 2)),
         "longer": " ".join(sorted(longer)),
         "words": {first: "".join(sorted(seconds[first])) for first in sorted(seconds)},
@@ -152,7 +205,7 @@ def _ordinary_words(dictionary: Path) -> Iterator[str]:
                 least = _LEAST_FREQUENCY_OF_NAME if len(word) == 2 and word[0] not in PURE else None
             if least and int(frequency) >= least:
                 yield word
-    yield from _TAKEN_FOR_NAMES
+    yield from TAKEN_FOR_NAMES
 
 
 def _most_frequent(path: Path, number: int) -> list[str]:
@@ -161,5 +214,5 @@ def _most_frequent(path: Path, number: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    lexicon = make_lexicon(*map(Path, sys.argv[1:4]))
+    lexicon = make_lexicon(*map(Path, sys.argv[1:5]))
     OUTPUT.write_text(json.dumps(lexicon, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ TITLES = word_list(
     " 同学 大爷 大妈 大娘 大叔 大哥 大姐 阿姨 叔叔 伯伯 爷爷 奶奶 婆婆 老板 导师 操作员 技术员 值班员 安全"
     "员 会计 出纳 司机 技师 医师 药师 主席 委员 老人"
 )
-_ALL_TITLES = frozenset(TITLES)
+ALL_TITLES = frozenset(TITLES)
 _PEOPLE = word_list(
     "负责人 联系人 联络人 责任人 监护人 经办人 经手人 承办人 签发人 批准人 审核人 审批人 复核人 校核人 编制"
     "人 编写人 记录人 填表人 填报人 报告人 汇报人 举报人 投诉人 申请人"
@@ -38,7 +38,7 @@ _CALLED = word_list(
 )
 STRONG_BEFORE = frozenset([*TITLES, *_PEOPLE, *_CALLED])
 _LONGEST_BEFORE = max(map(len, STRONG_BEFORE))
-_LAST_BEFORE = frozenset(word[-1] for word in STRONG_BEFORE)
+ROLE_ENDS = frozenset(word[-1] for word in STRONG_BEFORE)
 _NO_PERSON = frozenset("前后或再二两三四")
 #: Words for people end so: 防护员, 采样者; 成长 and 施工 do too, so 长 and 工 ask for the whole word.
 _PERSON_ENDINGS = frozenset("员师者")
@@ -126,7 +126,7 @@ REACH = 8
 
 #: Beside characters other than these nothing speaks for a name.
 LAST_CHARACTERS = (
-    _LAST_BEFORE | _PERSON_ENDINGS | WEAK_BEFORE_ONE | _LINKING | frozenset("人长工:" + COVER)
+    ROLE_ENDS | _PERSON_ENDINGS | WEAK_BEFORE_ONE | _LINKING | frozenset("人长工:" + COVER)
     | frozenset(word[-1] for word in WEAK_BEFORE_TWO)
 )  # fmt: skip
 FIRST_CHARACTERS = (
@@ -149,11 +149,21 @@ def role_before(left: str) -> bool:
     """Tell whether a role, a form field or a word for calling somebody ends here."""
     label = left.rstrip(" :")
     for word in (label, label[:-1]) if label[-1:] in _LINKING else (label,):
-        if word[-1:] in _LAST_BEFORE and any(
+        if word[-1:] in ROLE_ENDS and any(
             word[-length:] in STRONG_BEFORE for length in range(1, min(_LONGEST_BEFORE, len(word)) + 1)
         ):
             return True
     return False
+
+
+def role_ends_here(plain: str, start: int) -> bool:
+    """Tell whether a role ends at `start`, and no longer title runs across: 班长江涛, but not 副总工程师."""
+    crossing = any(
+        plain[begin : begin + length] in ALL_TITLES
+        for begin in range(max(0, start - 3), start)
+        for length in range(start - begin + 1, 5)
+    )
+    return not crossing and role_before(left_of(plain, start))
 
 
 def person_before(left: str) -> bool:
@@ -186,7 +196,7 @@ def strong_after(right: str) -> bool:
 
 def titled(right: str) -> bool:
     """Tell whether a title begins here."""
-    return any(right[:length] in _ALL_TITLES for length in (2, 3, 4))
+    return any(right[:length] in ALL_TITLES for length in (2, 3, 4))
 
 
 def person_after(right: str) -> bool:

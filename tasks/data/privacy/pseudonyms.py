@@ -19,7 +19,9 @@ _MAKE_KEY = f"export {KEY_VARIABLE}=$(openssl rand -hex 64), and keep it where t
 _PSEUDONYM = re.compile(r"\[([A-Z_]+):([A-Z2-7]+)\]")
 
 #: Types written with or without spaces and hyphens: one number, one pseudonym.
-_SEPARATED = frozenset({"resident_id", "credit_code", "bank_card", "mobile", "landline", "passport", "licence_plate"})
+_SEPARATED = frozenset(
+    {"resident_id", "credit_code", "bank_card", "mobile", "landline", "passport", "licence_plate", "imei"}
+)
 
 
 def environment_key() -> bytes | None:
@@ -95,4 +97,4 @@ def canonical(type_: str, value: str) -> str:
     plain = " ".join(half_width(value).split())
     if type_ in _SEPARATED:
         return re.sub(r"[\s()·•.-]", "", plain).upper()
-    return plain.casefold() if type_ in ("email", "ip", "organisation") else plain
+    return plain.casefold() if type_ in ("email", "ip", "organisation", "wechat") else plain

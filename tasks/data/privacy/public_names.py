@@ -1,5 +1,16 @@
-"""People of history, science and public life: their names are knowledge, not personal data."""
+"""People of history, science, public life and fiction: their names are knowledge, not personal data.
 
+Who is in a list is one of them where nothing says otherwise: a form, a telephone, an age beside the name make it an
+ordinary person's of the same name. Less prominent ones need a word of books, history or science beside them as well.
+A list holds whole names; what merely begins like one (陈云帆) is another name.
+"""
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from tasks.data.privacy import name_cues as cues
 from tasks.data.privacy.wordlists import word_set
 
 _CHINESE = word_set(
@@ -27,7 +38,8 @@ _CHINESE = word_set(
     " 陶行知 陈望道 恽代英 蔡和森 向警予 王选 吴文俊 孙家栋 南仁东 黄大年 罗阳 张桂梅 王昭君"
     " 貂蝉 西施 杨玉环 梁红玉 花木兰 穆桂英 包拯 海瑞 狄仁杰 程咬金 秦琼 尉迟恭 杨家将 王明 张国焘 李立三 "
     "王稼祥 张闻天 任弼时 博古 项英 粟裕 叶挺 许光达 罗瑞卿 王树声 黄克诚 陈赓 谭政 萧劲光 张云逸"
-    " 徐海东 马克思 列宁 贝多芬 莫扎特 马可波罗 金日成 朴正熙 安重根"
+    " 徐海东 史铁生 郭靖 黄蓉 杨过 小龙女 令狐冲 韦小宝 张无忌 乔峰 段誉 虚竹 哪吒 猪八戒 沙僧 白骨精 诸葛孔明 "
+    "舒婷 海子 马克思 列宁 贝多芬 莫扎特 马可波罗 金日成 朴正熙 安重根"
 ) - {"李娜", "刘洋", "王明"}  # as common as they are famous
 
 #: Second halves of transliterated names whose first halves do not matter: 玛丽·居里.
@@ -41,35 +53,153 @@ _FOREIGN = word_set(
     "茨 乔布斯 特朗普 奥巴马 拜登 克林顿 布什 肯尼迪 曼德拉 甘地 哥伦布 麦哲伦 凯恩斯 斯密 李嘉图 韦伯 杜威"
     ""
     " 卓别林 梅西 罗纳尔多 贝克汉姆 乔丹 安徒生 格林 狄更斯 简奥斯汀 奥斯汀 波特 罗琳 契诃夫 普希金 果戈里"
-    " 屠格涅夫 陀思妥耶夫斯基 卡夫卡 加缪 萨特 卢梭 伏尔泰 孟德斯鸠 洛克 霍布斯 培根 笛卡尔 莱布尼茨"
+    " 福尔摩斯 华生 罗密欧 朱丽叶 哈姆雷特 柯南 道尔 哈利 甘道夫 简爱 安娜 包法利 浮士德 堂吉诃德 鲁滨逊 格列佛 "
+    "匹诺曹 马尔克斯 泰戈尔 普希金 莫泊桑 福楼拜 司汤达 大仲马 小仲马 凡尔纳 肖邦 李斯特 柴可夫斯基 舒伯特 "
+    "达尔文 巴甫洛夫 屠格涅夫 陀思妥耶夫斯基 卡夫卡 加缪 萨特 卢梭 伏尔泰 孟德斯鸠 洛克 霍布斯 培根 笛卡尔 "
+    "莱布尼茨"
 )
+#: Last names of so few others that they stand for one.
 _LATIN = word_set(
-    "curie carlo einstein newton becquerel rutherford bohr fermi sievert gray roentgen röntgen "
-    "oppenheimer schrödinger schrodinger heisenberg"
-    " planck dirac pauli chadwick hahn meitner maxwell faraday galilei kepler copernicus darwin mendel "
-    "shakespeare dickens hemingway"
-    " beethoven mozart bach picasso churchill roosevelt lincoln washington kennedy obama trump biden "
-    "clinton bush mandela gandhi king"
-    " turing hawking feynman nobel edison tesla watt bell musk gates jobs zuckerberg bezos freud marx "
-    "engels lenin stalin hitler napoleon"
-    " poisson gauss fourier laplace euler bayes monte geiger compton cherenkov szilard teller seaborg "
-    "columbus magellan austen twain orwell"
-    " tolkien rowling presley jackson lennon dylan hepburn monroe disney hitchcock spielberg plath keats "
-    "byron wordsworth frost dickinson"
-    " poe chaplin ford rockefeller carnegie buffett"
+    "einstein becquerel rutherford bohr fermi sievert roentgen röntgen oppenheimer schrödinger schrodinger "
+    "heisenberg planck "
+    "dirac meitner faraday galilei galileo kepler copernicus mendel shakespeare hemingway beethoven mozart "
+    "picasso churchill "
+    "roosevelt obama biden mandela gandhi feynman zuckerberg bezos freud engels lenin stalin hitler napoleon "
+    "poisson gauss "
+    "fourier laplace euler bayes cherenkov szilard teller seaborg magellan orwell tolkien rowling presley "
+    "hepburn hitchcock "
+    "spielberg keats byron wordsworth chaplin rockefeller buffett curie nietzsche voltaire rousseau dostoevsky "
+    "tolstoy chekhov "
+    "kafka goethe homer plato socrates aristotle confucius caesar cleopatra michelangelo raphael rembrandt "
+    "vermeer monet gogh "
+    "matisse dali warhol chopin tchaikovsky vivaldi brahms schubert wagner mendeleev lavoisier pasteur darwin "
+    "newton maxwell "
+    "hawking turing tesla nobel edison dickens"
 )
+#: Other last names with the first names that make them known, and names known whole.
+_FULL = {
+    last: word_set(firsts)
+    for last, firsts in {
+        "king": "luther stephen", "jackson": "michael janet andrew", "ford": "henry harrison",
+        "bell": "graham alexander",
+        "watt": "james", "gates": "bill", "jobs": "steve", "bush": "george",
+        "kennedy": "john fitzgerald robert jacqueline",
+        "clinton": "bill hillary", "washington": "george denzel", "lincoln": "abraham", "gray": "dorian",
+        "frost": "robert",
+        "austen": "jane", "twain": "mark", "poe": "allan edgar", "dickinson": "emily", "plath": "sylvia",
+        "dylan": "bob",
+        "lennon": "john", "monroe": "marilyn james", "disney": "walt", "musk": "elon", "marx": "karl groucho",
+        "columbus": "christopher", "bach": "sebastian johann", "pauli": "wolfgang", "hahn": "otto", "chadwick": "james",
+        "trump": "donald", "carnegie": "dale andrew", "carlo": "monte", "geiger": "hans", "compton": "arthur",
+        "potter": "harry beatrix", "granger": "hermione", "weasley": "ron", "holmes": "sherlock", "watson": "emma",
+        "bond": "james", "parker": "peter", "wayne": "bruce john", "kent": "clark", "skywalker": "luke anakin",
+        "baggins": "bilbo frodo", "finn": "huckleberry", "sawyer": "tom", "eyre": "jane", "bennet": "elizabeth",
+        "darcy": "fitzwilliam", "gatsby": "jay great", "finch": "atticus", "caulfield": "holden", "poppins": "mary",
+        "copperfield": "david", "twist": "oliver", "scrooge": "ebenezer", "montague": "romeo", "capulet": "juliet",
+        "lee": "harper bruce", "wilde": "oscar", "woolf": "virginia", "joyce": "james", "eliot": "george",
+        "bronte": "charlotte emily",
+        "brontë": "charlotte emily", "shelley": "mary percy", "christie": "agatha", "doyle": "conan arthur",
+        "wells": "herbert",
+        "fitzgerald": "scott ella", "steinbeck": "john", "faulkner": "william", "morrison": "toni jim",
+        "angelou": "maya",
+        "parks": "rosa", "keller": "helen", "anthony": "susan", "douglass": "frederick",
+        "tubman": "harriet", "malcolm": "x",
+        "franklin": "benjamin aretha rosalind", "jefferson": "thomas", "adams": "quincy ansel",
+        "hamilton": "alexander lewis",
+        "madison": "james", "reagan": "ronald", "nixon": "richard", "carter": "jimmy",
+        "thatcher": "margaret", "blair": "tony",
+        "johnson": "boris lyndon", "merkel": "angela", "macron": "emmanuel", "putin": "vladimir",
+        "jinping": "xi", "zedong": "mao",
+        "kobe": "bryant", "bryant": "kobe", "jordan": "michael", "james": "lebron", "curry": "stephen",
+        "messi": "lionel",
+        "ronaldo": "cristiano", "beckham": "david", "federer": "roger", "nadal": "rafael",
+        "williams": "serena venus robin",
+        "bolt": "usain", "phelps": "michael", "woods": "tiger", "ali": "muhammad",
+        "swift": "taylor jonathan", "grande": "ariana",
+        "spears": "britney", "perry": "katy", "bieber": "justin", "mercury": "freddie", "mccartney": "paul",
+        "starr": "ringo",
+        "harrison": "george", "bowie": "david", "jagger": "mick", "cobain": "kurt", "winehouse": "amy",
+        "houston": "whitney",
+        "carey": "mariah", "lopez": "jennifer", "jolie": "angelina", "pitt": "brad", "dicaprio": "leonardo",
+        "hanks": "tom",
+        "cruise": "tom", "depp": "johnny", "streep": "meryl", "roberts": "julia", "freeman": "morgan",
+        "nolan": "christopher",
+        "cameron": "james david", "scorsese": "martin", "tarantino": "quentin", "kubrick": "stanley", "lovelace": "ada",
+        "hopper": "grace edward", "torvalds": "linus", "knuth": "donald", "ritchie": "dennis",
+        "page": "larry", "brin": "sergey",
+        "cook": "tim captain", "nightingale": "florence", "fleming": "alexander ian", "jenner": "edward",
+        "salk": "jonas",
+        "crick": "francis", "goodall": "jane", "sagan": "carl", "armstrong": "neil louis lance", "aldrin": "buzz",
+        "gagarin": "yuri", "glenn": "john", "wright": "orville wilbur lloyd", "lindbergh": "charles",
+        "earhart": "amelia",
+        "polo": "marco", "vinci": "leonardo", "lisa": "mona", "davidson": "harley", "claus": "santa",
+        "mouse": "mickey minnie",
+        "duck": "donald", "khan": "genghis kublai", "austin": "stephen", "smith": "adam", "keynes": "maynard",
+        "hood": "robin", "pan": "peter", "gump": "forrest", "doe": "john jane", "roe": "jane", "public": "john",
+        "freire": "paulo", "dewey": "john", "piaget": "jean", "maslow": "abraham", "bloom": "benjamin", "locke": "john",
+        "hobbes": "thomas", "hume": "david", "kant": "immanuel", "hegel": "friedrich", "descartes": "rene rené",
+        "sartre": "paul", "camus": "albert", "bacon": "francis", "mill": "stuart", "milton": "john",
+        "chaucer": "geoffrey",
+        "whitman": "walt", "thoreau": "david", "emerson": "waldo", "blake": "william", "yeats": "butler",
+        "hardy": "thomas",
+        "lawrence": "jennifer", "dahl": "roald", "seuss": "dr", "gaulle": "charles", "arc": "joan", "teresa": "mother",
+    }.items()
+}  # fmt: skip
+_NEAR = 14
+#: Beside less prominent names of the list these say that it is they.
+_KNOWLEDGE = re.compile(
+    r"[《》〈〉诗词曲帝朝]|作者|著[名作有]|作家|诗人|画家|书法|皇|将军|导演|主演|演员|歌手|歌星|影星|明星|科学家|学家|革命|总统|主席"
+    r"|总理|大臣|丞相|宰相|提出|发明|创立|创作|代表作|小说|电影|电视剧|历史|古代|思想|教育家|主角|主人公|角色|人物|史记|三国|红楼|水浒|西游"
+    r"|武侠|战役|起义|变法|改革|流派|唱腔|京剧|戏曲|名言|名句|典故|成语|寓言|童话|神话|传说|文学|艺术|哲学|音乐|奥运|冠军|球星|球队|国家队"
+    r"|诺贝尔|院士|下列|选项|哪[位个一]|谁|原名|字[\u4e00-\u9fff]{1,2}[,、]|号[\u4e00-\u9fff]{2}居士|世纪|公元|年间|时期"
+)
+#: An ordinary person's name: a form, a sex, an age, a number or an address of e-mail beside it.
+_PERSONAL_AFTER = re.compile(
+    r"[,( ]{0,2}(?:[男女][,) ]|先生|女士|小姐|同学|的?(?:电话|手机|身份证|邮箱|快递|账户|学号|工号)|\d{1,2}岁)"
+)
+_NUMBER = re.compile(r"[0-9]{7}|@")
 
 
-def is_public(name: str) -> bool:
-    """Tell whether a Chinese name is one of history or public life."""
-    return name in _CHINESE or name in _FOREIGN
+@lru_cache(maxsize=1)
+def _listed() -> tuple[frozenset[str], frozenset[str]]:
+    """Return the prominent names of public_names.json and the others."""
+    content = json.loads((Path(__file__).parent / "public_names.json").read_text(encoding="utf-8"))
+    return frozenset(content["prominent"].split()), frozenset(content["others"].split())
 
 
-def is_public_foreign(last: str) -> bool:
-    """Tell whether the last part of a transliterated name is one of history or public life."""
-    return last in _FOREIGN
+def is_public(plain: str, start: int, end: int) -> bool:
+    """Tell whether the Chinese name at these places is one of history, public life or fiction."""
+    name = plain[start:end]
+    prominent, others = _listed()
+    famous = name in _CHINESE or name in _FOREIGN or name in prominent
+    if not famous and name not in others:
+        return False
+    if _is_personal(plain, start, end):
+        return False
+    return famous or bool(_KNOWLEDGE.search(plain[max(0, start - _NEAR) : start] + " " + plain[end : end + _NEAR]))
 
 
-def is_public_latin(last: str) -> bool:
-    """Tell whether the last part of a name in Latin letters is one of history or public life."""
-    return last.casefold() in _LATIN
+def _is_personal(plain: str, start: int, end: int) -> bool:
+    """Tell whether a form, a sex, an age or a number says that somebody ordinary is meant."""
+    left = cues.left_of(plain, start)
+    if left.rstrip(" ")[-1:] == ":" and cues.role_before(left) and "作者" not in left:
+        return True
+    if _PERSONAL_AFTER.match(plain, end):
+        return True
+    return bool(_NUMBER.search(plain[max(0, start - _NEAR) : start] + " " + plain[end : end + _NEAR]))
+
+
+def is_public_foreign(name: str) -> bool:
+    """Tell whether a transliterated name (玛丽·居里) is one of history, public life or fiction."""
+    first, *_, last = re.split("[·•・‧]", name)
+    return last in _FOREIGN or name in _listed()[0] or name in _listed()[1] or f"{first}{last}" in _listed()[1]
+
+
+def is_public_latin(name: str) -> bool:
+    """Tell whether a name in Latin letters is one of history, public life or fiction.
+
+    Args:
+        name: first names and last name, or a last name alone.
+    """
+    *firsts, last = re.split(r"[ .-]+", name.casefold().strip(". "))
+    return last in _LATIN or not _FULL.get(last, frozenset()).isdisjoint(firsts) or name.casefold() in _FULL

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 #: Every type of personal data, the more specific first: where two claim the same characters, the first has them.
 ALL_TYPES: tuple[str, ...] = (
     "email",
+    "qq",
+    "wechat",
     "resident_id",
     "credit_code",
+    "imei",
     "bank_card",
     "ip",
     "coordinates",
@@ -25,6 +28,9 @@ ALL_TYPES: tuple[str, ...] = (
     "person_name",
 )
 
+#: People of history, public life and fiction: no personal data, yet what to do with them can be said.
+PUBLIC_PERSON = "public_person"
+
 #: Stands for characters that are replaced already; ASCII, so that English text stays it.
 COVER = "\x1a"
 
@@ -35,7 +41,7 @@ _HALF_WIDTH = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
 }
 _WIDE = re.compile(r"[\uff01-\uff5e\u3000\u00a0\u2010-\u2014\u2212]")
-_REPLACED = re.compile(rf"\[(?:{'|'.join(name.upper() for name in ALL_TYPES)})(?::[A-Z2-7]+)?\]")
+_REPLACED = re.compile(rf"\[(?:{'|'.join(name.upper() for name in (*ALL_TYPES, PUBLIC_PERSON))})(?::[A-Z2-7]+)?\]")
 
 
 @dataclass(frozen=True, order=True)

@@ -211,8 +211,8 @@ def ip(rng: random.Random) -> str:
 
 
 def ip4(rng: random.Random) -> str:
-    """Return an IPv4 address, public-looking or private."""
-    head = rng.choice((f"10.{rng.randrange(256)}", "192.168", f"172.{rng.randrange(16, 32)}", "203.0", "198.51",
+    """Return an IPv4 address that looks public: private ones are everybody's."""
+    head = rng.choice((f"47.{rng.randrange(256)}", "59.78", f"121.{rng.randrange(16, 32)}", "203.0", "198.51",
                        f"114.{rng.randrange(30, 220)}"))  # fmt: skip
     return f"{head}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
 

@@ -41,7 +41,11 @@ PREPARE = PrepareParams.model_validate(
             "repair_mojibake": True,
             "files": {},
         },
-        "privacy": {"policies": dict.fromkeys(PrivacyPolicies.model_fields, "mask"), "organisations": None},
+        "privacy": {
+            "policies": dict.fromkeys(PrivacyPolicies.model_fields, "mask") | {"public_person": "keep"},
+            "names": "balanced",
+            "organisations": None,
+        },
         "near_duplicate": {"ngram_characters": 5, "ngram_words": 2, "permutations": 128, "jaccard": 0.8},
         "decontaminate": {"containment": 0.6, "extra_sets": []},
         "validation_fraction": 0.0,

@@ -25,8 +25,8 @@ PERSONAL = [
     ("landline", "值班电话：87654321。"),
     ("email", "发到zhang.san@example.com.cn即可"),
     ("email", "mail duty@example.org, then wait"),
-    ("bank_card", "补偿打到卡6200000000000005上"),
-    ("bank_card", "card 4111 1111 1111 1111 was used"),
+    ("bank_card", "补偿打到卡6222021234567890128上"),
+    ("bank_card", "card 5413 3300 8909 6128 was used"),
     ("licence_plate", "车辆京A12345经擦拭后放行"),
     ("licence_plate", "新能源车粤BD12345停在控制点"),
     ("licence_plate", "川A·1B2C3复测合格"),
@@ -40,7 +40,7 @@ PERSONAL = [
     ("coordinates", "at 39°54′15″N, 116°24′27″E we stopped"),
     ("mobile", "手机号138 0013 8000（同微信）"),
     ("landline", "call +44 20 7946 0958 today"),
-    ("ip", "服务器192.168.1.23，端口开放"),
+    ("ip", "服务器47.93.21.23，端口开放"),
     ("ip", "connect to 2001:db8::8a2e:370:7334 first"),
 ]
 
@@ -107,7 +107,7 @@ def test_personal_data_glued_to_other_personal_data_is_found() -> None:
     assert mask_text("a@b.cn11010519491231002X", ALL_TYPES)[0] == "[EMAIL][RESIDENT_ID]"
 
 
-def test_wrong_check_digits_are_not_personal_data() -> None:
+def test_things_with_wrong_check_digits_are_not_personal_data() -> None:
     assert mask_text("编号110105194912310021", ["resident_id"])[1] == {}
     assert mask_text("编号6200000000000006", ["bank_card"])[1] == {}
     assert mask_text("代码91110000600037342L", ["credit_code"])[1] == {}

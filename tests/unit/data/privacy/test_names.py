@@ -22,6 +22,11 @@ CHINESE = [
     ("许文静与郭凯换班", ["许文静", "郭凯"]),
     ("约翰·史密斯和扎西平措到场", ["约翰·史密斯", "扎西平措"]),
     ("姓名：陈静怡。陈静怡已离岗", ["陈静怡", "陈静怡"]),
+    # Words across a border, a surname that is a word, a longer name than a public one, traditional characters.
+    ("林丽华为其开具证明", ["林丽华"]),
+    ("马修远的信用评分为712分", ["马修远"]),
+    ("姓名：陈云帆", ["陈云帆"]),
+    ("陳淑惠小姐的訂單何時出貨？", ["陳淑惠"]),
     # Rarer surnames.
     ("舍友戚文珊说水停了。", ["戚文珊"]),
     ("闵思远、郁晓岚和瞿海生到场", ["闵思远", "郁晓岚", "瞿海生"]),
@@ -54,6 +59,11 @@ ENGLISH = [
     ("Constable Trewin came. Søren Vinterholm left.", ["Trewin", "Søren Vinterholm"]),
 ]
 NOBODY = [
+    "采样品种有小麦、李子、白菜。",
+    "阿司匹林、罗通定、布洛芬。",
+    "和颜悦色指态度温和。",
+    "副总工程师批准，左旋咪唑可驱虫，方中含黄芩，他在乌鲁木齐读武侠小说",
+    "Control Rod Position is shown; San Diego Zoo and Hong Kong",
     "操作人员应立即关闭阀门，工作人员和公众撤离",
     "温度高于100℃，水位低于设定值",
     "施工人员进入现场，总工和高工在场",

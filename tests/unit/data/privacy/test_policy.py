@@ -13,6 +13,7 @@ from tasks.core.settings import PrivacyParams, PrivacyPolicies
 from tasks.data.privacy.desensitize import ALL_TYPES, Desensitizer, mask_text
 from tasks.data.privacy.organisations import OrganisationFinder, read_organisations
 from tasks.data.privacy.pseudonyms import KEY_VARIABLE, environment_key, parse_key, pseudonym, reveal
+from tasks.data.privacy.spans import PUBLIC_PERSON
 
 KEY = bytes(range(64))
 QUESTION = "我叫王小明，手机138-0013-8000，邮箱wang@example.com"
@@ -23,8 +24,10 @@ def desensitizer(
     root: Path, key: bytes | None = None, organisations: str | None = None, **policies: str
 ) -> Desensitizer:
     """Return a desensitizer that masks everything but what is said otherwise."""
-    fields = PrivacyPolicies.model_validate({**dict.fromkeys(PrivacyPolicies.model_fields, "mask"), **policies})
-    return Desensitizer(PrivacyParams(policies=fields, organisations=organisations), root, key)
+    fields = PrivacyPolicies.model_validate(
+        {**dict.fromkeys(PrivacyPolicies.model_fields, "mask"), PUBLIC_PERSON: "keep", **policies}
+    )
+    return Desensitizer(PrivacyParams(policies=fields, names="balanced", organisations=organisations), root, key)
 
 
 def conversation() -> list[dict[str, str]]:
@@ -33,7 +36,7 @@ def conversation() -> list[dict[str, str]]:
 
 
 def test_types_are_those_of_the_settings() -> None:
-    assert set(ALL_TYPES) == set(PrivacyPolicies.model_fields)
+    assert {*ALL_TYPES, PUBLIC_PERSON} == set(PrivacyPolicies.model_fields)
 
 
 def test_masks_name_the_place_in_the_raw_text_and_never_the_text(tmp_path: Path) -> None:
@@ -154,7 +157,7 @@ def test_the_serving_log_pays_for_nothing_heavy() -> None:
     assert not [name for name in ("pydantic", "numpy", "cryptography", "yaml") if f"'{name}'" in loaded]
 
 
-@pytest.mark.parametrize("text", ["86 Sycamore Court", "王小明说", "13800138000", "10.1.2.3"])
+@pytest.mark.parametrize("text", ["86 Sycamore Court", "王小明说", "13800138000", "47.1.2.3"])
 def test_what_begins_or_ends_a_message_is_found_there_as_in_a_text_of_its_own(tmp_path: Path, text: str) -> None:
     cleaner = desensitizer(tmp_path)
     own = [(span.type, span.start, span.end) for span in cleaner.find(text)]
