@@ -14,6 +14,7 @@ import click
 from flows.environment import prepare_environment
 from tasks.core.errors import MissingToolError, TransientError
 from tasks.core.guard import guarded
+from tasks.core.keeper import held
 from tasks.core.logs import setup_logging
 from tasks.core.project import Project
 from tasks.machine.network import answer_of
@@ -102,12 +103,10 @@ def run_workers(project: Project, pools: list[str]) -> None:
 
 def _start(project: Project, pool: str) -> "subprocess.Popen[bytes]":
     """Start a worker under a keeper: neither it nor its runs outlive this process."""
-    from tasks.engine import keeper
-
     limit = POOLS[pool]
     words = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"{pool}-{platform.node()}"]
     words += ["--limit", str(limit)] if limit else []
-    command = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(STOP_GRACE_S), *_prefect(*words)]
+    command = held(_prefect(*words), STOP_GRACE_S)
     return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=project.root, start_new_session=True)
 
 

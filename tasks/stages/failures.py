@@ -1,18 +1,15 @@
 """How a stage tells the process that started it why it failed: DVC turns every exit code into its own."""
 
 from pathlib import Path
-from typing import Any
 
-from tasks.core import errors
-from tasks.core.errors import TunegateError
+from tasks.core.errors import TunegateError, error_record, recorded_error
 from tasks.core.files import read_json, write_json
 from tasks.core.project import Project
 
 
 def record_failure(project: Project, stage: str, error: TunegateError) -> None:
     """Keep an error of a stage for its caller."""
-    value = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-    write_json(_path(project, stage), value)
+    write_json(_path(project, stage), error_record(error))
 
 
 def clear_failure(project: Project, stage: str) -> None:
@@ -25,9 +22,7 @@ def recorded_failure(project: Project, stage: str) -> TunegateError | None:
     path = _path(project, stage)
     if not path.is_file():
         return None
-    value: dict[str, Any] = read_json(path)
-    kind: type[TunegateError] = getattr(errors, value["kind"], TunegateError)
-    return kind(value["message"], value["hint"])
+    return recorded_error(read_json(path))
 
 
 def _path(project: Project, stage: str) -> Path:

@@ -89,7 +89,7 @@ _EXAMS = _in("tasks/exams", "hub.py", "schema.py", "subjects.json")
 #: Not what exports rows: reading them in another format must train nothing again.
 _ROWS = _in("tasks/data", "ledger", "matching", "privacy", "reading", "pool.py", "problems.py", "profile.py")
 _EVALUATION = _in("tasks/evaluation", "hops", "multiple_choice", "pack", "parity")
-_ENGINE = _in("tasks/engine", "client.py", "environment.py", "fingerprint.py", "keeper.py", "queries.py", "server.py")
+_ENGINE = _in("tasks/engine", "client.py", "environment.py", "fingerprint.py", "queries.py", "server.py")
 
 
 def _params(*names: str) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ STAGES: tuple[Stage, ...] = (
         # Not all of the room: a change to the merge must not train for hours again.
         code=(
             *_in("tasks/training", "batches.py", "checkpoints.py", "lora_linear.py", "loss.py", "model.py", "train.py"),
-            "tasks/training/trainer.py",
+            *_in("tasks/training", "parallel", "trainer.py"),
             "tasks/chat",
             *_MODELS,
             *_params("model"),

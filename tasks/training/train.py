@@ -41,7 +41,7 @@ def train(
     Writes the adapter (mode full: the weights), tokenizer files, `training.json`, `loss.csv`, `parity.jsonl`.
 
     Args:
-        params: the train section.
+        params: the train section; with `parallel.processes` above 1 each is a process of its own.
         output: empty folder to fill.
         prepared: chat rows.
         validation: read for its presence alone: rows that broke a critical expectation are never trained on.
@@ -53,13 +53,43 @@ def train(
     Raises:
         DataContractError: the rows or the tokenizer cannot be trained with.
         ConfigError: the loss diverged.
+        TransientError: one of several processes was ended by a signal.
     """
     del validation
+    paths = {"output": output, "prepared": prepared, "base": base}
+    if params.parallel.processes == 1:
+        return train_here(params, **paths, scratch=scratch, lineage_id=lineage_id, project=project)
+    from tasks.training.parallel.launch import train_together
+
+    function = f"{__name__}:{train_here.__name__}"
+    return train_together(function, params, scratch=scratch, paths=paths, lineage_id=lineage_id, project=project)
+
+
+def train_here(
+    params: TrainParams,
+    *,
+    output: Path,
+    prepared: Path,
+    base: Path,
+    scratch: Path,
+    lineage_id: str,
+    project: Project,
+    rank: int = 0,
+) -> dict[str, Any]:
+    """Train in this process, as `train` says; of several, the first (rank 0) alone writes and reports.
+
+    Raises:
+        DataContractError, ConfigError: as `train`.
+    """
+    tokenizer = load_tokenizer(base)
+    encoded = encode_rows(prepared / TRAIN_ROWS, tokenizer, params.max_length_tokens)
+    if rank:
+        trainer = _trained(params, base, encoded.rows, tokenizer, scratch, None)
+        trainer.trained_weights()  # its part of them
+        return {}
     from tasks.core.tracking import training_run
     from tasks.models.base import folder_digest
 
-    tokenizer = load_tokenizer(base)
-    encoded = encode_rows(prepared / TRAIN_ROWS, tokenizer, params.max_length_tokens)
     base_digest = folder_digest(base, project)
     with training_run(project, lineage_id) as run:
         run.log_params({"train": params.model_dump(mode="json"), "base_model_digest": base_digest})
@@ -70,32 +100,35 @@ def train(
         write_text(output / "loss.csv", _loss_csv(curve))
         write_jsonl(output / "parity.jsonl", _parity(encoded.rows, tokenizer))
         facts = _facts(params, encoded, curve)
+        if params.parallel.processes > 1:
+            facts["parallel"] = params.parallel.model_dump(mode="json")
         digests = {"base_digest": base_digest, "tokenizer_sha256": copy_tokenizer(base, output)}
         write_json(output / "training.json", facts | digests)
     return {name: facts[name] for name in ("steps", "rows", "final_loss")} | {"dropped_rows": len(encoded.dropped)}
 
 
-def fix_arithmetic(seed: int) -> None:
+def fix_arithmetic(seed: int, processes: int = 1) -> None:
     """Make CPU results repeatable: seeds, and one thread count whatever OMP_NUM_THREADS a parent process set.
 
-    Sums are split over threads, so the count changes last digits: the same machine always takes all its cores.
+    Sums are split over threads, so the count changes last digits: the same machine always takes all its cores, and
+    several processes share them.
     """
     import torch
     from transformers import set_seed
 
     set_seed(seed)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(cores or 1)
+    torch.set_num_threads(max((cores or 1) // processes, 1))
 
 
 def _trained(params: TrainParams, base: Path, rows: list[TokenRow], tokenizer: Any, scratch: Path, run: Any) -> Any:
-    """Return the trainer after its last step."""
+    """Return the trainer after its last step; without a run it reports nothing."""
     from tasks.training.model import load_trainable
-    from tasks.training.trainer import CompletionTrainer, StepReport, to_sft_config
+    from tasks.training.trainer import CompletionTrainer, DivergenceStop, StepReport, to_sft_config
 
-    fix_arithmetic(params.seed)
+    fix_arithmetic(params.seed, params.parallel.processes)
     args = to_sft_config(params, scratch)
-    step_rows = params.batch_rows * params.gradient_accumulation_steps * args.world_size
+    step_rows = params.batch_rows * params.gradient_accumulation_steps
     lengths = [len(row.input_ids) for row in rows]
     order = training_order(lengths, params.batch_rows, params.max_steps * step_rows // params.batch_rows, params.seed)
     step_tokens = [sum(lengths[row] for row in order[at : at + step_rows]) for at in range(0, len(order), step_rows)]
@@ -105,7 +138,8 @@ def _trained(params: TrainParams, base: Path, rows: list[TokenRow], tokenizer: A
     model = load_trainable(base, params)
     log.info("train: %s, %d rows, %d steps of %d rows, %d tokens", params.mode, len(rows), params.max_steps, step_rows,
              sum(step_tokens))  # fmt: skip
-    trainer = CompletionTrainer(model, args, rows, order, tokenizer, [StepReport(run, step_tokens)])
+    reports = [StepReport(run, step_tokens)] if run else []
+    trainer = CompletionTrainer(model, args, rows, order, tokenizer, [DivergenceStop(), *reports])
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
 
@@ -115,10 +149,15 @@ def _save_weights(trainer: Any, mode: str, base_digest: str, output: Path) -> No
     import torch
 
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if mode == "full":
+    weights = trainer.trained_weights()
+    if mode == "full" and weights is None:
         model.to(torch.bfloat16).save_pretrained(output, safe_serialization=True)
         return
-    model.save_pretrained(output, safe_serialization=True, save_embedding_layers=False)
+    if mode == "full":
+        rounded = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+        model.save_pretrained(output, state_dict=rounded, safe_serialization=True)
+        return
+    model.save_pretrained(output, state_dict=weights, safe_serialization=True, save_embedding_layers=False)
     (output / "README.md").unlink(missing_ok=True)  # a card about nothing, with the path of the base in it
     config = read_json(output / "adapter_config.json")
     # PEFT writes sets in hash order and the base as a path: both differ from run to run.
