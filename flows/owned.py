@@ -1,12 +1,11 @@
 """A command that belongs to this process: its output in a file, its whole group ended when this process goes."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from tasks.engine import keeper
+from tasks.core.keeper import held, signal_in
 
 POLL_S = 0.2
 #: How long a stage may take after SIGTERM: training ends the step under way and writes a checkpoint.
@@ -32,11 +31,10 @@ class OwnedCommand:
 
     def __enter__(self) -> "OwnedCommand":
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        kept = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(GRACE_S), *self.command]
         with self.log.open("wb") as output:
             self._keeper = subprocess.Popen(
-                kept, cwd=self.folder, env=self.environment, stdin=subprocess.PIPE, stdout=output, stderr=output,
-                start_new_session=True,
+                held(self.command, GRACE_S), cwd=self.folder, env=self.environment, stdin=subprocess.PIPE,
+                stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         return self
 
@@ -61,8 +59,8 @@ class OwnedCommand:
     def signal(self) -> int | None:
         """The signal that ended the command, or None where it ended by itself or still runs."""
         code = self._keeper.returncode
-        # A keeper ends with minus the signal, as a byte; 255 is what DVC itself ends with.
-        return 256 - code if code is not None and 128 + 64 < code < 255 else None
+        # 255 is what DVC itself ends with, and not a signal.
+        return signal_in(code) if code not in (None, 255) else None
 
     @property
     def code(self) -> int | None:

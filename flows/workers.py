@@ -18,6 +18,7 @@ from flows.processes import CannotTellError, workers_here
 from flows.server import require_server
 from tasks.core.errors import ConfigError, MissingToolError, TransientError
 from tasks.core.guard import guarded
+from tasks.core.keeper import held
 from tasks.core.logs import setup_logging
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
@@ -244,12 +245,10 @@ def _sweep_if_reachable(pools: list[str], deployments: list[Any], **settled: tim
 
 def _start(project: Project, pool: str) -> "subprocess.Popen[bytes]":
     """Start a worker under a keeper: it does not outlive this process, and ends its runs where it can."""
-    from tasks.engine import keeper
-
     limit = POOLS[pool]
     words = ["worker", "start", "--pool", pool, "--type", "process", "--name", worker_name(pool)]
     words += ["--limit", str(limit)] if limit else []
-    command = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(STOP_GRACE_S), *_prefect(*words)]
+    command = held(_prefect(*words), STOP_GRACE_S)
     return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=project.root, start_new_session=True)
 
 

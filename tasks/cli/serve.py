@@ -3,13 +3,11 @@
 import logging
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 
 import click
 
@@ -110,11 +108,11 @@ def audit_verify(as_json: bool) -> None:
 
 def _start_host(project: Project, settings: Settings) -> "subprocess.Popen[bytes]":
     """Start the host so that it dies with this process; it is a process of its own, so that MLflow slows no answer."""
-    from tasks.engine import keeper
+    from tasks.core.keeper import held
     from tasks.serving import control
 
     grace_s = settings.serve.gateway.drain_timeout_s + STOP_MARGIN_S
-    command = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(grace_s), *control.host_command()]
+    command = held(control.host_command(), grace_s)
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, env=control.host_environment(project), cwd=project.root, start_new_session=True
     )

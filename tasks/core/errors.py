@@ -1,5 +1,7 @@
 """The errors a user can meet: one message (what, where), one hint (the next command), one exit code."""
 
+from collections.abc import Mapping
+
 
 class TunegateError(Exception):
     """Base of every error Tunegate raises on purpose.
@@ -55,3 +57,14 @@ class StoppedError(TunegateError):
     """Somebody asked this process to end; what was finished is kept. Its code is 128 and the signal's number."""
 
     exit_code = 143
+
+
+def error_record(error: TunegateError) -> dict[str, str]:
+    """Return an error as JSON, for a process that only sees an exit code."""
+    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def recorded_error(record: Mapping[str, str]) -> TunegateError:
+    """Return an error from its record, as the exception it was; of a kind not known here, as the base of all."""
+    kind: type[TunegateError] = globals().get(record["kind"], TunegateError)
+    return kind(record["message"], record["hint"])

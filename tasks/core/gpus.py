@@ -24,6 +24,8 @@ SLOT_GPUS_VARIABLE = "TUNEGATE_SLOT_GPUS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 #: CUDA numbers cards by speed unless told otherwise, nvidia-smi by bus: with this both mean the same card.
 BUS_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+#: Settings that say how many cards work takes.
+SERVER_GPUS, TRAINING_GPUS = "serve.vllm.tensor_parallel", "train.parallel.processes"
 
 NVIDIA_SMI = ("nvidia-smi", "--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,noheader,nounits")
 NVIDIA_TIMEOUT_S = 10.0
@@ -85,17 +87,18 @@ def named(names: Sequence[str], gpus: Sequence[Gpu]) -> list[Gpu]:
 
 
 @contextmanager
-def working_on(least: int, most: int) -> Iterator[None]:
+def working_on(least: int, most: int, setting: str = SERVER_GPUS) -> Iterator[None]:
     """Let this process, and what it starts, see only the cards that it may work on; then as before.
 
     Args:
         least: cards the work cannot do without; 0 shows it none.
         most: cards it can use.
+        setting: where that number stands in params.yaml.
 
     Raises:
         ConfigError, MissingToolError: as `choose_work_gpus`.
     """
-    seen = _to_see(least, most)
+    seen = _to_see(least, most, setting)
     before = {name: os.environ.get(name) for name in (VISIBLE, *BUS_ORDER)}
     os.environ.update(seen)
     try:
@@ -108,7 +111,7 @@ def working_on(least: int, most: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _to_see(least: int, most: int) -> dict[str, str]:
+def _to_see(least: int, most: int, setting: str) -> dict[str, str]:
     """Return the variables that show the chosen cards; none where there is no card to choose."""
     if not most:
         # Libraries start CUDA on the first card they see, also for work that needs none: that card may serve.
@@ -116,14 +119,14 @@ def _to_see(least: int, most: int) -> dict[str, str]:
     gpus = find_gpus()
     if not gpus and not os.environ.get(WORK_GPUS_VARIABLE):
         return {}
-    if not (chosen := choose_work_gpus(gpus, least, most)):
+    if not (chosen := choose_work_gpus(gpus, least, most, setting)):
         return {}
     for gpu in chosen:
         log.info("GPU %d: %s, %.1f of %.1f GiB free", gpu.index, gpu.name, gpu.free_gib, gpu.total_gib)
     return {VISIBLE: ",".join(str(gpu.index) for gpu in chosen), **BUS_ORDER}
 
 
-def choose_work_gpus(gpus: Sequence[Gpu], least: int, most: int) -> list[Gpu]:
+def choose_work_gpus(gpus: Sequence[Gpu], least: int, most: int, setting: str = SERVER_GPUS) -> list[Gpu]:
     """Return the cards to work on, the freest first; none where `CUDA_VISIBLE_DEVICES` hides them all.
 
     They are those that $TUNEGATE_WORK_GPUS names. Where it is not set: the freest of those no slot serves on; where
@@ -133,13 +136,14 @@ def choose_work_gpus(gpus: Sequence[Gpu], least: int, most: int) -> list[Gpu]:
         gpus: what nvidia-smi reports.
         least: cards the work cannot do without.
         most: cards it can use.
+        setting: where that number stands in params.yaml.
 
     Raises:
         ConfigError: the variable names cards that are not here, too few, one twice, or a slot's.
         MissingToolError: there are too few cards outside those that serve.
     """
     if value := os.environ.get(WORK_GPUS_VARIABLE):
-        return _freest(_given(value, gpus, least), most)
+        return _freest(_given(value, gpus, least, setting), most)
     gpus = _allowed(gpus)
     if not gpus:
         return []
@@ -147,7 +151,7 @@ def choose_work_gpus(gpus: Sequence[Gpu], least: int, most: int) -> list[Gpu]:
     own = [gpu for gpu in gpus if gpu not in slots]
     room = own if len(own) >= least else own + [gpu for gpu in slots if gpu.idle]
     if len(room) < least:
-        raise MissingToolError(_too_few(len(gpus), len(room), least), _more(len(gpus), least))
+        raise MissingToolError(_too_few(len(gpus), len(room), least, setting), _more(len(gpus), least, setting))
     return _freest(room, most)
 
 
@@ -162,7 +166,7 @@ def _allowed(gpus: Sequence[Gpu]) -> list[Gpu]:
     return list(gpus) if visible is None else named(names_in(visible), gpus)
 
 
-def _given(value: str, gpus: Sequence[Gpu], least: int) -> list[Gpu]:
+def _given(value: str, gpus: Sequence[Gpu], least: int, setting: str) -> list[Gpu]:
     """Return the cards that the variable names, all there, each once, enough, and no slot's."""
     names = names_in(value)
     found = named(names, gpus)
@@ -184,21 +188,21 @@ def _given(value: str, gpus: Sequence[Gpu], least: int) -> list[Gpu]:
         )
     if len(found) < least:
         raise ConfigError(
-            f"{WORK_GPUS_VARIABLE}={value!r} names {len(found)} GPU(s), serve.vllm.tensor_parallel asks for {least}",
-            f"name {least}, or lower serve.vllm.tensor_parallel in params.yaml",
+            f"{WORK_GPUS_VARIABLE}={value!r} names {len(found)} GPU(s), {setting} asks for {least}",
+            f"name {least}, or lower {setting} in params.yaml",
         )
     return found
 
 
-def _too_few(total: int, room: int, least: int) -> str:
+def _too_few(total: int, room: int, least: int, setting: str) -> str:
     """Return what is missing in words."""
     if total < least:
-        return f"the stage needs {least} GPUs (serve.vllm.tensor_parallel), there are {total}"
+        return f"the stage needs {least} GPUs ({setting}), there are {total}"
     return f"the stage needs {least} GPU(s) to work on; of {total}, {room} serve nothing ({SLOT_GPUS_VARIABLE})"
 
 
-def _more(total: int, least: int) -> str:
+def _more(total: int, least: int, setting: str) -> str:
     """Return what helps against too few cards."""
     if total < least:
-        return "lower serve.vllm.tensor_parallel in params.yaml, or use a machine with more GPUs"
+        return f"lower {setting} in params.yaml, or use a machine with more GPUs"
     return f"tunegate stop frees the slots' cards; or leave {least} card(s) out of {SLOT_GPUS_VARIABLE}"

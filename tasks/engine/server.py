@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from types import TracebackType
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
 from tasks.core.files import read_json
 from tasks.core.gpus import BUS_ORDER
+from tasks.core.keeper import held
 from tasks.core.progress import duration
 from tasks.core.project import TELEMETRY_OFF
 from tasks.core.settings import VllmParams
@@ -154,7 +154,6 @@ class VllmServer:
         require_free_port(port, port_variable)
         self.port, self.log_path, self._timeout_s = port, log_path, params.startup_timeout_s
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        keeper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py")), str(STOP_GRACE_S)]
         bare_name = f"{served_name}{BARE_SUFFIX}" if adapter else served_name
         command = [*server_command(self.python, model.resolve(), port, params, bare_name, cuda=cuda), *lora]
         environment = server_environment(self.python, params, cuda=cuda, spare_cores=spare_cores)
@@ -163,7 +162,7 @@ class VllmServer:
         self._started = time.monotonic()
         with log_path.open("wb") as output:
             self._keeper = subprocess.Popen(
-                [*keeper, *command],
+                held(command, STOP_GRACE_S),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

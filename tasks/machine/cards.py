@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from tasks.core.errors import ConfigError, MissingToolError
 from tasks.core.gpus import (
+    SERVER_GPUS,
     SLOT_GPUS_VARIABLE,
+    TRAINING_GPUS,
     WORK_GPUS_VARIABLE,
     Gpu,
     choose_work_gpus,
@@ -42,7 +44,7 @@ def check_slot_gpus(settings: Settings, gpus: Sequence[Gpu]) -> list[Check]:
 
 
 def check_work_gpus(settings: Settings, gpus: Sequence[Gpu]) -> list[Check]:
-    """Check that stages find cards of their own beside the slots': one to train on, a server's number to evaluate.
+    """Check that stages find cards of their own beside the slots': one a training process, a server's to evaluate.
 
     Args:
         gpus: what was found; their number is checked elsewhere, so without any there is nothing to check.
@@ -50,30 +52,32 @@ def check_work_gpus(settings: Settings, gpus: Sequence[Gpu]) -> list[Check]:
     given = os.environ.get(WORK_GPUS_VARIABLE, "")
     if not gpus or not (settings.hardware.gpus or given):
         return []
-    each = settings.serve.vllm.tensor_parallel
+    server, processes = settings.serve.vllm.tensor_parallel, settings.train.parallel.processes
+    each, setting = (server, SERVER_GPUS) if server >= processes else (processes, TRAINING_GPUS)
     title, needed = "work GPUs", f"{each} GPU(s) that no slot serves on"
     try:
-        chosen = choose_work_gpus(gpus, each, each)
+        chosen = choose_work_gpus(gpus, each, each, setting)
     except (ConfigError, MissingToolError) as error:
         return [Check(title, "failed", error.message, needed, error.hint)]
     slots = slot_groups()
     serving = named([name for slot in slots for name in slot], gpus)
     cards = ", ".join(str(gpu.index) for gpu in chosen) or "none: CUDA_VISIBLE_DEVICES hides them"
+    todo = _own_cards(gpus, serving, each, server)
     if borrowed := [gpu for gpu in chosen if gpu in serving]:
         found = f"{cards}, of which {len(borrowed)} of an idle slot"
-        return [Check(title, "warning", found, needed, _own_cards(gpus, serving, each))]
+        return [Check(title, "warning", found, needed, todo)]
     if not given and not slots and settings.hardware.gpus:
-        return [Check(title, "warning", f"now {cards}, which a slot may take", needed, _own_cards(gpus, serving, each))]
+        return [Check(title, "warning", f"now {cards}, which a slot may take", needed, todo)]
     return [Check(title, "ok", given or f"{cards}, the freest now", needed)]
 
 
-def _own_cards(gpus: Sequence[Gpu], serving: Sequence[Gpu], each: int) -> str:
+def _own_cards(gpus: Sequence[Gpu], serving: Sequence[Gpu], each: int, of_a_slot: int) -> str:
     """Return how stages get cards of their own; where there are too few, what to expect."""
-    taken = [gpu.index for gpu in serving] or list(range(SLOTS * each))
+    taken = [gpu.index for gpu in serving] or list(range(SLOTS * of_a_slot))
     left = [str(gpu.index) for gpu in gpus if gpu.index not in taken]
     if len(left) < each:
         return f"run stages and promotions one after the other, or add {each - len(left)} GPU(s) to work on"
-    slots = "" if serving else f' {SLOT_GPUS_VARIABLE}="{_example(each)}"'
+    slots = "" if serving else f' {SLOT_GPUS_VARIABLE}="{_example(of_a_slot)}"'
     return f'export {WORK_GPUS_VARIABLE}="{",".join(left[:each])}"{slots}'
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.core.gpus import Gpu
 from tasks.core.settings import Settings
 from tasks.machine.check import Check, Outcome
-from tasks.models.estimate import Estimate, Shape, serving, shape_of, training
+from tasks.models.estimate import Estimate, Shape, loading, serving, shape_of, training
 
 #: Above this share of the room an estimate that fits is too close to rely on.
 CLOSE = 0.9
@@ -23,7 +23,9 @@ def check_fit(settings: Settings, base: Path | None, gpus: list[Gpu], memory_gib
     vllm, need = settings.serve.vllm, settings.hardware
     one_gib = min((gpu.total_gib for gpu in gpus), default=need.gpu_memory_gib)
     if need.gpus:
-        where = "one GPU" if gpus else "one GPU of the stated size"
+        processes = settings.train.parallel.processes
+        one = f"each of {processes} GPUs" if processes > 1 else "one GPU"
+        where = one if gpus else f"{one} of the stated size"
         room_train, room_serve = one_gib, one_gib * vllm.gpu_memory_utilization * vllm.tensor_parallel
         share = f"gpu_memory_utilization {vllm.gpu_memory_utilization:g}"
         where_serve = f"{vllm.tensor_parallel} GPU(s) x {one_gib:.0f} GiB x {share}"
@@ -32,10 +34,19 @@ def check_fit(settings: Settings, base: Path | None, gpus: list[Gpu], memory_gib
         room_train = room_serve = memory_gib
     smaller = "smaller train.batch_rows or max_length_tokens, gradient_checkpointing: true, or train.mode: qlora"
     fewer = "larger serve.vllm.tensor_parallel, smaller max_model_length_tokens, or larger GPUs"
+    # The larger of the two: weights in 4 bit are whole on each card for a moment.
+    most = max(training(settings.train, shape), loading(settings.train, shape), key=lambda estimate: estimate.gib)
     return [
-        _fit(f"training ({settings.train.mode})", training(settings.train, shape), room_train, where, smaller, shape),
+        _fit(f"training ({_how(settings)})", most, room_train, where, smaller, shape),
         _fit("serving (bf16 hop)", serving(settings, shape), room_serve, where_serve, fewer, shape),
     ]
+
+
+def _how(settings: Settings) -> str:
+    """Return the mode of training, and how several processes share the model."""
+    parallel = settings.train.parallel
+    shared = f", {parallel.strategy} over {parallel.processes}" if parallel.processes > 1 else ""
+    return f"{settings.train.mode}{shared}"
 
 
 def _fit(what: str, estimate: Estimate, room_gib: float, where: str, todo: str, shape: Shape) -> Check:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.core.errors import ConfigError, DataContractError
-from tasks.core.settings import TrainParams
+from tasks.core.settings import ParallelParams, TrainParams
 from tasks.models.estimate import Estimate, Shape, serving_at, training
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
@@ -147,7 +147,8 @@ def memory(model: Model, train: TrainParams) -> dict[str, Estimate]:
         train: LoRA rank and modules; batch, length and checkpointing are those of the comparison.
     """
     shape = _shape(model)
-    fixed = {"batch_rows": 1, "max_length_tokens": ROW_TOKENS, "gradient_checkpointing": True}
+    fixed: dict[str, object] = {"batch_rows": 1, "max_length_tokens": ROW_TOKENS, "gradient_checkpointing": True}
+    fixed["parallel"] = ParallelParams(strategy="single", processes=1)
     found = {f"serve_{bits}bit": serving_at(shape, bits, CONTEXT_TOKENS) for bits in (16, 8, 4)}
     for mode in ("qlora", "lora", "full"):
         found[mode] = training(train.model_copy(update=fixed | {"mode": mode}), shape)

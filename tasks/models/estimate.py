@@ -93,9 +93,23 @@ def shape_of(settings: Settings, folder: Path | None) -> Shape:
 
 
 def training(params: TrainParams, shape: Shape) -> Estimate:
-    """Return the memory of the training process: on the GPU where there is one, else of the machine."""
-    terms = [*_weights(params, shape), *_trained(params, shape), _activations(params, shape), _logits(shape)]
+    """Return the memory of one training process: on its GPU where there is one, else of the machine.
+
+    Divided weights are put together one layer at a time, while the next one comes in (Rajbhandari et al. 2020, 5.3).
+    """
+    weights, parts = _weights(params, shape), params.parallel.parts
+    held = [_share(term, parts) for term in [*weights, *_trained(params, shape)]]
+    if parts > 1:
+        held.append(_together(params, shape, weights))
+    terms = [*held, _activations(params, shape), _logits(shape)]
     return Estimate((*terms, ("libraries", "an allowance", RUNTIME_GIB)))
+
+
+def loading(params: TrainParams, shape: Shape) -> Estimate:
+    """Return the memory of one process while the model is read: 4-bit weights are whole on each GPU, then divided."""
+    whole = params.mode == "qlora"
+    weights = [_share(term, 1 if whole else params.parallel.parts) for term in _weights(params, shape)]
+    return Estimate((*weights, ("libraries", "an allowance", RUNTIME_GIB)))
 
 
 def serving(settings: Settings, shape: Shape) -> Estimate:
@@ -136,6 +150,23 @@ def serving_at(shape: Shape, bits: int, context_tokens: int) -> Estimate:
         ("cache of one conversation", f"{context_tokens} tokens", cache),
         ("libraries", "an allowance", RUNTIME_GIB),
     ))  # fmt: skip
+
+
+def _share(term: tuple[str, str, float], parts: int) -> tuple[str, str, float]:
+    """Return what one of several processes holds of a term."""
+    name, formula, gib = term
+    return term if parts == 1 else (name, f"{formula} / {parts} GPUs", gib / parts)
+
+
+def _together(params: TrainParams, shape: Shape, weights: list[tuple[str, str, float]]) -> tuple[str, str, float]:
+    """Return what is put together at once: two layers, and the embeddings, which are a unit of their own."""
+    if params.mode == "full":
+        linear, ends = (shape.parameters - shape.embeddings) * 2 / GIB, shape.embeddings * 2 / GIB
+    else:
+        whole = sum(gib for _, _, gib in weights)
+        ends = shape.embeddings * 2 / GIB
+        linear = whole - ends
+    return "layers put together", f"2 of {shape.layers} layers, and the embeddings", linear * 2 / shape.layers + ends
 
 
 def _weights(params: TrainParams, shape: Shape) -> list[tuple[str, str, float]]:

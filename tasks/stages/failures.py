@@ -2,10 +2,8 @@
 
 import traceback
 from pathlib import Path
-from typing import Any
 
-from tasks.core import errors
-from tasks.core.errors import TunegateError
+from tasks.core.errors import TunegateError, error_record, recorded_error
 from tasks.core.files import read_json, write_json
 from tasks.core.project import Project
 
@@ -22,8 +20,7 @@ _MEMORY_HINT = (
 def record_failure(project: Project, stage: str, error: Exception) -> None:
     """Keep an error of a stage for its caller; one that is not ours under its own name, with its last lines."""
     known = error if isinstance(error, TunegateError) else _foreign(stage, error)
-    value = {"kind": type(known).__name__, "message": known.message, "hint": known.hint}
-    write_json(_path(project, stage), value)
+    write_json(_path(project, stage), error_record(known))
 
 
 def clear_failure(project: Project, stage: str) -> None:
@@ -36,9 +33,7 @@ def recorded_failure(project: Project, stage: str) -> TunegateError | None:
     path = _path(project, stage)
     if not path.is_file():
         return None
-    value: dict[str, Any] = read_json(path)
-    kind: type[TunegateError] = getattr(errors, value["kind"], TunegateError)
-    return kind(value["message"], value["hint"])
+    return recorded_error(read_json(path))
 
 
 def _foreign(stage: str, error: Exception) -> TunegateError:

@@ -12,7 +12,7 @@ from typing import Any
 from tasks.core.digest import sha256_file, sha256_json
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError
 from tasks.core.files import replaced_directory, write_json
-from tasks.core.gpus import working_on
+from tasks.core.gpus import SERVER_GPUS, TRAINING_GPUS, working_on
 from tasks.core.manifest import MANIFEST, read_manifest, write_manifest
 from tasks.core.progress import duration
 from tasks.core.project import Project
@@ -33,18 +33,19 @@ def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, A
         TunegateError: whatever the stage function refuses.
     """
     # Before anything imports torch: the base model's conversion does too.
-    with working_on(*work_gpus(stage, settings)):
+    setting = TRAINING_GPUS if stage.key == "train" else SERVER_GPUS
+    with working_on(*work_gpus(stage, settings), setting):
         return _run(stage, project, settings)
 
 
 def work_gpus(stage: Stage, settings: Settings) -> tuple[int, int]:
     """Return how many GPUs a stage cannot do without and how many it can use.
 
-    One process trains on one card. Evaluation's server spreads each hop over as many as the slots' do, and quantization
-    holds the same bf16 model, the rest in memory where it has fewer. Merging is done in memory.
+    Each process that trains has a card of its own. Evaluation's server spreads each hop over as many as the slots' do,
+    and quantization holds the same bf16 model, the rest in memory where it has fewer. Merging is done in memory.
     """
-    each = settings.serve.vllm.tensor_parallel
-    return {"train": (1, 1), "quantize": (1, each), "evaluate": (each, each)}.get(stage.key, (0, 0))
+    each, processes = settings.serve.vllm.tensor_parallel, settings.train.parallel.processes
+    return {"train": (processes, processes), "quantize": (1, each), "evaluate": (each, each)}.get(stage.key, (0, 0))
 
 
 def _run(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _run(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
     base = _materialize_base(stage, project, settings)
     parts = parts_of(stage, project.root, settings, manifests, base.digest if base else None)
     lineage_id = manifests[stage.judged]["lineage_id"] if stage.judged else parts.lineage_id
-    scratch = project.state / "scratch" / f"{stage.name}-{sha256_json(parts.digests)[:12]}"
+    scratch = project.state / "scratch" / f"{stage.name}-{_half_done(stage, parts, settings)[:12]}"
     keywords = _keywords(stage, project, settings, lineage_id, scratch)
     if base:
         keywords["base"] = base.path
@@ -98,6 +99,17 @@ def _forget_scratch_of_earlier(stage: Stage, project: Project) -> None:
         if earlier.keeps_scratch:
             for folder in (project.state / "scratch").glob(f"{earlier.name}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _half_done(stage: Stage, parts: Parts, settings: Settings) -> str:
+    """Return the digest under which a stage finds what a killed run left: all that its output is made from.
+
+    Training goes on with another number of processes: a step is the same rows, a checkpoint the same files.
+    """
+    if stage.key != "train":
+        return sha256_json(parts.digests)
+    section = sha256_json(settings.train.model_dump(mode="json", exclude={"parallel"}))
+    return sha256_json(parts.digests | {"params": parts.digests["params"] | {"train": section}})
 
 
 def _made_inputs(stage: Stage) -> dict[str, str]:

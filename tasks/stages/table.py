@@ -93,9 +93,7 @@ _EXAMS = _in("tasks/exams", "hub.py", "schema.py", "subjects.json")
 #: Not what exports rows: reading them in another format must train nothing again.
 _ROWS = _in("tasks/data", "ledger", "matching", "privacy", "reading", "pool.py", "problems.py", "profile.py")
 _EVALUATION = _in("tasks/evaluation", "hops", "multiple_choice", "pack", "parity", "thinking.py")
-_ENGINE = _in(
-    "tasks/engine", "client.py", "environment.py", "fingerprint.py", "keeper.py", "queries.py", "server.py", "spans.py"
-)
+_ENGINE = _in("tasks/engine", "client.py", "environment.py", "fingerprint.py", "queries.py", "server.py", "spans.py")
 
 
 def _params(*names: str) -> tuple[str, ...]:
@@ -180,8 +178,7 @@ STAGES: tuple[Stage, ...] = (
         # Not all of the room: a change to the merge must not train for hours again.
         code=(
             *_in("tasks/training", "batches.py", "checkpoints.py", "experts.py", "interruption.py", "lora_linear.py"),
-            "tasks/training/loss.py",
-            *_in("tasks/training", "model.py", "train.py", "trainer.py"),
+            *_in("tasks/training", "loss.py", "model.py", "parallel", "train.py", "trainer.py"),
             "tasks/chat",
             *_MODELS,
             *_params("model"),

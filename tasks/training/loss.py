@@ -82,8 +82,10 @@ def _like(gradient: torch.Tensor | None, parameter: Any) -> torch.Tensor | None:
 def score_completions(model: Any) -> None:
     """Make `model(input_ids, attention_mask, labels=...)` return `{"loss_sum": ...}` of the labelled tokens alone.
 
-    Without labels the model's own forward runs. The backbone is looked up at each call: PEFT and FSDP replace it.
+    Without labels the model's own forward runs. The backbone is looked up at each call: PEFT and FSDP replace it. The
+    head computes the loss inside its own forward: where its weight is divided, it is whole there and nowhere else.
     """
+    _score_in_head(model.get_output_embeddings())
     plain_forward = types.MethodType(type(model).forward, model)
 
     def forward(self: Any, *args: Any, labels: torch.Tensor | None = None, **options: Any) -> Any:
@@ -93,7 +95,19 @@ def score_completions(model: Any) -> None:
         states = self.base_model(*args, **options | {"use_cache": False}).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
         scored = targets != IGNORED
-        head = self.get_output_embeddings()
-        return {"loss_sum": SummedCrossEntropy.apply(states[scored], head.weight, head.bias, targets[scored])}
+        return {"loss_sum": self.get_output_embeddings()(states[scored], targets=targets[scored])}
 
     model.forward = types.MethodType(forward, model)
+
+
+def _score_in_head(head: Any) -> None:
+    """Make `head(hidden, targets=...)` return the summed loss; without targets it gives logits as before."""
+    plain_forward = types.MethodType(type(head).forward, head)
+
+    def forward(self: Any, hidden: torch.Tensor, *, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """Return loss or logits."""
+        if targets is None:
+            return plain_forward(hidden)
+        return SummedCrossEntropy.apply(hidden, self.weight, self.bias, targets)
+
+    head.forward = types.MethodType(forward, head)

@@ -21,7 +21,7 @@ def load_trainable(base: Path, params: TrainParams) -> Any:
     from peft import get_peft_model
     from transformers import set_seed
 
-    model = load_base(base, params.mode)
+    model = load_base(base, params.mode, divided=params.parallel.parts > 1)
     _require_plain_head(model)
     if params.mode == "full":
         return model
@@ -30,21 +30,31 @@ def load_trainable(base: Path, params: TrainParams) -> Any:
         return get_peft_model(model, lora_config(params.lora))
 
 
-def load_base(base: Path, mode: str) -> Any:
-    """Return the base model in the precision of a training mode; 4-bit weights stay trainable after an eval pass."""
+def load_base(base: Path, mode: str, *, divided: bool = False) -> Any:
+    """Return the base model in the precision of a training mode; 4-bit weights stay trainable after an eval pass.
+
+    Args:
+        base: folder of safetensors.
+        mode: as in `load_trainable`.
+        divided: whether FSDP or DeepSpeed will divide the weights.
+    """
     import torch
 
     options: dict[str, Any] = {"dtype": torch.float32 if mode == "full" else torch.bfloat16}
     if mode == "qlora":
-        options |= {"quantization_config": nf4_config(), "device_map": {"": training_device()}}
+        options |= {"quantization_config": nf4_config(divided=divided), "device_map": {"": training_device()}}
     model = load_weights(base, attn_implementation="sdpa", **options)
     model.config.use_cache = False
     keep_4bit_layout(model)
     return model
 
 
-def nf4_config() -> Any:
-    """Return bitsandbytes' settings: NF4, double quantization, bf16 compute (its default would be fp32 or fp16)."""
+def nf4_config(*, divided: bool = False) -> Any:
+    """Return bitsandbytes' settings: NF4, double quantization, bf16 compute (its default would be fp32 or fp16).
+
+    Divided weights are stored as bf16 numbers, four values in each: FSDP and DeepSpeed divide floating point alone,
+    and all of a layer in one type.
+    """
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -53,6 +63,7 @@ def nf4_config() -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16 if divided else torch.uint8,
     )
 
 

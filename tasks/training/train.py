@@ -44,7 +44,7 @@ def train(
     Writes the adapter (mode full: the weights), tokenizer files, `training.json`, `loss.csv`, `parity.jsonl`.
 
     Args:
-        params: the train section.
+        params: the train section; with `parallel.processes` above 1 each is a process of its own.
         output: empty folder to fill.
         prepared: chat rows.
         validation: read for its presence alone: rows that broke a critical expectation are never trained on.
@@ -57,14 +57,45 @@ def train(
         DataContractError: the rows or the tokenizer cannot be trained with.
         ConfigError: the loss diverged.
         StoppedError: SIGTERM or Ctrl-C; a checkpoint is written.
+        TransientError: one of several processes was ended by a signal.
     """
     del validation
+    paths = {"output": output, "prepared": prepared, "base": base}
+    if params.parallel.processes == 1:
+        return train_here(params, **paths, scratch=scratch, lineage_id=lineage_id, project=project)
+    from tasks.training.parallel.launch import train_together
+
+    function = f"{__name__}:{train_here.__name__}"
+    return train_together(function, params, scratch=scratch, paths=paths, lineage_id=lineage_id, project=project)
+
+
+def train_here(
+    params: TrainParams,
+    *,
+    output: Path,
+    prepared: Path,
+    base: Path,
+    scratch: Path,
+    lineage_id: str,
+    project: Project,
+    rank: int = 0,
+) -> dict[str, Any]:
+    """Train in this process, as `train` says; of several, the first (rank 0) alone writes and reports.
+
+    Raises:
+        DataContractError, ConfigError, StoppedError: as `train`.
+    """
     from tasks.core.training_record import training_run
     from tasks.models.base import folder_digest
     from tasks.training.interruption import stoppable
 
     tokenizer = load_tokenizer(base)
     encoded = encode_rows(prepared / TRAIN_ROWS, tokenizer, params.max_length_tokens)
+    if rank:
+        with stoppable() as interruption:
+            trainer = _trained(params, base, encoded.rows, tokenizer, scratch, None, interruption)
+        trainer.trained_weights()  # its part of them
+        return {}
     base_digest = folder_digest(base, project)
     with training_run(project, lineage_id) as run, stoppable() as interruption:
         run.log_params({"train": params.model_dump(mode="json"), "base_model_digest": base_digest})
@@ -76,22 +107,25 @@ def train(
         # The order of a tool's fields is that of the tokens that were trained.
         write_jsonl(output / "parity.jsonl", _parity(encoded.rows, tokenizer), sort_keys=False)
         facts = _facts(params, encoded, curve)
+        if params.parallel.processes > 1:
+            facts["parallel"] = params.parallel.model_dump(mode="json")
         digests = {"base_digest": base_digest, "tokenizer_sha256": copy_tokenizer(base, output)}
         write_json(output / "training.json", facts | digests | {"pad_token": asdict(pad_token(base))})
     return {name: facts[name] for name in ("steps", "rows", "final_loss")} | {"dropped_rows": len(encoded.dropped)}
 
 
-def fix_arithmetic(seed: int) -> None:
+def fix_arithmetic(seed: int, processes: int = 1) -> None:
     """Make CPU results repeatable: seeds, and one thread count whatever OMP_NUM_THREADS a parent process set.
 
-    Sums are split over threads, so the count changes last digits: the same machine always takes all its cores.
+    Sums are split over threads, so the count changes last digits: the same machine always takes all its cores, and
+    several processes share them.
     """
     import torch
     from transformers import set_seed
 
     set_seed(seed)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(cores or 1)
+    torch.set_num_threads(max((cores or 1) // processes, 1))
 
 
 def _trained(
@@ -103,13 +137,13 @@ def _trained(
     run: Any,
     interruption: Any,
 ) -> Any:
-    """Return the trainer after its last step."""
+    """Return the trainer after its last step; without a run it reports nothing."""
     from tasks.training.model import load_trainable
-    from tasks.training.trainer import CompletionTrainer, StepReport, to_sft_config
+    from tasks.training.trainer import CompletionTrainer, DivergenceStop, StepReport, to_sft_config
 
-    fix_arithmetic(params.seed)
+    fix_arithmetic(params.seed, params.parallel.processes)
     args = to_sft_config(params, scratch)
-    step_rows = params.batch_rows * params.gradient_accumulation_steps * args.world_size
+    step_rows = params.batch_rows * params.gradient_accumulation_steps
     lengths = [len(row.input_ids) for row in rows]
     order = training_order(lengths, params.batch_rows, params.max_steps * step_rows // params.batch_rows, params.seed)
     step_tokens = [sum(lengths[row] for row in order[at : at + step_rows]) for at in range(0, len(order), step_rows)]
@@ -119,7 +153,9 @@ def _trained(
     model = load_trainable(base, params)
     log.info("train: %s, %d rows, %d steps of %d rows, %d tokens", params.mode, len(rows), params.max_steps, step_rows,
              sum(step_tokens))  # fmt: skip
-    trainer = CompletionTrainer(model, args, rows, order, tokenizer, [StepReport(run, step_tokens), interruption])
+    reports = [StepReport(run, step_tokens)] if run else []
+    callbacks = [DivergenceStop(), *reports, interruption]
+    trainer = CompletionTrainer(model, args, rows, order, tokenizer, callbacks)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
 
@@ -129,10 +165,15 @@ def _save_weights(trainer: Any, mode: str, base: Path, base_digest: str, output:
     import torch
 
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if mode == "full":
+    weights = trainer.trained_weights()
+    if mode == "full" and weights is None:
         save_weights(model.to(torch.bfloat16), output, like=base)
         return
-    model.save_pretrained(output, safe_serialization=True, save_embedding_layers=False)
+    if mode == "full":
+        rounded = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+        save_weights(model, output, like=base, state_dict=rounded)
+        return
+    model.save_pretrained(output, state_dict=weights, safe_serialization=True, save_embedding_layers=False)
     (output / "README.md").unlink(missing_ok=True)  # a card about nothing, with the path of the base in it
     config = read_json(output / "adapter_config.json")
     # PEFT writes sets in hash order and the base as a path: both differ from run to run.

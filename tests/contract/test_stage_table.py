@@ -62,6 +62,7 @@ HARMLESS = {
     "tasks/core/errors.py": "words of a refusal: what is refused writes nothing",
     "tasks/core/gpus.py": "which cards of this machine do the work, not what they write",
     "tasks/core/guard.py": "exit codes",
+    "tasks/core/keeper.py": "ends processes whose owner is gone",
     "tasks/core/logs.py": "lines for people",
     "tasks/core/progress.py": "lines for people; the dossier, which prints durations, names it",
     "tasks/core/project.py": "ports, interpreters and folders of this machine",
@@ -144,7 +145,7 @@ def test_no_file_is_a_dependency_for_nothing(stage, imports):
     ("name", "forgotten"),
     [
         ("train", "tasks/chat/sequences.py"), ("train", "tasks/chat/shapes.json"), ("prepare", "tasks/core/folding.py"),
-        ("quantize", "tasks/chat/sequences.py"), ("evaluate@awq", "tasks/engine/keeper.py"),
+        ("quantize", "tasks/chat/sequences.py"), ("evaluate@awq", "tasks/engine/queries.py"),
         ("evaluate@awq", "tasks/core/params/engine.py"), ("gate", "tasks/core/layout.py"),
     ],
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core.params.section import Fraction, Section
 
@@ -25,14 +25,33 @@ class LoraParams(Section):
     target_modules: list[str]
 
 
+class ParallelParams(Section):
+    """How many processes train one model, and what each of them holds."""
+
+    strategy: Literal["single", "ddp", "fsdp", "zero3"]
+    processes: int = Field(ge=1, description="one GPU each")
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts weights, gradients and optimizer states are divided; 1: each process holds them whole."""
+        return self.processes if self.strategy in ("fsdp", "zero3") else 1
+
+    @model_validator(mode="after")
+    def _one_process_is_single(self) -> "ParallelParams":
+        if (self.strategy == "single") != (self.processes == 1):
+            raise ValueError("single means one process, every other strategy two or more")
+        return self
+
+
 class TrainParams(Section):
-    """Supervised fine-tuning on completions only."""
+    """Supervised fine-tuning on completions only; one step is batch_rows x gradient_accumulation_steps rows."""
 
     mode: Literal["qlora", "lora", "full"]
     lora: LoraParams
+    parallel: ParallelParams
     max_steps: int = Field(ge=1)
-    batch_rows: int = Field(ge=1)
-    gradient_accumulation_steps: int = Field(ge=1)
+    batch_rows: int = Field(ge=1, description="rows that a process holds at once")
+    gradient_accumulation_steps: int = Field(ge=1, description="batches in a step, dealt out to the processes")
     max_length_tokens: int = Field(ge=16)
     learning_rate: float = Field(gt=0)
     scheduler: Literal["cosine", "linear", "constant_with_warmup"]
@@ -42,6 +61,15 @@ class TrainParams(Section):
     gradient_checkpointing: bool
     checkpoint_every_steps: int = Field(ge=1)
     seed: int
+
+    @model_validator(mode="after")
+    def _batches_deal_out_evenly(self) -> "TrainParams":
+        if self.gradient_accumulation_steps % self.parallel.processes:
+            raise ValueError(
+                f"{self.parallel.processes} processes cannot share gradient_accumulation_steps "
+                f"{self.gradient_accumulation_steps}: make it a multiple, and batch_rows smaller in proportion"
+            )
+        return self
 
 
 class MergeParams(Section):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core import keeper
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
 from tasks.core.settings import load_settings
-from tasks.engine import keeper
 from tasks.engine.server import (
     VllmServer,
     adapter_flags,

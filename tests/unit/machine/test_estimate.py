@@ -5,8 +5,9 @@ import json
 import pytest
 
 from tasks.core.gpus import Gpu
+from tasks.core.settings import ParallelParams
 from tasks.machine.fit import check_fit
-from tasks.models.estimate import GIB, Shape, serving, shape_of, training
+from tasks.models.estimate import GIB, RUNTIME_GIB, Shape, loading, serving, shape_of, training
 
 #: config.json of Qwen2.5-7B-Instruct, as on the hub.
 QWEN_7B = {"num_hidden_layers": 28, "hidden_size": 3584, "vocab_size": 152064, "num_attention_heads": 28,
@@ -15,6 +16,49 @@ QWEN_7B = {"num_hidden_layers": 28, "hidden_size": 3584, "vocab_size": 152064, "
 
 def terms(estimate):
     return {name: value for name, _, value in estimate.terms}
+
+
+def alone(train):
+    """The train section for one process."""
+    return train.model_copy(update={"parallel": ParallelParams(strategy="single", processes=1)})
+
+
+def shared(train, strategy, processes):
+    return train.model_copy(update={"parallel": ParallelParams(strategy=strategy, processes=processes)})
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "zero3"])
+def test_divided_training_holds_a_part_of_the_weights_and_two_layers_whole(large, strategy):
+    shape = Shape(70e9, 80, 8192, 152_064, 0.125, exact=True)
+    one, four = (terms(training(train, shape)) for train in (alone(large.train), shared(large.train, strategy, 4)))
+    for name in ("weights, NF4", "embeddings and head, bf16", "adapter"):
+        assert four[name] == pytest.approx(one[name] / 4)
+    assert four["activations"] == one["activations"]
+    layer = (70e9 - shape.embeddings) * 4.127 / 8 / GIB / 80
+    assert four["layers put together"] == pytest.approx(2 * layer + shape.embeddings * 2 / GIB)
+
+
+def test_ddp_holds_all_on_each_gpu(large):
+    shape = shape_of(large, None)
+    assert training(shared(large.train, "ddp", 4), shape) == training(alone(large.train), shape)
+
+
+def test_4bit_weights_are_whole_on_each_gpu_while_they_are_read(large):
+    shape = shape_of(large, None)
+    qlora = shared(large.train, "fsdp", 4)
+    one = terms(training(alone(large.train), shape))
+    whole = one["weights, NF4"] + one["embeddings and head, bf16"]
+    assert loading(qlora, shape).gib == pytest.approx(whole + RUNTIME_GIB)
+    lora = qlora.model_copy(update={"mode": "lora"})
+    assert loading(lora, shape).gib == pytest.approx(72.7e9 * 2 / 4 / GIB + RUNTIME_GIB)
+
+
+def test_doctor_judges_divided_training_by_its_largest_moment(large):
+    (fit, _) = check_fit(large, None, [Gpu("NVIDIA A100-SXM4-80GB", 80.0, 79.0)] * 8, 512.0)
+    assert (fit.name, fit.outcome) == ("memory: training (qlora, fsdp over 4)", "ok")
+    assert "room: each of 4 GPUs" in fit.detail[-1]
+    (small, _) = check_fit(large, None, [Gpu("NVIDIA L20", 24.0, 23.0)] * 8, 512.0)
+    assert small.outcome == "failed"  # a quarter would fit in 24 GiB, the reading does not
 
 
 def test_full_training_takes_sixteen_bytes_a_parameter(laptop):
@@ -36,7 +80,7 @@ def test_qlora_of_7b_is_what_its_authors_measured(large, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(QWEN_7B))
     settings = large.model_copy(update={"hardware": large.hardware.model_copy(update={"parameters_billion": 7.62})})
     shape = shape_of(settings, tmp_path)
-    found = terms(training(large.train, shape))
+    found = terms(training(alone(large.train), shape))
     assert 4.5 < found["weights, NF4"] + found["embeddings and head, bf16"] < 6
     # 1 row x 2048 tokens x 3584 x (2 x 28 + 34) bytes
     assert found["activations"] == pytest.approx(2048 * 3584 * 90 / GIB)
@@ -77,7 +121,8 @@ def test_a_model_that_does_not_fit_is_refused_with_the_formula(large):
 
 
 def test_a_close_fit_is_a_warning(large):
-    train, _ = check_fit(large, None, [Gpu("H20", 54.0, 54.0)] * 8, 320)
+    one = large.model_copy(update={"train": alone(large.train)})
+    train, _ = check_fit(one, None, [Gpu("H20", 54.0, 54.0)] * 8, 320)
     assert train.outcome == "warning"
 
 

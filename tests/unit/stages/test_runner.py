@@ -12,7 +12,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.layout import PREPARED, RAW, VALIDATION
 from tasks.core.manifest import MANIFEST, read_manifest, verify_manifest
 from tasks.core.project import Project, find_root
-from tasks.core.settings import load_settings
+from tasks.core.settings import ParallelParams, load_settings
 from tasks.stages.failures import clear_failure, record_failure, recorded_failure
 from tasks.stages.lineage import Parts, parts_of
 from tasks.stages.runner import run_stage, work_gpus
@@ -265,6 +265,37 @@ def test_a_stage_without_a_card_that_serves_nothing_is_refused_and_writes_nothin
 def test_every_stage_of_the_gpu_pool_gets_a_card_and_no_other_does(settings, found):
     least, most = work_gpus(found, settings)
     assert (least > 0, most > 0) == (found.gpu, found.gpu)
+
+
+def die_after_a_checkpoint(params, *, output, raw, scratch):
+    (scratch / f"{params.parallel.processes}-{params.seed}").touch()
+    raise DataContractError("dead")
+
+
+def changed_train(settings, **changes):
+    return settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
+
+
+def test_training_finds_its_checkpoints_under_another_number_of_processes_and_nothing_else(project, settings):
+    two = ParallelParams(strategy="ddp", processes=2)
+    found = stage(die_after_a_checkpoint, name="train", extras=("scratch",))
+    for now in (settings, changed_train(settings, parallel=two), changed_train(settings, seed=7)):
+        with pytest.raises(DataContractError, match="dead"):
+            run_stage(found, project, now)
+    left = sorted(sorted(path.name for path in folder.iterdir()) for folder in (project.state / "scratch").iterdir())
+    assert left == [["1-42", "2-42"], ["1-7"]]
+
+
+def test_training_gets_a_card_for_each_process_and_names_the_setting(project, settings, stand_in_gpus):
+    stand_in_gpus(8, 79, 40)
+    four = changed_train(settings, parallel=ParallelParams(strategy="fsdp", processes=4))
+    with pytest.raises(MissingToolError, match=r"needs 4 GPUs \(train.parallel.processes\), there are 3"):
+        run_stage(stage(see_cards, name="train"), project, four)
+    seen = []
+    found = stage(see_cards, name="train")
+    object.__setattr__(found, "load", lambda: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or see_cards)
+    run_stage(found, project, changed_train(settings, parallel=ParallelParams(strategy="fsdp", processes=2)))
+    assert seen == ["1,2"]
 
 
 def test_results_of_two_different_runs_are_not_mixed(project, settings):

