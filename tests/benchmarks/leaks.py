@@ -35,7 +35,7 @@ from tasks.data.matching.normalization import NormalizedRow, normalized_rows
 ROOT = Path(__file__).parents[2]
 SHIPPED = {"ceval_mini": ROOT / "data/raw/eval/ceval_mini", "domain": ROOT / "data/raw/eval/domain"}
 DEMO = ROOT / "data/raw/instructions"
-RECALL_BAR, FALSE_POSITIVE_BAR = 0.95, 0.01
+RECALL_BAR, FALSE_POSITIVE_BAR = 0.95, 0.002
 LEAST_HAN, LEAST_WORDS = 10, 6
 SEED = 7
 BATCH = 2000

@@ -8,7 +8,7 @@ from tasks.data.privacy.wordlists import word_list, word_set
 #: Shortest Latin word that can be mistyped into another without being one.
 TYPABLE_WORD = 6
 #: Where all else is the same, one this long with a letter too few.
-LENIENT_WORD = 4
+LENIENT_WORD = 5
 #: Most characters left out or put in at one place of a question.
 MOST_PUT_IN = 2
 
@@ -26,6 +26,7 @@ _CONFUSED = tuple(
 托脱 稳隐 务物 析折 吸息 系细 陷限 象像 效校 协胁 泻泄 形行 修休 需须 训迅 验念 业夜 仪议 移疑 盈营
 影映 预予 域遇 园元 原源 缘原 援缓 怨愿 运晕 札扎 章彰 仗杖 珍诊 争净 知只 执职 指致 志致 置制
 种重 注住 装状 准淮 资咨 子字 综宗 组阻 罪醉 尊遵 后候
+门们 因应 通同 时使 里理 到道 事是 必需 经径 只支 及级 记纪 建健 交教 接结 净静 具据 决绝
 """),
     )
 )
@@ -97,18 +98,18 @@ def _mistyped(shorter: str, longer: str) -> bool:
 
 
 def may_be_slip(place: Place) -> bool:
-    """Tell whether a difference could be a slip: a character for another, a few put in, none of them telling."""
+    """Tell whether a difference could be a slip: a few characters or a letter too many or too few, nothing telling.
+
+    Another character in the place of one is a slip only where the two are often confused: red is not green.
+    """
     changed = (*place.left, *place.right)
     if len(changed) == 1 and is_han_character(changed[0]):
         return changed[0] not in _MEANT
     if len(place.left) == len(place.right) == 1 and all(token.isascii() and token.isalpha() for token in changed):
         shorter, longer = sorted(changed, key=len)
         return len(longer) >= LENIENT_WORD and len(shorter) < len(longer) and _mistyped(shorter, longer)
-    if not all(is_han_character(token) and not is_telling(token) for token in changed):
-        return False
-    return len(place.left) == len(place.right) == 1 or (
-        min(len(place.left), len(place.right)) == 0 and len(changed) <= MOST_PUT_IN
-    )
+    one_sided = not place.left or not place.right
+    return one_sided and len(changed) <= MOST_PUT_IN and all(is_han_character(t) and not is_telling(t) for t in changed)
 
 
 def is_telling(token: str) -> bool:
