@@ -1,7 +1,10 @@
 """What became of an expectation: the border between Great Expectations and everything that reports."""
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+_COUNT = re.compile(r"\d+ of \d+ ")
 
 Severity = Literal["critical", "warning"]
 
@@ -23,7 +26,10 @@ class Outcome:
     @property
     def words(self) -> str:
         """One line for a log or an error."""
-        return f"{self.severity} {self.name}: {self.description}; observed {self.observed}, threshold {self.limits}"
+        # A count of what is wrong is no value that was observed.
+        counted = isinstance(self.observed, str) and _COUNT.match(self.observed)
+        found = f"not so for {self.observed}" if counted else f"observed {self.observed}"
+        return f"{self.severity} {self.name}: {self.description}; {found}, threshold {self.limits}"
 
     @property
     def limits(self) -> str:
