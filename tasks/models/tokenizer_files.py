@@ -21,12 +21,12 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from unicodedata import is_normalized, normalize
 
+from tasks.core.digest import sha256_file, sha256_json
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, write_json
 from tasks.models.files import chat_template_text
@@ -49,6 +49,9 @@ PROBES = (
 _WORDS = re.compile(r"[a-z]+")
 _PADDING = {"pad", "padding", "finetune right pad id", "pad id", "pad token"}
 _RESERVED = {"reserved", "unused", "placeholder", "dummy", "extra"}
+
+#: Completions found out in this process by the content of the files: large vocabularies take seconds to compare.
+_KNOWN: dict[str, dict[str, Any]] = {}
 
 Origin = Literal["base", "padding", "other padding", "reserved", "unknown token"]
 
@@ -133,14 +136,14 @@ def completion(folder: Path) -> dict[str, Any]:
         DataContractError: there is no usable pad token, or no class reads tokenizer.json as it is.
     """
     names = (*present(folder), "config.json", "generation_config.json")
-    stats = {name: (folder / name).stat() for name in names if (folder / name).is_file()}
-    state = tuple((name, found.st_size, found.st_mtime_ns) for name, found in stats.items())
-    return dict(_completion(folder, state))
+    key = sha256_json({name: sha256_file(folder / name) for name in names if (folder / name).is_file()})
+    if key not in _KNOWN:
+        _KNOWN[key] = _completion(folder)
+    return dict(_KNOWN[key])
 
 
-@lru_cache(8)
-def _completion(folder: Path, _state: tuple[tuple[str, int, int], ...]) -> dict[str, Any]:
-    """Return the completion of a folder whose files are in this state: large vocabularies take seconds to compare."""
+def _completion(folder: Path) -> dict[str, Any]:
+    """Return the completion of a folder, found out anew."""
     pad = pad_token(folder)
     changes: dict[str, Any] = {} if pad.origin == "base" else {"pad_token": pad.token}
     if not (folder / "tokenizer.json").is_file():
