@@ -60,11 +60,13 @@ def train(
         TransientError: one of several processes was ended by a signal.
     """
     del validation
-    paths = {"output": output, "prepared": prepared, "base": base}
     if params.parallel.processes == 1:
-        return train_here(params, **paths, scratch=scratch, lineage_id=lineage_id, project=project)
+        return train_here(
+            params, output=output, prepared=prepared, base=base, scratch=scratch, lineage_id=lineage_id, project=project
+        )
     from tasks.training.parallel.launch import train_together
 
+    paths = {"output": output, "prepared": prepared, "base": base}
     function = f"{__name__}:{train_here.__name__}"
     return train_together(function, params, scratch=scratch, paths=paths, lineage_id=lineage_id, project=project)
 

@@ -188,7 +188,8 @@ class CompletionTrainer(SFTTrainer):
         state = self.parts.optimizer_state(self._holder(), self.made)
         if self.args.should_save:
             torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
-            schedule = schedule_for(len(self.made.groups), self.lr_scheduler.state_dict())
+            scheduler: Any = self.lr_scheduler
+            schedule = schedule_for(len(self.made.groups), scheduler.state_dict())
             torch.save(schedule, Path(output_dir) / SCHEDULER_NAME)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -198,12 +199,14 @@ class CompletionTrainer(SFTTrainer):
             return
         # Trainer reads a copy for each process onto its device, and knows no device called cpu:0.
         state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+        optimizer: Any = self.optimizer
+        scheduler: Any = self.lr_scheduler
         if self.parts is None:
-            self.optimizer.load_state_dict(state)
+            optimizer.load_state_dict(state)
         else:
             self.parts.set_optimizer_state(self._holder(), self.made, state)
         schedule = torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True)
-        self.lr_scheduler.load_state_dict(schedule_for(len(self.optimizer.param_groups), schedule))
+        scheduler.load_state_dict(schedule_for(len(optimizer.param_groups), schedule))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint without TRL's model card, then seal it, once every process has written its part."""

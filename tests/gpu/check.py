@@ -16,10 +16,8 @@ def main() -> int:
     if not gpus:
         print("gpu-check: skipped, nvidia-smi reports no GPU on this machine")
         return 0
-    print(
-        f"gpu-check: {', '.join(f'GPU {gpu.index} {gpu.name}' for gpu in gpus)}; one is used, two where several train",
-        flush=True,
-    )
+    names = ", ".join(f"GPU {gpu.index} {gpu.name}" for gpu in gpus)
+    print(f"gpu-check: {names}; one is used, two where several train", flush=True)
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rs", "--durations=0", str(FOLDER)]
     try:
         return subprocess.run(command, cwd=FOLDER.parents[1], timeout=LIMIT_S, check=False).returncode

@@ -5,19 +5,25 @@ FSDP divides an NF4 model here, as on GPUs; NCCL and CUDA's kernels are in tests
 
 import csv
 import importlib.util
+import os
+import signal
+import threading
+import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.core.errors import TransientError
+from tasks.core.errors import StoppedError, TransientError
 from tasks.core.files import read_json
 from tasks.core.manifest import verify_manifest
-from tasks.core.tracking import LINEAGE_TAG, TrainingRun, client
+from tasks.core.tracking import LINEAGE_TAG, client
+from tasks.core.training_record import TrainingRun
+from tasks.training.checkpoints import last_complete, step_of
 
 #: Greatest difference of a step's loss (of about 10.7) between two processes and one, stated in docs/training.md. One
 #: process runs LoRA's product fused in bf16, FSDP and ZeRO-3 PEFT's own.
-LOSS_TOLERANCE = {"ddp": 1e-5, "fsdp": 4e-3, "zero3": 4e-3}
+LOSS_TOLERANCE = {"ddp": 1e-5, "fsdp": 1e-3, "zero3": 1e-3}
 #: And of the trained weights, as a share of their norm.
 WEIGHT_TOLERANCE = {"ddp": 1e-4, "fsdp": 0.1, "zero3": 0.1}
 MODES = {"ddp": "lora", "fsdp": "qlora", "zero3": "lora"}
@@ -118,6 +124,26 @@ def test_two_processes_go_on_where_one_was_stopped(
     if strategy == "fsdp":
         assert sum(held) == all_bytes[0]
         assert max(held) < 0.6 * all_bytes[0]
+
+
+@pytest.mark.slow
+def test_a_stop_is_passed_on_and_all_write_one_checkpoint(start_ranks, project, tmp_path):
+    spool = project.state / f"tracking/tg-{tmp_path.name}.jsonl"
+
+    def stop_after_the_first_step():
+        deadline = time.monotonic() + 120
+        while not (spool.exists() and '"step": 1,' in spool.read_text("utf-8")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_after_the_first_step)
+    thread.start()
+    with pytest.raises(StoppedError, match="training resumes at step"):
+        start_ranks("train_and_weigh", mode="lora", max_steps=400, checkpoint_every_steps=1000)
+    thread.join()
+    checkpoint = last_complete(tmp_path / "scratch")
+    assert 0 < step_of(checkpoint) < 400
+    verify_manifest(checkpoint)
 
 
 @pytest.mark.slow
