@@ -303,7 +303,7 @@ def _listed(items: list[list[str]], rng: random.Random) -> Iterator[Sentence]:
     """Yield words in the frames that lists and questions put them in."""
     for _ in range(90_000):
         words, frame = rng.choice(items), rng.choice(_FRAMES)
-        yield half_width(re.sub(r"\{\}", lambda _, words=words: rng.choice(words), frame)), []
+        yield half_width(frame.format(*[rng.choice(words) for _ in range(frame.count("{}"))])), []
 
 
 def trained(examples: Examples) -> tuple[float, dict[str, dict[str, float]]]:

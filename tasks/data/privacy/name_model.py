@@ -32,6 +32,8 @@ Feature = tuple[str, str]
 #: A role, a form or a title is surer than the news it was weighed on show: they have few forms and lists.
 _CUES: frozenset[Feature] = frozenset((("RB", "1"), ("PB", "1"), ("SA", "1")))
 _CUE_BONUS, _FORM_BONUS = 1.5, 2.5
+#: 应留观, 牛赶入: after surnames that are sure, and after those that are words.
+_UNLIKELY_SURE, _UNLIKELY = -1.0, -2.5
 
 
 class Model(NamedTuple):
@@ -278,7 +280,7 @@ class Scorer:
         if name + beside < self._limits[2]:
             return []
         context = context_features(plain, start, given, end)
-        total = name + bonus + self._sum(context) + _bonus(context)
+        total = name + bonus + self._sum(context) + (_bonus(context) or _unlikely(plain, start, given, end))
         return [(total, end)] if total >= self.least else []
 
     def _sum(self, features: list[Feature]) -> float:
@@ -292,6 +294,13 @@ def _bonus(context: list[Feature]) -> float:
     if _CUES.isdisjoint(context):
         return 0.0
     return _CUE_BONUS + (_FORM_BONUS if ("L1", ":") in context and ("RB", "1") in context else 0.0)
+
+
+def _unlikely(plain: str, start: int, given: int, end: int) -> float:
+    """Return what a given name of characters that names hardly have takes off where nothing beside it speaks for it."""
+    if GIVEN.issuperset(plain[given:end]):
+        return 0.0
+    return _UNLIKELY_SURE if plain[start] in PURE or given - start > 1 else _UNLIKELY
 
 
 def _whole_before(feature: Feature) -> Feature:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tasks.data.privacy import name_cues as cues
 from tasks.data.privacy.chinese_names import find_chinese_names
 from tasks.data.privacy.make_names import all_features, candidates
-from tasks.data.privacy.name_model import LEAST_POINTS, UNKNOWN, Scorer, _bonus, model
+from tasks.data.privacy.name_model import LEAST_POINTS, UNKNOWN, Scorer, _bonus, _unlikely, model
 
 TEXT = "记者昨日从社区了解到，马修远已经连续十年照顾瘫痪的邻居。林丽华为其开具证明，欧阳文修与李子、白菜。"
 
@@ -24,7 +24,7 @@ def test_points_are_the_sum_of_the_weights_of_the_features(text: str) -> None:
         found = {stop: points for points, stop in scorer.ends(text, start, given_, 0.0)}
         of_names = {"S", "SL", "A", "B", "Z"}
         features = all_features(text, start, given_, end, words)
-        expected = bias + _bonus(features)
+        expected = bias + (_bonus(features) or _unlikely(text, start, given_, end))
         expected += sum(
             weights[family].get(key, weights[family].get(UNKNOWN, 0.0) if family in of_names else 0.0)
             for family, key in features
