@@ -75,10 +75,11 @@ class TrainingSender:
         project: where the store is.
         lineage_id: tag of the run.
         spool: has the run's id, as soon as there is one.
+        again: whether a run that finished is this training too: its output was never recorded.
     """
 
-    def __init__(self, project: Project, lineage_id: str, spool: Spool) -> None:
-        self.project, self.lineage_id, self.spool = project, lineage_id, spool
+    def __init__(self, project: Project, lineage_id: str, spool: Spool, *, again: bool = False) -> None:
+        self.project, self.lineage_id, self.spool, self.again = project, lineage_id, spool, again
         known = [event["run"] for event in spool.events if "run" in event]
         here = known[-1] if known and known[-1]["uri"] == project.mlflow_uri else None
         self.run_id: str | None = here["id"] if here else None
@@ -113,11 +114,11 @@ class TrainingSender:
         self.client = found
 
     def _unfinished(self, found: Any) -> Any | None:
-        """Return the run of this lineage that did not finish, or None."""
+        """Return the run of this lineage to go on with, or None."""
         filters = f"tags.`{LINEAGE_TAG}` = '{self.lineage_id}' and tags.`{STAGE_TAG}` = 'train'"
         experiment = experiment_id(found, self.project)
         for run in found.search_runs([experiment], filters, order_by=["attributes.start_time DESC"]):
-            if run.info.status != "FINISHED":
+            if run.info.status != "FINISHED" or self.again:
                 log.info("train: going on with MLflow run %s", run.info.run_id)
                 return run
         return None

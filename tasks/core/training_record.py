@@ -52,7 +52,9 @@ class TrainingRun:
 
 
 @contextmanager
-def training_run(project: Project, lineage_id: str, pace: Pace | None = None) -> Iterator[TrainingRun]:
+def training_run(
+    project: Project, lineage_id: str, pace: Pace | None = None, *, again: bool = False
+) -> Iterator[TrainingRun]:
     """Give the MLflow run of this training: the unfinished one of the same lineage (it was killed), or a new one.
 
     Where MLflow does not answer, at the start or later, training goes on: what is logged waits in a file and is sent
@@ -62,6 +64,8 @@ def training_run(project: Project, lineage_id: str, pace: Pace | None = None) ->
         project: where the store is.
         lineage_id: tag by which every plane finds the run.
         pace: how often to send.
+        again: whether there is a checkpoint to go on from: a run that finished then is this training's too, for its
+            output was never recorded.
 
     Raises:
         ConfigError: MLflow refuses what is logged.
@@ -69,7 +73,7 @@ def training_run(project: Project, lineage_id: str, pace: Pace | None = None) ->
     """
     with short_waits():
         spool = Spool(_spool_path(project, lineage_id), SPOOL_WAIT_S)
-        sender = TrainingSender(project, lineage_id, spool)
+        sender = TrainingSender(project, lineage_id, spool, again=again)
         outbox = _outbox(sender, pace or Pace())
         outbox.add({"status": "RUNNING", "time_ms": _now_ms()})
         # Once in this thread: what MLflow imports must not be imported beside torch.

@@ -99,7 +99,8 @@ def train_here(
         trainer.trained_weights()  # its part of them
         return {}
     base_digest = folder_digest(base, project)
-    with training_run(project, lineage_id) as run, stoppable() as interruption:
+    again = last_complete(scratch) is not None
+    with training_run(project, lineage_id, again=again) as run, stoppable() as interruption:
         run.log_params({"train": params.model_dump(mode="json"), "base_model_digest": base_digest})
         run.log_dataset(f"prepared/{TRAIN_ROWS}", sha256_file(prepared / TRAIN_ROWS), len(encoded.rows))
         trainer = _trained(params, base, encoded.rows, tokenizer, scratch, run, interruption)

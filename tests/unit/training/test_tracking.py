@@ -57,6 +57,17 @@ def test_a_finished_run_is_not_continued(project):
     assert first.run_id != second.run_id
 
 
+def test_a_finished_run_whose_output_was_never_recorded_is_the_same_training(project):
+    with training_run(project, "tg-again") as first:
+        first.log_step(1, {"loss": 2.0})
+    with training_run(project, "tg-again", again=True) as second:
+        assert second.last_step == 1
+    assert first.run_id == second.run_id
+    found = client(project)
+    assert found.get_run(first.run_id).info.status == "FINISHED"
+    assert steps_of(found, first.run_id) == [1]
+
+
 def test_a_killed_run_is_continued_and_repeated_steps_are_not_logged_twice(project):
     found = client(project)
     with training_run(project, "tg-killed") as first:
