@@ -1,5 +1,6 @@
 """The train stage: prepared rows and a base model to an adapter, the same bytes each time on the same CPU."""
 
+import json
 import logging
 import os
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from tasks.chat.rows import EncodedRows, RowRefused, TokenRow, encode_row, encod
 from tasks.chat.shapes import built_in, shape_of, spread
 from tasks.chat.tokenizer import copy_tokenizer, load_tokenizer
 from tasks.core.digest import sha256_file
-from tasks.core.files import read_json, write_json, write_jsonl, write_text
+from tasks.core.files import read_json, write_json, write_text
 from tasks.core.project import Project
 from tasks.core.settings import TrainParams
 from tasks.models.tokenizer_files import pad_token
@@ -71,7 +72,9 @@ def train(
         curve = [entry for entry in trainer.state.log_history if "loss" in entry]
         _save_weights(trainer, params.mode, base, base_digest, output)
         write_text(output / "loss.csv", _loss_csv(curve))
-        write_jsonl(output / "parity.jsonl", _parity(encoded.rows, tokenizer))
+        # Keys stay in their order: a template writes tools and arguments in the order it gets them.
+        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in _parity(encoded.rows, tokenizer)]
+        write_text(output / "parity.jsonl", "".join(f"{line}\n" for line in lines))
         facts = _facts(params, encoded, curve)
         digests = {"base_digest": base_digest, "tokenizer_sha256": copy_tokenizer(base, output)}
         write_json(output / "training.json", facts | digests | {"pad_token": asdict(pad_token(base))})
