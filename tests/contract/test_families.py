@@ -266,3 +266,14 @@ def test_a_lost_expert_adapter_is_caught(chain, tmp_path):
     (tmp_path / "merged").mkdir()
     with pytest.raises(DataContractError, match="changes none"):
         merge(MergeParams(dtype="bfloat16"), output=tmp_path / "merged", adapter=broken, base=made.base)
+
+
+def test_recorded_rows_render_to_the_tokens_that_were_trained(chain):
+    """Tools and arguments keep the order of their keys in the record: another order is other tokens."""
+    made = chain("qwen3")
+    tokenizer = load_tokenizer(made.base)
+    recorded = [row for row in read_jsonl(made.adapter / "parity.jsonl") if row["tools"]]
+    assert recorded
+    for row in recorded:
+        rendered = tokenizer.apply_chat_template(row["messages"], tools=row["tools"], tokenize=False)
+        assert tokenizer.encode(rendered, add_special_tokens=False) == row["input_ids"], row["row_id"]
