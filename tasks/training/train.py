@@ -11,7 +11,7 @@ from tasks.chat.rows import EncodedRows, RowRefused, TokenRow, encode_row, encod
 from tasks.chat.shapes import built_in, shape_of, spread
 from tasks.chat.tokenizer import copy_tokenizer, load_tokenizer
 from tasks.core.digest import sha256_file
-from tasks.core.files import read_json, write_json, write_text
+from tasks.core.files import read_json, write_json, write_jsonl, write_text
 from tasks.core.project import Project
 from tasks.core.settings import TrainParams
 from tasks.models.tokenizer_files import pad_token
