@@ -194,6 +194,7 @@ def test_what_dvc_itself_refuses_is_told_in_its_words(tiny_project, stage_called
     assert "memory" not in caught.value.message
 
 
+@pytest.mark.slow
 def test_the_output_of_a_failed_stage_stays_until_it_succeeds(tiny_project, stage_called):
     logs = tiny_project.state / "logs" / "stages"
     with pytest.raises(TunegateError):
@@ -220,6 +221,7 @@ def test_a_command_loses_nothing_and_leaves_nobody_when_its_owner_is_killed(tmp_
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_stage_that_takes_too_long_is_ended_with_its_children_and_says_so(tiny_project, stage_called, changed):
     changed("mkdir -p data/prepared", "sleep 60 & echo $! >left.pid; wait && mkdir -p data/prepared")
     limits = LimitsParams(run_timeout_s=100.0, stage_timeout_s=2.0)

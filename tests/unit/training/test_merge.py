@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -12,9 +13,25 @@ from tasks.core.files import read_json
 from tasks.training.merge import merge
 
 
+@pytest.fixture(scope="module")
+def trained(project, prepared, tiny, tmp_path_factory, train_params):
+    """An adapter, trained once."""
+    from tasks.training.train import train_here
+
+    root = tmp_path_factory.mktemp("trained")
+    for name in ("out", "scratch"):
+        (root / name).mkdir()
+    train_here(
+        train_params(mode="qlora", max_steps=4), output=root / "out", prepared=prepared, base=tiny,
+        scratch=root / "scratch", lineage_id="tg-trained", project=project,
+    )  # fmt: skip
+    return root / "out"
+
+
 @pytest.fixture
-def adapter(run_train):
-    return run_train("adapter", mode="qlora", max_steps=4)[0]
+def adapter(trained, tmp_path):
+    """A copy of it, for a test to spoil."""
+    return shutil.copytree(trained, tmp_path / "adapter")
 
 
 def merged_into(folder, params, adapter, base):

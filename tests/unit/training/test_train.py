@@ -68,7 +68,8 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_in_the_same_mlflow_run(run_trai
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_bytes(run_train, project, monkeypatch, number):
     settings = {"checkpoint_every_steps": 100, "scheduler": "linear"}
     whole, _ = run_train("whole", scratch="a", **settings)
@@ -98,6 +99,7 @@ def test_a_signal_ends_a_run_after_its_step_and_it_goes_on_to_the_same_bytes(run
     assert (run.info.status, steps) == ("FINISHED", [1, 2, 3, 4, 5, 6])
 
 
+@pytest.mark.slow
 def test_a_signal_at_the_last_step_changes_nothing(run_train, monkeypatch):
     log_step = TrainingRun.log_step
 

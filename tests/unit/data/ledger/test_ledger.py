@@ -77,7 +77,7 @@ lines = rows.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=40).
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lines, max_size=12), st.lists(json_values, max_size=4))
 @example([BOM], [])
 @example([b"1", BOM], [])
