@@ -30,7 +30,7 @@ def test_a_stage_that_succeeds_runs_once_and_is_then_unchanged(tiny_project, sta
     assert caplog.messages == ["prepare: unchanged"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS[:2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])])
 def test_a_refusal_comes_back_as_the_error_it_was(tiny_project, stage_called, kind):
     with pytest.raises(getattr(errors, kind), match="第三行不是 JSON") as caught:
         run_through_dvc(stage_called(kind), tiny_project, log)

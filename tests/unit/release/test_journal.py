@@ -117,6 +117,7 @@ def test_mlflow_lost_after_the_switch_takes_nothing_back(project, settings, regi
     agree(project, settings, registry, host, "1")
 
 
+@pytest.mark.slow
 def test_mlflow_lost_while_a_version_fails_hides_no_reason(project, settings, registry, host, monkeypatch, caplog):
     host.fails_on = {"1"}
     lost_at(monkeypatch, "set_model_version_tag")
@@ -274,6 +275,7 @@ class TestRollback:
         reconcile_once(project, settings)
         agree(project, settings, registry, host, "2")
 
+    @pytest.mark.slow
     def test_mlflow_lost_while_looking_for_the_target_is_mlflow_away(
         self, project, settings, registry, host, three, monkeypatch
     ):
@@ -283,6 +285,7 @@ class TestRollback:
         reconcile_once(project, settings)
         agree(project, settings, registry, host, "2")
 
+    @pytest.mark.slow
     def test_mlflow_lost_while_the_target_is_read_is_mlflow_away(
         self, project, settings, registry, host, three, monkeypatch
     ):

@@ -358,6 +358,7 @@ def test_drift_from_the_last_released_dataset_is_a_warning_that_names_what_moved
     assert "instructions/rows.jsonl: 100.0 % to 25.0 %" in index
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_chunks_or_processes(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(ready, lambda rows: answer(rows, "长" * 201))
     _, whole = run(ready)
