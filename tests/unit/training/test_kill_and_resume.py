@@ -111,20 +111,30 @@ def test_sigterm_ends_training_with_a_checkpoint_to_go_on_from(training, project
     assert file_digests(tmp_path / "resumed") == file_digests(tmp_path / "whole")
 
 
+def read_until(process, words) -> None:
+    """Read what a training says up to a line with these words."""
+    while words not in (line := process.stderr.readline()):
+        assert line, f"it ended before it said {words!r}"
+
+
 @pytest.mark.slow
 def test_a_second_sigterm_ends_a_long_step_at_once(training, tmp_path):
     process = training("out", "e", max_steps=1, gradient_accumulation_steps=20000)
-    while "1 steps of" not in (line := process.stderr.readline()):
-        assert line, "it ended early"
-    time.sleep(3)
-    os.kill(process.pid, signal.SIGTERM)
-    assert "stopping after the step under way" in process.stderr.readline()
-    time.sleep(0.5)
-    assert process.poll() is None
-    os.kill(process.pid, signal.SIGTERM)
-    started = time.monotonic()
-    assert ended(process)[0] == -signal.SIGTERM
-    assert time.monotonic() - started < 5
+    try:
+        read_until(process, "1 steps of")
+        time.sleep(3)
+        os.kill(process.pid, signal.SIGTERM)
+        read_until(process, "stopping after the step under way")
+        time.sleep(0.5)
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGTERM)
+        started = time.monotonic()
+        assert ended(process)[0] == -signal.SIGTERM
+        assert time.monotonic() - started < 5
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
     assert last_complete(tmp_path / "e") is None
 
 
