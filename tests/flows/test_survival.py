@@ -120,7 +120,7 @@ def heartbeats_of(run_id) -> list[dict]:
 
 def start(project, name) -> str:
     command = [PYTHON, "-m", "flows.trigger", "stage/gpu", "--param", f"name={name}"]
-    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=180, check=True)
     return json.loads(done.stdout.splitlines()[-1])["run_id"]
 
 
