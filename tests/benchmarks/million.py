@@ -37,6 +37,10 @@ def project(folder: Path) -> Path:
     (folder / "data" / "raw").mkdir(parents=True)
     shutil.copytree(ROOT / "data/raw/eval", folder / "data/raw/eval")
     shutil.copy(ROOT / "dvc.yaml", folder)
+    # A stage refuses to start without the code that decides its output.
+    for name in ("tasks", "infra"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(ROOT / name)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     # The laptop model has three tokens a Chinese character: at its 512 tokens half the rows would leave early.
     params["train"]["max_length_tokens"] = 8192
