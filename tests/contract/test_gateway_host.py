@@ -88,8 +88,8 @@ class TestSwap:
     @pytest.mark.parametrize(("behaviour", "error", "words"), [
         ({"crash": True}, TransientError, "Available memory is less than asked"),
         ({"name": "another-model"}, DataContractError, "another-model"),
-        ({"answer": ""}, DataContractError, "empty answer"),
-        ({"finish_reason": "abort"}, DataContractError, "abort"),
+        pytest.param({"answer": ""}, DataContractError, "empty answer", marks=pytest.mark.slow),
+        pytest.param({"finish_reason": "abort"}, DataContractError, "abort", marks=pytest.mark.slow),
         pytest.param({"start_s": 60}, TransientError, "not ready after 8 s", marks=pytest.mark.slow),
     ], ids=["crash", "wrong name", "empty answer", "odd ending", "too slow"])  # fmt: skip
     def test_a_bad_version_leaves_the_old_one_serving(self, started, behaviour, error, words):

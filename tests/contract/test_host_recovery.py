@@ -41,12 +41,14 @@ class TestSoak:
         assert server_pids(soaking) == pids
         assert control.host_status(soaking.project)["version"] == "1"
 
+    @pytest.mark.slow
     def test_a_third_version_takes_the_warm_slot(self, soaking):
         for version in ("1", "2", "3"):
             soaking.deploy(version)
         assert control.host_status(soaking.project)["version"] == "3"
         assert len(server_pids(soaking)) == 2
 
+    @pytest.mark.slow
     def test_stop_ends_the_warm_one_too(self, soaking):
         soaking.deploy("1")
         soaking.deploy("2")

@@ -188,6 +188,7 @@ def test_start_wait_stop_with_a_stand_in(model, stand_in_python, port, tmp_path)
     server.stop()
 
 
+@pytest.mark.slow
 def test_waiting_tells_how_long_it_has_waited_with_a_stand_in(model, stand_in_python, port, tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.engine.server.PROGRESS_EVERY_S", 0.5)
     (model / "behaviour.json").write_text('{"start_s": 1.5}')

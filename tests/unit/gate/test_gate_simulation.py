@@ -41,6 +41,7 @@ def rates(margin: float, spread: float, sizes: tuple[int, ...] = (300,), metric:
     return simulate(params, params.rules, known, runs=300, seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_is_within_the_bar(name: str) -> None:
     found = simulate_families(profile_settings(name), ROOT, reports=None, runs=200, seed=11)

@@ -100,6 +100,7 @@ def test_changed_chat_template_is_caught(adapter, tiny, tmp_path, merge_params):
         merged_into(tmp_path / "merged", merge_params, adapter, tiny)
 
 
+@pytest.mark.slow
 def test_full_training_is_compared_and_saved_again(run_train, tiny, tmp_path, merge_params):
     trained = run_train("trained", mode="full", max_steps=2)[0]
     merged = merged_into(tmp_path / "merged", merge_params, trained, tiny)
@@ -111,6 +112,7 @@ def test_full_training_is_compared_and_saved_again(run_train, tiny, tmp_path, me
     assert all(torch.equal(stored[name], again[name]) for name in stored)
 
 
+@pytest.mark.slow
 def test_lost_full_training_is_caught(run_train, tiny, tmp_path, merge_params):
     trained = run_train("trained", mode="full", max_steps=1)[0]
     save_file(load_file(tiny / "model.safetensors"), trained / "model.safetensors", {"format": "pt"})

@@ -54,6 +54,7 @@ def test_two_runs_write_the_same_bytes_and_name_no_machine(run_train, tiny, tmp_
     assert read_json(first / "adapter_config.json")["base_model_name_or_path"].startswith("sha256:")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bytes_in_the_same_mlflow_run(run_train, project, monkeypatch):
     whole, _ = run_train("whole", scratch="a")
     with monkeypatch.context() as patched:
