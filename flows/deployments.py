@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tasks.core.digest import sha256_json
+from tasks.core.errors import ConfigError
 from tasks.core.params.orchestration import ScheduleParams
 from tasks.core.project import Project
 from tasks.core.settings import Settings
@@ -36,6 +37,11 @@ def deploy(project: Project, settings: Settings) -> list[Any]:
         for item in file["deployments"]:
             _ensure_queue(client, item["work_pool"]["name"], item["name"])
         return [_deploy(client, item, file["pull"], settings.schedule) for item in file["deployments"]]
+
+
+def no_deployment(name: str) -> ConfigError:
+    """Return the error for a deployment that the server does not have."""
+    return ConfigError(f"no deployment is called {name!r}", f"make workers deploys {PREFECT_FILE}")
 
 
 def _deploy(client: Any, item: dict[str, Any], pull: list[dict[str, Any]], schedule: ScheduleParams) -> Any:

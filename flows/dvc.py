@@ -12,6 +12,7 @@ import psutil
 from flows.limits import Allowance
 from flows.owned import OwnedCommand
 from tasks.core.errors import TransientError, TunegateError
+from tasks.core.keeper import below, signal_name
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.machine.out_of_memory import MemoryWatch
@@ -159,7 +160,7 @@ class Watch:
             self.logger.error("%s took longer than %s; it is ended", self.stage.name, duration(self.allowed_s))
             owned.end()
         holder = holder_of(self.project)
-        if holder is None or holder.pid in _below(owned.pid):
+        if holder is None or holder.pid in (child.pid for child in below(owned.pid)):
             self.since = None
             return
         self.since = self.since or now
@@ -189,17 +190,9 @@ def _blockers(lines: list[str]) -> str | None:
     return ", ".join(f"`{command.strip()}` (pid {pid})" for pid, command in found) or "another DVC command"
 
 
-def _below(pid: int) -> set[int]:
-    """Return the processes below one, itself included."""
-    try:
-        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-    except psutil.NoSuchProcess:
-        return {pid}
-
-
 def _ends(pid: int) -> bool:
     """Return whether DVC runs with no command of a stage below it (any more)."""
-    return len(_below(pid)) <= 2  # the keeper and DVC
+    return len(below(pid)) <= 1  # DVC
 
 
 def _unexplained(stage: Stage, owned: OwnedCommand, lines: list[str], memory: MemoryWatch) -> TunegateError:
@@ -216,18 +209,12 @@ def _unexplained(stage: Stage, owned: OwnedCommand, lines: list[str], memory: Me
             "close other programs, or use a smaller profile or batch (tunegate doctor); then " + again,
         )
     if number:
-        return TunegateError(f"stage {stage.name} was ended by {_name_of(number)} from outside; {last}", again)
+        return TunegateError(
+            f"stage {stage.name} was ended by signal {number} ({signal_name(number)}) from outside; {last}", again
+        )
     if exited:
         return TunegateError(f"stage {stage.name} ended with exit code {code} and left no reason; {last}", again)
     return TunegateError(f"stage {stage.name}: DVC refused to run it; {last}", "mend what it names, then " + again)
-
-
-def _name_of(number: int) -> str:
-    """Return a signal's name: SIGKILL."""
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"signal {number}"
 
 
 def _forget_logs(done: Path) -> None:

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.deployments import run_deployment
@@ -11,11 +10,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling
 
+from flows.deployments import no_deployment
 from flows.dvc import AnyLogger
 from flows.limits import Allowance
 from flows.outcome import error_of
-from flows.transient import is_silence
-from tasks.core.errors import ConfigError, TransientError
+from flows.transient import is_silence, looks
+from tasks.core.errors import TransientError
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.stages.failures import clear_failure, recorded_failure
@@ -67,8 +67,7 @@ def _started(deployment: str, stage: Stage) -> Any:
     try:
         return run_deployment(deployment, parameters={"name": stage.name}, timeout=0, as_subflow=True)
     except ObjectNotFound as error:
-        hint = "make workers deploys infra/prefect.yaml"
-        raise ConfigError(f"no deployment is called {deployment!r}", hint) from error
+        raise no_deployment(deployment) from error
 
 
 class Following:
@@ -85,7 +84,7 @@ class Following:
     def __init__(self, run_id: Any, stage: Stage, deployment: str, logger: AnyLogger, allowance: Allowance) -> None:
         self.run_id, self.stage, self.deployment, self.logger = run_id, stage, deployment, logger
         self.allowance = allowance
-        self.started = self.heard = self.told = time.monotonic()
+        self.started = self.told = time.monotonic()
         #: Since when the run waits and no worker of its pool lives.
         self.alone: float | None = None
         self.name = ""
@@ -97,36 +96,28 @@ class Following:
             TransientError: no worker, or no server.
             TunegateError: no time left.
         """
-        while True:
-            state = self._look()
+        for state in looks(self._look, every_s=POLL_S, silence_s=SILENCE_S, say=self._say_silent):
             if state is not None and state.is_final():
-                return state
+                break
             if self.alone and time.monotonic() - self.alone > PICK_UP_S:
                 raise TransientError(
                     f"stage {self.stage.name}: no worker took the run of {self.deployment} in {duration(PICK_UP_S)}",
                     "make workers on the machine of that pool; prefect work-pool ls shows whether it is paused",
                 )
             self.allowance.stage_s(self.stage.name)
-            time.sleep(POLL_S)
+        return state
 
-    def _look(self) -> Any | None:
-        """Return the state, or None while the server is silent.
-
-        Raises:
-            httpx.HTTPError: it has been silent for too long.
-        """
-        try:
-            # One try a look: Prefect's own retries are for what must be said, and would keep this wait silent.
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
-                run = client.read_flow_run(self.run_id)
-                self._note(client, run)
-        except httpx.HTTPError as error:
-            if not is_silence(error) or time.monotonic() - self.heard > SILENCE_S:
-                raise
-            self._say("the Prefect server does not answer; the stage goes on, and so does the wait")
-            return None
-        self.heard = time.monotonic()
+    def _look(self) -> Any:
+        """Return the state, and note what it means."""
+        # One try a look: Prefect's own retries are for what must be said, and would keep this wait silent.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+            run = client.read_flow_run(self.run_id)
+            self._note(client, run)
         return run.state
+
+    def _say_silent(self) -> None:
+        """Log that nothing is lost meanwhile."""
+        self._say("the Prefect server does not answer; the stage goes on, and so does the wait")
 
     def _note(self, client: Any, run: Any) -> None:
         """Log a change, and keep since when there is nobody to take the run."""

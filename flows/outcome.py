@@ -3,13 +3,9 @@
 import re
 from typing import Any
 
-from tasks.core import errors
-from tasks.core.errors import TransientError, TunegateError
+from tasks.core.errors import KINDS, TransientError, TunegateError
 
-_KINDS: dict[str, type[TunegateError]] = {
-    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, TunegateError)
-}
-_NAMED = re.compile(rf"\b({'|'.join(_KINDS)}): (.*)", re.DOTALL)
+_NAMED = re.compile(rf"\b({'|'.join(KINDS)}): (.*)", re.DOTALL)
 HINT = "\n  next: "
 
 
@@ -29,6 +25,6 @@ def error_of(state: Any) -> TunegateError | None:
         return TransientError(f"the run crashed: {said}", "is its worker alive? make workers")
     if found := _NAMED.search(said):
         message, _, hint = found[2].partition(HINT)
-        return _KINDS[found[1]](message, hint)
+        return KINDS[found[1]](message, hint)
     name = state.name if state is not None else "no state"
     return TunegateError(f"the run ended as {name}: {said}", "read its log: make prefect-ui")

@@ -7,7 +7,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from flows.dvc import run_through_dvc
 from flows.limits import Allowance
-from flows.stages import RETRY_DELAYS_S, is_transient, stage_task
+from flows.stages import TRIED_AGAIN, stage_task
 from tasks.core.errors import GateFailedError
 from tasks.core.files import read_json
 from tasks.core.layout import DOSSIER, GATE, VALIDATION
@@ -59,10 +59,7 @@ def pipeline(keep_serving: bool = False, gpu_deployment: str | None = None) -> d
     return {"version": version, "verdict": verdict["verdict"], "lineage_id": verdict["lineage_id"], **outcome}
 
 
-@task(
-    name="register", retries=len(RETRY_DELAYS_S), retry_delay_seconds=list(RETRY_DELAYS_S),
-    retry_condition_fn=is_transient, persist_result=False,
-)  # fmt: skip
+@task(name="register", persist_result=False, **TRIED_AGAIN)
 def register() -> str:
     """Register the quantized model with its evidence and return the version's number."""
     from tasks.release.register import register as register_version
@@ -83,10 +80,7 @@ def promote_if_allowed(version: str, keep_serving: bool) -> dict[str, Any]:
     return go_live(project, settings, version, keep_serving=keep_serving, report=get_run_logger().info)
 
 
-@task(
-    name="publish-evidence", retries=len(RETRY_DELAYS_S), retry_delay_seconds=list(RETRY_DELAYS_S),
-    retry_condition_fn=is_transient, persist_result=False,
-)  # fmt: skip
+@task(name="publish-evidence", persist_result=False, **TRIED_AGAIN)
 def publish_evidence() -> dict[str, Any]:
     """Show the verdict and the pages in the Prefect UI and return the verdict."""
     project = Project.here()

@@ -13,7 +13,7 @@ from tasks.core.project import Project
 from tasks.stages.table import Stage
 
 #: Seconds before each new try: together longer than five minutes without a server.
-RETRY_DELAYS_S = (10, 30, 60, 120, 120)
+RETRY_DELAYS_S = [10, 30, 60, 120, 120]
 
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
@@ -23,6 +23,12 @@ def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     to it: inside a running event loop it returns a coroutine.
     """
     return may_work_next_time(state.data)
+
+
+#: Settings of a task that an unreachable outside only delays.
+TRIED_AGAIN: dict[str, Any] = {
+    "retries": len(RETRY_DELAYS_S), "retry_delay_seconds": RETRY_DELAYS_S, "retry_condition_fn": is_transient,
+}  # fmt: skip
 
 
 def stage_task(stage: Stage, gpu_deployment: str | None, allowance: Allowance) -> Callable[[], None]:
@@ -45,8 +51,4 @@ def stage_task(stage: Stage, gpu_deployment: str | None, allowance: Allowance) -
     # Tasks made in a loop share this function's name; Prefect keys them by qualified name.
     body.__name__ = body.__qualname__ = stage.name
     body.__doc__ = f"Run the stage {stage.name}."
-    as_task = task(
-        name=stage.name, retries=len(RETRY_DELAYS_S), retry_delay_seconds=list(RETRY_DELAYS_S),
-        retry_condition_fn=is_transient, persist_result=False,
-    )  # fmt: skip
-    return as_task(body)
+    return task(name=stage.name, persist_result=False, **TRIED_AGAIN)(body)

@@ -15,12 +15,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import click
 
+from flows.deployments import no_deployment
 from flows.environment import prepare_environment
 from flows.outcome import error_of
+from flows.transient import is_silence, looks
 from tasks.core.errors import ConfigError, TransientError
 from tasks.core.guard import guarded
 from tasks.core.logs import setup_logging
@@ -82,9 +85,7 @@ def start(client: Any, deployment: str, params: dict[str, str]) -> Any:
         found = client.read_deployment_by_name(deployment)
         return client.create_flow_run_from_deployment(found.id, parameters={**found.parameters, **params})
     except (ObjectNotFound, ValueError) as error:
-        raise ConfigError(
-            f"no deployment is called {deployment!r}", "make workers deploys infra/prefect.yaml"
-        ) from error
+        raise no_deployment(deployment) from error
     except PrefectHTTPStatusError as error:
         if error.response.status_code in (409, 422):
             raise ConfigError(f"{deployment} refuses {params}: {error}", "prefect deployment inspect") from error
@@ -97,24 +98,16 @@ def follow(run_id: Any, timeout_s: float, poll_s: float) -> Any:
     Raises:
         TransientError: it did not end in time, or the server was silent for too long; the run itself goes on.
     """
-    started = heard = time.monotonic()
-    told = ""
-    while time.monotonic() - started < timeout_s:
-        try:
-            state = _read_state(run_id)
-        except TransientError:
-            if time.monotonic() - heard > SILENCE_S:
-                raise
-            log.warning("the server does not answer; trying again")
-            time.sleep(poll_s)
-            continue
-        heard = time.monotonic()
-        if state.name != told:
+    started, told = time.monotonic(), ""
+    again = partial(log.warning, "the server does not answer; trying again")
+    for state in looks(lambda: _read_state(run_id), every_s=poll_s, silence_s=SILENCE_S, say=again):
+        if state is not None and state.name != told:
             told = state.name
-            log.info("%s after %s", told, duration(heard - started))
-        if state.is_final():
+            log.info("%s after %s", told, duration(time.monotonic() - started))
+        if state is not None and state.is_final():
             return state
-        time.sleep(poll_s)
+        if time.monotonic() - started > timeout_s:
+            break
     raise TransientError(f"the run is still {told} after {duration(timeout_s)}; it goes on", "raise --timeout-s")
 
 
@@ -146,7 +139,7 @@ def reachable() -> Iterator[None]:
         code = error.response.status_code
         if code in (401, 403):
             raise ConfigError(f"{url} answers {code}", "export PREFECT_API_AUTH_STRING=<user>:<password>") from error
-        if code >= 500:
+        if is_silence(error):
             raise TransientError(f"{url} answers {code}", "look at the server's log") from error
         raise
 

@@ -59,6 +59,15 @@ class StoppedError(TunegateError):
     exit_code = 143
 
 
+#: The errors by name, as they cross the border of a process.
+KINDS: dict[str, type[TunegateError]] = {
+    kind.__name__: kind
+    for kind in (
+        TunegateError, ConfigError, DataContractError, GateFailedError, MissingToolError, TransientError, StoppedError,
+    )
+}  # fmt: skip
+
+
 def error_record(error: TunegateError) -> dict[str, str]:
     """Return an error as JSON, for a process that only sees an exit code."""
     return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
@@ -66,5 +75,4 @@ def error_record(error: TunegateError) -> dict[str, str]:
 
 def recorded_error(record: Mapping[str, str]) -> TunegateError:
     """Return an error from its record, as the exception it was; of a kind not known here, as the base of all."""
-    kind: type[TunegateError] = globals().get(record["kind"], TunegateError)
-    return kind(record["message"], record["hint"])
+    return KINDS.get(record["kind"], TunegateError)(record["message"], record["hint"])

@@ -14,6 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -53,6 +57,24 @@ def signal_in(code: int) -> int | None:
     return found if found in signal.valid_signals() else None
 
 
+def signal_name(number: int) -> str:
+    """Return a signal's name, e.g. SIGKILL; its number where it has none (a real-time one)."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def below(pid: int) -> "list[psutil.Process]":
+    """Return the processes below one, e.g. below a keeper; none where it is gone."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _prepare_child(libc: ctypes.CDLL, keeper: int) -> None:
     """Give the command normal signals, and SIGTERM when the keeper dies."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -88,7 +110,7 @@ def _reap(group: int) -> bool:
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 continue
-    return any(_alive(pid) for pid in _members(group))
+    return any(alive(pid) for pid in _members(group))
 
 
 def _members(group: int) -> list[int]:
@@ -101,7 +123,7 @@ def _members(group: int) -> list[int]:
     return found
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     """Return whether a process runs (a zombie does not)."""
     fields = _stat(str(pid))
     return fields is not None and fields[0] not in "ZX"

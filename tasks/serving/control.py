@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError, TunegateError
+from tasks.core.keeper import alive
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.engine.deployment import Deployment
@@ -153,7 +154,7 @@ def stop_host(project: Project) -> bool:
     ) as connection:  # fmt: skip
         connection.ask("POST", "/stop")
     deadline = time.monotonic() + status["drain_timeout_s"] + STOP_MARGIN_S
-    while _runs(status["host_pid"]):
+    while alive(status["host_pid"]):
         if time.monotonic() > deadline:
             raise TransientError(f"host process {status['host_pid']} does not end", f"kill {status['host_pid']}")
         time.sleep(POLL_S)
@@ -228,14 +229,6 @@ def _ended(code: int, output: str, project: Project) -> TunegateError:
 def _error(value: dict[str, str]) -> TunegateError:
     """Return an error of the host as one of ours."""
     return _ERRORS.get(value["kind"], TransientError)(value["message"], value["hint"])
-
-
-def _runs(pid: int) -> bool:
-    """Return whether a process runs (one that waits to be collected does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 class _Connection(http.client.HTTPConnection):

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tasks.core.errors import ConfigError, MissingToolError, TunegateError
+from tasks.core.errors import ConfigError, MissingToolError, TunegateError, error_record
 from tasks.core.files import read_json, write_json
 from tasks.core.gpus import SLOT_GPUS_VARIABLE, slot_groups
 from tasks.core.project import Project
@@ -260,7 +260,7 @@ class Host:
             await change(wanted, on_progress)
         except TunegateError as error:
             log.error("deploy of version %s failed: %s", wanted.version, error)
-            tell({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}})
+            tell({"error": error_record(error)})
         except asyncio.CancelledError:
             log.warning("deploy of version %s was ended", wanted.version)
             ended = {"kind": "TransientError", "message": f"the start of version {wanted.version} was ended",

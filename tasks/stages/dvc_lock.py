@@ -82,9 +82,11 @@ def _free(descriptor: int) -> bool:
 
 def _command_of(pid: int) -> str:
     """Return the first words of a process's command line, programs by their names."""
+    import psutil
+
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
+        words = psutil.Process(pid).cmdline()
+    except psutil.Error:
         return ""
     named = [os.path.basename(word) if "/" in word else word for word in words if word and not word.startswith("-")]
     # A script shows as its interpreter and itself.

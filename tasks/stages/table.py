@@ -179,6 +179,7 @@ STAGES: tuple[Stage, ...] = (
         code=(
             *_in("tasks/training", "batches.py", "checkpoints.py", "experts.py", "interruption.py", "lora_linear.py"),
             *_in("tasks/training", "loss.py", "model.py", "parallel", "train.py", "trainer.py"),
+            "tasks/core/stop.py",
             "tasks/chat",
             *_MODELS,
             *_params("model"),

@@ -93,17 +93,17 @@ def train_here(
 
     tokenizer = load_tokenizer(base)
     encoded = encode_rows(prepared / TRAIN_ROWS, tokenizer, params.max_length_tokens)
+    checkpoint = last_complete(scratch)
     if rank:
         with stoppable() as interruption:
-            trainer = _trained(params, base, encoded.rows, tokenizer, scratch, None, interruption)
+            trainer = _trained(params, base, encoded.rows, tokenizer, scratch, checkpoint, None, interruption)
         trainer.trained_weights()  # its part of them
         return {}
     base_digest = folder_digest(base, project)
-    again = last_complete(scratch) is not None
-    with training_run(project, lineage_id, again=again) as run, stoppable() as interruption:
+    with training_run(project, lineage_id, again=checkpoint is not None) as run, stoppable() as interruption:
         run.log_params({"train": params.model_dump(mode="json"), "base_model_digest": base_digest})
         run.log_dataset(f"prepared/{TRAIN_ROWS}", sha256_file(prepared / TRAIN_ROWS), len(encoded.rows))
-        trainer = _trained(params, base, encoded.rows, tokenizer, scratch, run, interruption)
+        trainer = _trained(params, base, encoded.rows, tokenizer, scratch, checkpoint, run, interruption)
         curve = [entry for entry in trainer.state.log_history if "loss" in entry]
         _save_weights(trainer, params.mode, base, base_digest, output)
         write_text(output / "loss.csv", _loss_csv(curve))
@@ -137,6 +137,7 @@ def _trained(
     rows: list[TokenRow],
     tokenizer: Any,
     scratch: Path,
+    checkpoint: Path | None,
     run: Any,
     interruption: Any,
 ) -> Any:
@@ -150,7 +151,6 @@ def _trained(
     lengths = [len(row.input_ids) for row in rows]
     order = training_order(lengths, params.batch_rows, params.max_steps * step_rows // params.batch_rows, params.seed)
     step_tokens = [sum(lengths[row] for row in order[at : at + step_rows]) for at in range(0, len(order), step_rows)]
-    checkpoint = last_complete(scratch)
     if checkpoint:
         log.info("train: going on after step %d", step_of(checkpoint))
     model = load_trainable(base, params)

@@ -7,13 +7,11 @@ however it dies; their errors come back as what they are; they meet over a file,
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,10 @@ import psutil
 
 from tasks.core.errors import TransientError, recorded_error
 from tasks.core.files import read_json, write_json
-from tasks.core.keeper import held, signal_in
+from tasks.core.keeper import below, held, signal_in, signal_name
 from tasks.core.project import Project
 from tasks.core.settings import TrainParams
+from tasks.core.stop import StopRequest, stops_handled
 from tasks.training.checkpoints import last_complete, step_of
 from tasks.training.parallel import rank as rank_module
 from tasks.training.parallel.rank import JOB, RESULT, failure_file
@@ -37,8 +36,6 @@ POLL_S = 0.2
 SETTLE_S = 2.0
 #: How long the processes may take to end the step under way and write a checkpoint, when they were asked to stop.
 GRACE_S = 120.0
-#: One stop may arrive twice: from the terminal and from the process above.
-SAME_STOP_S = 1.0
 STDERR = 2
 
 
@@ -82,7 +79,14 @@ def train_together(
     count = params.parallel.processes
     log.info("train: %d processes, %s", count, params.parallel.strategy)
     ranks: list[subprocess.Popen[bytes]] = []
-    with _stop_passed_on(ranks) as stop:
+    stop = StopRequest()
+
+    def pass_on(number: int, frame: object) -> None:
+        """Have the keepers send SIGTERM: the processes agree on a last step."""
+        if stop.note(number):
+            _let_go(ranks)
+
+    with stops_handled(pass_on):
         try:
             for rank in range(count):
                 ranks.append(_start(folder, rank, count))
@@ -121,38 +125,13 @@ def rank_environment(rank: int, processes: int) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _stop_passed_on(ranks: "Sequence[subprocess.Popen[bytes]]") -> Iterator[threading.Event]:
-    """Pass SIGTERM and Ctrl-C on to the processes, which agree on a last step; once more ends this one at once."""
-    asked, first_s = threading.Event(), 0.0
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal first_s
-        if not asked.is_set():
-            first_s = time.monotonic()
-            asked.set()
-            _ask_to_stop(ranks)
-        elif time.monotonic() - first_s > SAME_STOP_S:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    # Only the main thread may take signals.
-    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _watch(ranks: "Sequence[subprocess.Popen[bytes]]", stop: threading.Event) -> dict[int, int]:
+def _watch(ranks: "Sequence[subprocess.Popen[bytes]]", stop: StopRequest) -> dict[int, int]:
     """Wait until all have ended well or one has not; return the exit codes of those that ended.
 
     Where a stop was asked for, each ends with its code: they are waited for.
     """
     codes = _ended(ranks)
-    while len(codes) < len(ranks) and (stop.is_set() or not any(codes.values())):
+    while len(codes) < len(ranks) and (stop.number is not None or not any(codes.values())):
         time.sleep(POLL_S)
         codes = _ended(ranks)
     deadline = time.monotonic() + SETTLE_S
@@ -167,8 +146,8 @@ def _ended(ranks: "Sequence[subprocess.Popen[bytes]]") -> dict[int, int]:
     return {rank: code for rank, process in enumerate(ranks) if (code := process.poll()) is not None}
 
 
-def _ask_to_stop(ranks: "Sequence[subprocess.Popen[bytes]]") -> None:
-    """Have the keepers send SIGTERM."""
+def _let_go(ranks: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """Let the keepers end their processes: SIGTERM, and SIGKILL after the grace time."""
     for process in ranks:
         if process.stdin:
             process.stdin.close()
@@ -177,20 +156,12 @@ def _ask_to_stop(ranks: "Sequence[subprocess.Popen[bytes]]") -> None:
 def _end(ranks: "Sequence[subprocess.Popen[bytes]]") -> None:
     """End what still runs at once, for it waits for one that has gone, and wait until none is left."""
     for process in ranks:
-        for child in _below(process.pid):
+        for child in below(process.pid):
             with suppress(psutil.NoSuchProcess):
                 child.kill()
-    _ask_to_stop(ranks)
+    _let_go(ranks)
     for process in ranks:
         process.wait()
-
-
-def _below(pid: int) -> "list[psutil.Process]":
-    """Return the processes below a keeper."""
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _error(folder: Path, codes: Mapping[int, int], processes: int, scratch: Path) -> Exception:
@@ -202,9 +173,8 @@ def _error(folder: Path, codes: Mapping[int, int], processes: int, scratch: Path
     onward = f"it goes on after step {step_of(kept)}" if kept else "it starts anew, no checkpoint was written yet"
     for rank, code in codes.items():
         if number := signal_in(code):
-            name = signal.Signals(number).name
             return TransientError(
-                f"training process {rank} of {processes} was ended by {name}: all of them are ended",
+                f"training process {rank} of {processes} was ended by {signal_name(number)}: all of them are ended",
                 f"run the same command again: {onward}. SIGKILL that nobody sent is the kernel's, out of memory: "
                 "see dmesg; smaller train.batch_rows or max_length_tokens",
             )
