@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from flows.environment import PREFECT
+from tasks.core.project import TELEMETRY_OFF
 from tasks.core.settings import load_settings
 from tasks.release.history import read_history
 from tasks.release.journal import Journal
@@ -55,8 +57,10 @@ def project(tmp_path, monkeypatch):
 @pytest.fixture
 def flow(project):
     """The flow `promote` of version 2 in a process of its own, with Prefect's temporary server."""
-    command = [sys.executable, "-c", FLOW]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    command, environment = [sys.executable, "-c", FLOW], os.environ | TELEMETRY_OFF | PREFECT
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         yield process
         # Prefect's temporary server, too.
         with contextlib.suppress(ProcessLookupError):
