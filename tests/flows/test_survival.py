@@ -140,7 +140,8 @@ def test_a_night_of_restarts_and_power_cuts(night, tiny_project, until):
         time.sleep(15)
         assert (state_of(training), training in runs_here()) == ("Running", True)
         assert state_of(waiting) in ("Scheduled", "Late")
-        assert heartbeats_of(training), "an automation on the server waits for their end"
+        # An automation on the server waits for their end; what was sent while it was away may be lost, the next comes.
+        until(lambda: heartbeats_of(training), log)
         night.kill()
     assert training not in runs_here()
     night.start()
