@@ -14,6 +14,7 @@ from aiohttp import web
 from tasks.serving.admission import Admitted, Refusal, unavailable
 from tasks.serving.audit import AuditLog
 from tasks.serving.keys import ApiKey
+from tasks.serving.outcome import CALLER_LEFT_STATUS, of_status
 from tasks.serving.slots import Lease
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ EVENT_END = b"\n\n"
 DONE = b"data: [DONE]"
 #: Both spellings of the chunk that holds nothing but the usage.
 NO_CHOICES = (b'"choices":[]', b'"choices": []')
-CALLER_LEFT = 499
 #: vLLM's answers that are about the request, not about vLLM; passed back as they are.
 CALLERS_FAULT = frozenset({400, 404, 413, 422})
 
@@ -47,14 +47,29 @@ class Exchange:
         self.key, self.headers = key, headers
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
-        self.status = CALLER_LEFT
+        self.status = CALLER_LEFT_STATUS
+        #: When the first and the last event of a stream came, by time.perf_counter().
+        self.first_event_at: float | None = None
+        self.last_event_at: float | None = None
         self._answer: list[bytes] = []
+
+    @property
+    def outcome(self) -> str:
+        """What became of it."""
+        return of_status(self.status)
+
+    @property
+    def between_tokens_s(self) -> float | None:
+        """The mean time between two tokens of a stream; None where there were not two."""
+        if not self.first_event_at or not self.last_event_at or (self.completion_tokens or 0) < 2:
+            return None
+        return (self.last_event_at - self.first_event_at) / (self.completion_tokens - 1)  # type: ignore[operator]
 
     def used_tokens(self, reserved: int) -> int:
         """Return the tokens to charge: what vLLM counted, or the reservation where the caller left before the end."""
         if self.completion_tokens is not None:
             return (self.prompt_tokens or 0) + self.completion_tokens
-        return reserved if self.status in (200, CALLER_LEFT) else 0
+        return reserved if self.status in (200, CALLER_LEFT_STATUS) else 0
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Ask the slot and return its answer, sent already where it was streamed.
@@ -165,6 +180,8 @@ class Exchange:
             if event.startswith(DONE):
                 self.status = 200
                 return
+            self.last_event_at = time.perf_counter()
+            self.first_event_at = self.first_event_at or self.last_event_at
         raise aiohttp.ServerDisconnectedError("it ended early")
 
     def _read_usage(self, body: bytes) -> None:

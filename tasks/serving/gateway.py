@@ -20,12 +20,15 @@ from tasks.serving.exchange import Exchange
 from tasks.serving.keys import ApiKey, KeyStore, Role
 from tasks.serving.limits import Limits
 from tasks.serving.metrics import Metrics
+from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
+from tasks.serving.probe import EngineProbe
 from tasks.serving.slots import Lease, Slots
 
 log = logging.getLogger(__name__)
 
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
-HEALTH, METRICS = "/healthz", "/metrics"
+#: Whether chats can be answered (of old also /healthz), and whether this process does anything at all.
+READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
@@ -33,6 +36,7 @@ KEEPALIVE_S = IDLE_CONNECTION_S / 2
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _REQUEST_ID = web.RequestKey("tunegate_request_id", str)
 _DEPLOYMENT = web.RequestKey("tunegate_deployment", Deployment)
+_OUTCOME = web.RequestKey("tunegate_outcome", str)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class GatewayParts:
     keys: KeyStore
     slots: Slots
     audit: AuditLog
+    probe: EngineProbe
     metrics: Metrics
 
 
@@ -66,7 +71,9 @@ class Gateway:
     def app(self) -> web.Application:
         """Return the application; run it with `handler_cancellation=True`, so that a caller who leaves frees vLLM."""
         app = web.Application(middlewares=[self._frame], client_max_size=self.parts.params.max_body_bytes)
-        app.router.add_get(HEALTH, self._health)
+        app.router.add_get(ALIVE, self._alive)
+        app.router.add_get(READY, self._ready)
+        app.router.add_get(HEALTH, self._ready)
         app.router.add_get(METRICS, self._metrics)
         app.router.add_get(MODELS, self._models)
         app.router.add_post(CHAT, self._chat)
@@ -89,12 +96,12 @@ class Gateway:
         request[_REQUEST_ID] = f"req-{uuid.uuid4().hex}"
         resource = request.match_info.route.resource
         route = resource.canonical if resource else "other"
-        status = 499  # the caller left
+        status, outcome = CALLER_LEFT_STATUS, CALLER_LEFT
         try:
             response = await self._answered(request, handler)
-            status = response.status
+            status, outcome = response.status, request.get(_OUTCOME, OK)
         finally:
-            self.parts.metrics.requests.labels(route, str(status)).inc()
+            self.parts.metrics.requests.labels(route, str(status), outcome).inc()
             self.parts.metrics.request_s.labels(route).observe(time.perf_counter() - started)
         return response
 
@@ -118,12 +125,19 @@ class Gateway:
                     f"{request.method} {request.path}: {error.reason}; there are {CHAT}, {COMPLETIONS}, {MODELS}",
                 ),
             )
+        except Exception:
+            # The border: whatever it was, the caller gets an answer to quote and the log the whole of it.
+            log.exception("%s %s: an error nobody foresaw", request[_REQUEST_ID], request.path)
+            message = f"an error of the gateway's own; its log has it under {request[_REQUEST_ID]}"
+            response = self._refused(request, Refusal(500, INTERNAL, message))
+            request[_OUTCOME] = INTERNAL
         if not response.prepared:
             response.headers.update(self._headers(request))
         return response
 
     def _refused(self, request: web.Request, refusal: Refusal) -> web.Response:
         """Return a refusal as an answer."""
+        request[_OUTCOME] = of_refusal(refusal.code)
         response = web.Response(status=refusal.status, body=refusal.body(), content_type="application/json")
         if refusal.retry_after_s is not None:
             response.headers["Retry-After"] = str(refusal.retry_after_s)
@@ -141,13 +155,17 @@ class Gateway:
             headers |= {VERSION: deployment.version, LINEAGE: deployment.lineage_id}
         return headers
 
-    async def _health(self, request: web.Request) -> web.Response:
-        """Say whether chats can be answered; the only route without a key."""
+    async def _alive(self, request: web.Request) -> web.Response:
+        """Say that this process answers, whatever it serves: it is not to be ended for want of a champion."""
+        return web.json_response({"status": "ok"})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        """Say whether chats can be answered. Like `_alive`, it needs no key."""
         with self.parts.slots.lease() as lease:
             served = lease is not None
-        healthy = served and self.parts.audit.healthy
-        value = {"status": "ok" if healthy else "unavailable", "served": served, "audit": self.parts.audit.healthy}
-        return web.json_response(value, status=200 if healthy else 503)
+        found = {"served": served, "engine": self.parts.probe.works, "audit": self.parts.audit.healthy}
+        ready = all(found.values())
+        return web.json_response({"status": "ok" if ready else "unavailable"} | found, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         """Return the metrics to this machine, or to an admin."""
@@ -159,6 +177,7 @@ class Gateway:
             metrics.in_flight.labels(slot.name).set(slot.in_flight)
             if slot is slots.live and slot.deployment:
                 metrics.live.labels(slot.name, slot.deployment.version, slot.deployment.lineage_id).set(1)
+        metrics.engine_works.set(self.parts.probe.works)
         metrics.audit_healthy.set(self.parts.audit.healthy)
         metrics.audit_pending.set(self.parts.audit.pending)
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
@@ -200,13 +219,26 @@ class Gateway:
                 return await exchange.run(request)
             finally:
                 self.limits.settle(key, reserved, exchange.used_tokens(reserved))
-                self._count(exchange)
+                request[_OUTCOME] = exchange.outcome
+                self._count(exchange, arrived)
 
-    def _count(self, exchange: Exchange) -> None:
-        """Add an answer's tokens to the metrics."""
+    def _count(self, exchange: Exchange, arrived: float) -> None:
+        """Add what became of a request to the metrics.
+
+        Args:
+            arrived: when the request came, by time.perf_counter().
+        """
+        metrics, version, key = self.parts.metrics, exchange.lease.deployment.version, exchange.key.name
+        metrics.answers.labels(version, key, exchange.outcome).inc()
         for kind, count in (("prompt", exchange.prompt_tokens), ("completion", exchange.completion_tokens)):
             if count:
-                self.parts.metrics.tokens.labels(kind).inc(count)
+                metrics.tokens.labels(kind, version, key).inc(count)
+        if exchange.first_event_at:
+            metrics.first_token_s.labels(version).observe(exchange.first_event_at - arrived)
+            if exchange.outcome != OK:
+                metrics.aborted_streams.labels(version, exchange.outcome).inc()
+        if (between := exchange.between_tokens_s) is not None:
+            metrics.between_tokens_s.labels(version).observe(between)
 
     def _require_key(self, request: web.Request, role: Role) -> ApiKey:
         """Return the caller's key.

@@ -31,6 +31,7 @@ from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
 from tasks.serving.paths import audit_folder, control_socket, keys_path, serving_folder
+from tasks.serving.probe import EngineProbe
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
 from tasks.serving.slots import Server, Slots, StartServer
@@ -70,6 +71,7 @@ class Host:
             soak_s=settings.promote.soak_s,
             on_switch=self._switched,
         )
+        self.probe = EngineProbe(self.slots, gateway.probe_every_s, gateway.probe_deadline_s)
         self.record = ServedRecord(project)
         self.recovery = Recovery(self.record, self.slots, self._healthy, pace)
         self.audit = AuditLog(
@@ -85,6 +87,7 @@ class Host:
                 keys=KeyStore(keys_path(project)),
                 slots=self.slots,
                 audit=self.audit,
+                probe=self.probe,
                 metrics=Metrics(),
             )
         )
@@ -104,7 +107,7 @@ class Host:
             gateway = web.AppRunner(self.gateway.app(), access_log=None, handler_cancellation=True)
             # A command that is ended (Ctrl-C, cancelled in Prefect, killed) ends the start that it asked for.
             control = web.AppRunner(self._control_app(), access_log=None, handler_cancellation=True)
-            keeping_up: asyncio.Task[None] | None = None
+            keeping_up: list[asyncio.Task[None]] = []
             try:
                 await gateway.setup()
                 await self._bind(gateway)
@@ -112,14 +115,14 @@ class Host:
                 await self._bind_control(control)
                 self._until_signalled()
                 log.info("gateway at %s", self.project.gateway_url)
-                keeping_up = asyncio.create_task(self.recovery.run())
+                keeping_up = [asyncio.create_task(self.recovery.run()), asyncio.create_task(self.probe.run())]
                 await self._stop.wait()
                 log.info("stopping: requests under way may finish")
                 await self.slots.close()
             finally:
-                if keeping_up:
-                    keeping_up.cancel()
-                    await asyncio.gather(keeping_up, return_exceptions=True)
+                for task in keeping_up:
+                    task.cancel()
+                await asyncio.gather(*keeping_up, return_exceptions=True)
                 await gateway.cleanup()
                 await self.audit.close()
                 await control.cleanup()
@@ -151,9 +154,9 @@ class Host:
         }
 
     async def _healthy(self) -> bool:
-        """Return whether the live server's engine works."""
+        """Return whether the live server's engine works: it says so, and made a token when it was asked for one."""
         slot = self.slots.live
-        if slot is None or slot.server is None or not slot.healthy:
+        if slot is None or slot.server is None or not slot.healthy or not self.probe.works:
             return False
         try:
             timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)

@@ -43,17 +43,22 @@ Smoke = Callable[[str, Deployment], Awaitable[None]]
 
 @dataclass(eq=False)
 class Slot:
-    """One of the two places a version can be served from."""
+    """One of the two places a version can be served from.
+
+    Args:
+        ill: whether its server was found to run and not to work: nobody is sent to it any more, or waits for it.
+    """
 
     name: str
     server: Server | None = None
     deployment: Deployment | None = None
     in_flight: int = 0
+    ill: bool = False
 
     @property
     def healthy(self) -> bool:
-        """Whether a server runs here."""
-        return self.server is not None and self.server.alive
+        """Whether a server runs here and is not known to be ill."""
+        return self.server is not None and self.server.alive and not self.ill
 
 
 @dataclass(frozen=True)
@@ -267,6 +272,6 @@ class Slots:
 
     async def _stop(self, slot: Slot) -> None:
         """Stop what runs in a slot."""
-        server, slot.server, slot.deployment = slot.server, None, None
+        server, slot.server, slot.deployment, slot.ill = slot.server, None, None, False
         if server:
             await asyncio.to_thread(server.stop)

@@ -2,6 +2,7 @@
 
 What it does stands in `behaviour.json` of the model folder: {"crash", "start_s", "name", "answer", "finish_reason",
 "token_s", "die_after", "token_ids"}; the last is what it answers where token ids are asked for, by prompt or for all.
+While a file `<model folder>.hangs` is there its engine hangs: /health goes on to answer, nothing else does.
 The user message `show the request` is answered with the request as it arrived.
 """
 
@@ -29,10 +30,12 @@ class StandIn:
         self.model = given.model
         self.does = json.loads((given.model / "behaviour.json").read_text())
         self.name = self.does.get("name", given.served_model_name)
+        self.generated = 0
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/health", self.health)
+        app.router.add_get("/metrics", self.metrics)
         app.router.add_get("/v1/models", self.models)
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_post("/v1/completions", self.completion)
@@ -42,6 +45,15 @@ class StandIn:
 
     async def health(self, request: web.Request) -> web.Response:
         return web.Response()
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(text=f'vllm:generation_tokens_total{{engine="0"}} {self.generated}.0\n')
+
+    async def hang(self) -> None:
+        """Hang while the file is there; a `busy` engine counts tokens of other requests meanwhile."""
+        while (hangs := self.model.with_name(f"{self.model.name}.hangs")).exists():
+            self.generated += hangs.read_text() == "busy"
+            await asyncio.sleep(0.05)
 
     async def dangerous(self, request: web.Request) -> web.Response:
         return web.Response(text="this route of vLLM must not be reachable")
@@ -79,6 +91,7 @@ class StandIn:
 
     async def answer(self, request: web.Request, kind: str) -> web.StreamResponse:
         payload = await request.json()
+        await self.hang()
         if payload.get("temperature", 0) > 2:
             return web.json_response({"error": {"message": "temperature", "code": 400}}, status=400)
         if payload.get("seed") == 500:

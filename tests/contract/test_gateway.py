@@ -124,14 +124,16 @@ def test_metrics_for_this_machine_and_for_admins_alone(live, client):
         text = admin.get("/metrics", headers=from_elsewhere).text
     assert 'tunegate_live{lineage_id="tg-1",slot="blue",version="1"} 1.0' in text
     assert "tunegate_audit_healthy 1.0" in text
-    assert 'tunegate_requests_total{route="/v1/chat/completions",status="200"}' in text
+    assert 'tunegate_requests_total{outcome="ok",route="/v1/chat/completions",status="200"}' in text
 
 
-def test_health_needs_no_key(live):
+def test_liveness_and_readiness_need_no_key(live):
     with live.client(None) as stranger:
-        response = stranger.get("/healthz")
-    assert response.status_code == 200
-    assert response.json() == {"status": "ok", "served": True, "audit": True}
+        for route in ("/readyz", "/healthz"):
+            response = stranger.get(route)
+            assert response.status_code == 200
+            assert response.json() == {"status": "ok", "served": True, "engine": True, "audit": True}
+        assert stranger.get("/livez").json() == {"status": "ok"}
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ class GatewayParams(Section):
     requests_per_minute: int = Field(ge=1)
     tokens_per_minute: int = Field(ge=1)
     upstream_timeout_s: float = Field(gt=0)
+    probe_every_s: float = Field(gt=0, description="between two one-token questions to the live engine")
+    probe_deadline_s: float = Field(gt=0, description="an idle engine that takes longer for one token hangs")
     drain_timeout_s: float = Field(gt=0)
     audit_retention_days: int = Field(ge=1)
 

@@ -6,7 +6,7 @@ from tasks.serving.limits import Limits, TokenBucket
 
 PARAMS = GatewayParams(
     max_body_bytes=1024, max_completion_tokens=100, max_choices=1, requests_per_minute=60, tokens_per_minute=600,
-    upstream_timeout_s=1.0, drain_timeout_s=1.0, audit_retention_days=1,
+    upstream_timeout_s=1.0, probe_every_s=1.0, probe_deadline_s=1.0, drain_timeout_s=1.0, audit_retention_days=1,
 )  # fmt: skip
 
 
