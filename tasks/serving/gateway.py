@@ -128,6 +128,7 @@ class Gateway:
         except Exception:
             # The border: whatever it was, the caller gets an answer to quote and the log the whole of it.
             log.exception("%s %s: an error nobody foresaw", request[_REQUEST_ID], request.path)
+            self.parts.metrics.internal_errors.inc()
             message = f"an error of the gateway's own; its log has it under {request[_REQUEST_ID]}"
             response = self._refused(request, Refusal(500, INTERNAL, message))
             request[_OUTCOME] = INTERNAL

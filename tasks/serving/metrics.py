@@ -28,6 +28,8 @@ class Metrics:
     def _count_requests(self) -> None:
         """Make the series of all requests, whatever became of them."""
         self.requests = self._counter("tunegate_requests", "Requests by what happened", "route", "status", "outcome")
+        # Without labels it is there from the start with 0: `increase` sees the very first one.
+        self.internal_errors = self._counter("tunegate_internal_errors", "Errors nobody foresaw")
         self.request_s = self._histogram("tunegate_request_seconds", "Whole request", _REQUEST_S, "route")
         self.before_upstream_s = self._histogram(
             "tunegate_before_upstream_seconds", "From the request's arrival to vLLM", _ADDED_S
