@@ -45,6 +45,8 @@ class Exchange:
     ) -> None:
         self.session, self.audit, self.lease, self.admitted = session, audit, lease, admitted
         self.key, self.headers = key, headers
+        #: Sent to vLLM beside our own: the trace that its spans belong to.
+        self.upstream_headers: dict[str, str] = {}
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
         self.status = CALLER_LEFT_STATUS
@@ -120,7 +122,7 @@ class Exchange:
         payload = {"model": self.lease.deployment.lineage_id, **self.admitted.payload}
         body = json.dumps(payload, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity",
-                   "X-Request-Id": self.headers["x-request-id"]}  # fmt: skip
+                   "X-Request-Id": self.headers["x-request-id"], **self.upstream_headers}  # fmt: skip
         url = f"{self.lease.url}{path}"
         try:
             return await self.session.post(url, data=body, headers=headers)

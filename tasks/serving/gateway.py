@@ -23,6 +23,7 @@ from tasks.serving.metrics import Metrics
 from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
 from tasks.serving.probe import EngineProbe
 from tasks.serving.slots import Lease, Slots
+from tasks.serving.tracing import Tracing, describe, upstream_headers
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/mode
 #: Whether chats can be answered (of old also /healthz), and whether this process does anything at all.
 READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
+#: In the words of OpenTelemetry's conventions.
+OPERATIONS: dict[Kind, str] = {"chat": "chat", "completion": "text_completion"}
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
 
@@ -57,6 +60,7 @@ class GatewayParts:
     audit: AuditLog
     probe: EngineProbe
     metrics: Metrics
+    tracing: Tracing
 
 
 class Gateway:
@@ -217,11 +221,22 @@ class Gateway:
             exchange = Exchange(self._session, self.parts.audit, lease, admitted, key, self._headers(request))
             try:
                 self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
-                return await exchange.run(request)
+                return await self._traced(exchange, request, kind, arrived)
             finally:
                 self.limits.settle(key, reserved, exchange.used_tokens(reserved))
                 request[_OUTCOME] = exchange.outcome
                 self._count(exchange, arrived)
+
+    async def _traced(self, exchange: Exchange, request: web.Request, kind: Kind, arrived: float) -> web.StreamResponse:
+        """Run an exchange inside a span of the caller's trace."""
+        operation = OPERATIONS[kind]
+        with self.parts.tracing.request(request.headers, operation) as span:
+            exchange.upstream_headers = upstream_headers()
+            try:
+                return await exchange.run(request)
+            finally:
+                began = exchange.first_event_at
+                describe(span, operation, exchange, began - arrived if began else None)
 
     def _count(self, exchange: Exchange, arrived: float) -> None:
         """Add what became of a request to the metrics.

@@ -35,6 +35,7 @@ from tasks.serving.probe import EngineProbe
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
 from tasks.serving.slots import Server, Slots, StartServer
+from tasks.serving.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Host:
             redact=partial(mask_text, types=settings.prepare.privacy.policies.sought),
             retention_days=gateway.audit_retention_days,
         )
+        self.tracing = Tracing()
         self.gateway = Gateway(
             GatewayParts(
                 params=gateway,
@@ -89,6 +91,7 @@ class Host:
                 audit=self.audit,
                 probe=self.probe,
                 metrics=Metrics(),
+                tracing=self.tracing,
             )
         )
         self._stop = asyncio.Event()
@@ -126,6 +129,7 @@ class Host:
                 await gateway.cleanup()
                 await self.audit.close()
                 await control.cleanup()
+                await asyncio.to_thread(self.tracing.close)
                 control_socket(self.project).unlink(missing_ok=True)
 
     def stop(self) -> None:

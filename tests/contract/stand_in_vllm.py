@@ -3,7 +3,7 @@
 What it does stands in `behaviour.json` of the model folder: {"crash", "start_s", "name", "answer", "finish_reason",
 "token_s", "die_after", "token_ids"}; the last is what it answers where token ids are asked for, by prompt or for all.
 While a file `<model folder>.hangs` is there its engine hangs: /health goes on to answer, nothing else does.
-The user message `show the request` is answered with the request as it arrived.
+The user message `show the request` is answered with the request as it arrived, `show the headers` with its headers.
 """
 
 import argparse
@@ -31,6 +31,7 @@ class StandIn:
         self.does = json.loads((given.model / "behaviour.json").read_text())
         self.name = self.does.get("name", given.served_model_name)
         self.generated = 0
+        self.headers: dict[str, str] = {}
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -65,6 +66,8 @@ class StandIn:
         last = payload["messages"][-1]["content"] if "messages" in payload else payload["prompt"]
         if last == "show the request":
             return [json.dumps(payload, ensure_ascii=False)]
+        if last == "show the headers":
+            return [json.dumps(self.headers)]
         return self.does.get("answer", "碘片 在 照射 前 服用").split()
 
     def token_ids(self, payload: dict) -> list[int]:
@@ -91,6 +94,7 @@ class StandIn:
 
     async def answer(self, request: web.Request, kind: str) -> web.StreamResponse:
         payload = await request.json()
+        self.headers = {name.lower(): value for name, value in request.headers.items()}
         await self.hang()
         if payload.get("temperature", 0) > 2:
             return web.json_response({"error": {"message": "temperature", "code": 400}}, status=400)
