@@ -173,6 +173,8 @@ def _previewed(row: dict[str, Any]) -> str:
     lines += [f"masked   {masked}"] if masked else []
     lines += [f"refused  {row['refused']}"] if row["refused"] else []
     lines += [f"text     {row['tokens']} tokens, taught between ⟦ and ⟧", row["text"]] if row["text"] else []
+    for text in row["thought_samples"]:
+        lines += ["sample   of an earlier thought, its own", text]
     return "\n".join(lines)
 
 
