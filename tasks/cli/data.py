@@ -202,6 +202,10 @@ def _summary(found: dict[str, Any]) -> str:
         f"too long     {found['tokens']['too_long']} of more than {found['tokens']['max_length_tokens']} tokens"
     )
     lines.append(f"splits       {_named(found['splits'])}")
+    added = {kind: text for kind, text in found.get("template", {}).items() if text}
+    lines += [
+        f"template     adds: {kind.replace('_', ' ')}: {' '.join(text.split())[:100]}" for kind, text in added.items()
+    ]
     lines += [f"note         {note}" for note in found.get("notes", ())]
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import is_normalized
 
+from tasks.chat.additions import template_additions
 from tasks.chat.conversation import OPEN, Message
 from tasks.chat.rows import RowRefused, TokenRow, encode_row, thought_samples
 from tasks.chat.template import CALL, offers_tools, served_messages, served_tools
@@ -72,6 +73,10 @@ class RowLengths:
         self._template_bytes = lru_cache(4096)(self._measure_template)
         self._tried = lru_cache(4096)(self._try)
         self._shows_tools: bool | None = None
+
+    def additions(self) -> dict[str, str]:
+        """Return what the base model's chat template adds to rows (`tasks.chat.additions`)."""
+        return template_additions(self._tokenizer)
 
     def count_where_needed(
         self, messages: Sequence[Message], tools: str | None, effect: TemplateEffect = NO_EFFECT

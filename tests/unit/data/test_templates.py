@@ -55,6 +55,7 @@ def test_case_08_earlier_thoughts_become_samples_of_their_own(project: Any, with
     words = "taught in a sample of its own, where it is last: the template drops earlier thoughts"
     assert evidence == [[f"turn 2: {words}"], [f"turn 2, 4: {words}"]]
     assert "2 rows have earlier answers whose thought" in project.summary()["notes"][0]
+    assert project.summary()["template"] == {"empty_thought": "<think>\n\n</think>"}
     # A row stays one row: counts, splits and duplicates know nothing of samples.
     assert project.summary()["splits"]["train"] == len(project.lines("train.jsonl")) == 2
 
