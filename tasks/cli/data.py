@@ -111,6 +111,8 @@ def export(name: str, folder: Path, container: str, packed: bool, as_json: bool)
     lines = [f"{folder / file}: {found['rows'][split]} rows" for split, file in found["files"].items()]
     left_out = {split: rows for split, rows in found["left_out"].items() if rows}
     lines += [f"left out of {split}: {rows} rows with no room in {name}" for split, rows in left_out.items()]
+    lines += [f"no room for {what}: {rows} rows" for what, rows in found["no_room_for"].items()]
+    lines += [f"not in the files: {field} of {rows} rows" for field, rows in found["lost"].items()]
     emit(found, as_json=as_json, text="\n".join(lines))
 
 
