@@ -7,18 +7,21 @@ a row whose rendered text has no more bytes than the limit has tokens fits witho
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unicodedata import is_normalized
 
+from tasks.chat.additions import template_additions
 from tasks.chat.conversation import OPEN, Message
-from tasks.chat.rows import RowRefused, encode_row
+from tasks.chat.rows import RowRefused, TokenRow, encode_row, thought_samples
 from tasks.chat.template import CALL, offers_tools, served_messages, served_tools
 from tasks.data.problems import BadRowError
 
 UNCOUNTED = -1
+#: More than a template and the encoder write around an empty thought that a server opens.
+_EMPTY_THOUGHT_BYTES = 32
 #: Longer conversations are not tried on the template before they are trained on.
 _MOST_TURNS = 32
 #: Why training would refuse a row of this form, in words.
@@ -35,12 +38,16 @@ class TemplateEffect:
 
     Args:
         history: answers that carry no loss, by place: (place, why: a key of `tasks.chat.rows.NO_LOSS`).
+        alone: answers whose thought it drops, by place: each is taught where it is last, in a sample of its own.
+        restored: it drops the last answer's thought as well, which is given back: the row has more than is rendered.
         joined: prompt and last answer are encoded apart, because whole the tokens at the border would be others.
         refused: why training would leave such a row out, in words; "" where it would not.
         tools_hidden: whether the row offers tools and the template never shows them.
     """
 
     history: tuple[tuple[int, str], ...] = ()
+    alone: tuple[int, ...] = ()
+    restored: bool = False
     joined: bool = False
     refused: str = ""
     tools_hidden: bool = False
@@ -67,8 +74,19 @@ class RowLengths:
         self._tried = lru_cache(4096)(self._try)
         self._shows_tools: bool | None = None
 
-    def count_where_needed(self, messages: Sequence[Message], tools: str | None) -> int:
-        """Return the tokens of a rendered row, or `UNCOUNTED` for one that surely fits.
+    def additions(self) -> dict[str, str]:
+        """Return what the base model's chat template adds to rows (`tasks.chat.additions`)."""
+        return template_additions(self._tokenizer)
+
+    def count_where_needed(
+        self, messages: Sequence[Message], tools: str | None, effect: TemplateEffect = NO_EFFECT
+    ) -> int:
+        """Return the tokens of a row as it is trained, or `UNCOUNTED` for one that surely fits.
+
+        Args:
+            messages: of the row.
+            tools: JSON text of the tools on offer.
+            effect: of the template on rows of its form.
 
         Raises:
             BadRowError: the text holds a special token of the tokenizer, or the chat template refuses the row.
@@ -80,7 +98,8 @@ class RowLengths:
             return self.count(messages, tools)  # the template writes calls in its own way, with other bytes
         template = self._template_bytes(tuple(message["role"] for message in messages), tools)
         if self._byte_level and (not self._composes or all(map(_is_composed, messages))):
-            size = template + sum(len(message["content"].encode()) for message in messages)
+            size = template + sum([len(message["content"].encode()) for message in messages])
+            size += _EMPTY_THOUGHT_BYTES if effect.restored else 0
             if size <= self.max_length_tokens:
                 return UNCOUNTED
         return self.count(messages, tools)
@@ -91,13 +110,17 @@ class RowLengths:
         Raises:
             BadRowError: training would leave the row out.
         """
-        if len(messages) > _MOST_TURNS:
-            return NO_EFFECT
-        form = tuple((said["role"], OPEN in said["content"], CALL in said["content"]) for said in messages)
-        found = self._tried(form, tools is not None)
+        found = self._effect_of(messages, tools)
         if found.refused:
             raise BadRowError("template_refuses", f"the chat template of the base model: {found.refused}")
         return found
+
+    def _effect_of(self, messages: Sequence[Message], tools: str | None) -> TemplateEffect:
+        """Return what the template makes of a row of this form, of those tried last from memory."""
+        if len(messages) > _MOST_TURNS:
+            return NO_EFFECT
+        form = tuple((said["role"], OPEN in said["content"], CALL in said["content"]) for said in messages)
+        return self._tried(form, tools is not None)
 
     def _try(self, form: _Form, offered: bool) -> TemplateEffect:
         """Encode the shortest conversation of a form as training would."""
@@ -111,10 +134,37 @@ class RowLengths:
         except RowRefused as refusal:
             # What the template itself refuses is said where the row is rendered, with the template's own words.
             return TemplateEffect(refused=_REFUSALS.get(str(refusal), ""), tools_hidden=hidden)
-        return TemplateEffect(row.history_turns, row.joined, "", hidden)
+        alone = {turn for one in thought_samples(row, messages, self._tokenizer, tools) for turn in one.trained_turns}
+        history = tuple((turn, why) for turn, why in row.history_turns if turn not in alone)
+        return TemplateEffect(history, tuple(sorted(alone)), row.thought_restored, row.joined, "", hidden)
+
+    def fitting(self, effect: TemplateEffect, messages: Sequence[Message], tools: str | None) -> TemplateEffect:
+        """Return the effect on a long row: a sample of its own that is too long teaches nothing."""
+        row = self._encoded(messages, tools)
+        samples = thought_samples(row, list(messages), self._tokenizer, _parsed(tools))
+        fit = [one for one in samples if len(one.input_ids) <= self.max_length_tokens]
+        taught = {turn for one in fit for turn in one.trained_turns}
+        lost = [(turn, "too_long_alone") for turn in effect.alone if turn not in taught]
+        alone = tuple(turn for turn in effect.alone if turn in taught)
+        return replace(effect, history=tuple(sorted((*effect.history, *lost))), alone=alone)
+
+    def _encoded(self, messages: Sequence[Message], tools: str | None) -> TokenRow:
+        """Return a row as training encodes it.
+
+        Raises:
+            BadRowError: training would leave it out.
+        """
+        try:
+            return encode_row("", list(messages), self._tokenizer, _parsed(tools))
+        except RowRefused as refusal:
+            words = _REFUSALS.get(str(refusal), str(refusal))
+            raise BadRowError("template_refuses", f"the chat template of the base model: {words}") from refusal
 
     def count(self, messages: Sequence[Message], tools: str | None) -> int:
-        """Return the tokens of a rendered row."""
+        """Return the tokens of a row as it is trained."""
+        effect = self._effect_of(messages, tools)
+        if effect.restored or effect.joined:
+            return len(self._encoded(messages, tools).input_ids)
         # Quiet about rows that are longer than the model takes: that is what is being found out.
         return len(self._tokenizer(self._render(messages, tools), add_special_tokens=False, verbose=False)["input_ids"])
 
@@ -128,7 +178,7 @@ class RowLengths:
         from jinja2.exceptions import TemplateError
 
         try:
-            declared = served_tools(json.loads(tools) if tools else None)
+            declared = served_tools(_parsed(tools))
         except ValueError as error:
             raise BadRowError("malformed_tool_call", str(error)) from error
         served = served_messages(list(messages), self._tokenizer)
@@ -137,6 +187,11 @@ class RowLengths:
         except (TemplateError, TypeError) as error:
             raise BadRowError("template_refuses", f"the chat template says: {error}") from error
         return text
+
+
+def _parsed(tools: str | None) -> list[Any] | None:
+    """Return the tools on offer."""
+    return json.loads(tools) if tools else None
 
 
 def _word(role: str, thinks: bool, calls: bool) -> str:

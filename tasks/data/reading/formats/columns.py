@@ -55,6 +55,8 @@ def mapped(row: dict[str, Any], columns: Mapping[str, str | None]) -> dict[str, 
         return row
     taken = {column for field, column in columns.items() if column is not None and column != field}
     fields = {name: value for name, value in row.items() if name not in taken and name not in columns}
+    absent = {field for field, column in columns.items() if column is None}
+    fields = {name: value for name, value in fields.items() if name.lower() not in absent}
     if columns.get("instruction"):
         # The mapping says what the row is; turns it may hold as well are not meant.
         fields = {name: value for name, value in fields.items() if name not in CONTAINERS}
