@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from tasks.serving.admission import Admitted, Refusal, unavailable
+from tasks.serving.answers import ends, is_usage, said, usage_of
 from tasks.serving.audit import AuditLog
 from tasks.serving.keys import ApiKey
 from tasks.serving.outcome import CALLER_LEFT_STATUS, of_status
@@ -20,9 +21,6 @@ from tasks.serving.slots import Lease
 log = logging.getLogger(__name__)
 
 EVENT_END = b"\n\n"
-DONE = b"data: [DONE]"
-#: Both spellings of the chunk that holds nothing but the usage.
-NO_CHOICES = (b'"choices":[]', b'"choices": []')
 #: vLLM's answers that are about the request, not about vLLM; passed back as they are.
 CALLERS_FAULT = frozenset({400, 404, 413, 422})
 
@@ -86,7 +84,7 @@ class Exchange:
             "version": self.lease.deployment.version, "lineage_id": self.lease.deployment.lineage_id,
             "slot": self.lease.slot, "stream": self.admitted.stream, "prompt": self.admitted.prompt,
             "settings": {name: value for name, value in self.admitted.payload.items()
-                         if name not in ("messages", "prompt")},
+                         if name not in ("messages", "prompt", "input", "instructions")},
         })  # fmt: skip
         try:
             return await self._run(request, recorded)
@@ -96,7 +94,7 @@ class Exchange:
         finally:
             # No await here: this also runs when the caller has left and the task is being cancelled.
             self.audit.submit({
-                **facts, "kind": "answer", "time": _now(), "status": self.status, "answer": self._text,
+                **facts, "kind": "answer", "time": _now(), "status": self.status, "answer": self._said,
                 "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens,
                 "milliseconds": round((time.perf_counter() - started) * 1000),
             })  # fmt: skip
@@ -104,7 +102,7 @@ class Exchange:
     async def _run(self, request: web.Request, recorded: "asyncio.Future[bool]") -> web.StreamResponse:
         """Ask, wait until the request is recorded, pass the answer on."""
         try:
-            upstream = await self._ask(request.path)
+            upstream = await self._begun(request.path)
             async with upstream:
                 if not await recorded:
                     raise unavailable("audit_unavailable", "the request could not be recorded, so it is not answered")
@@ -116,6 +114,22 @@ class Exchange:
         except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("%s: slot %s: %s", self.headers["x-request-id"], self.lease.slot, error or "timed out")
             raise unavailable("upstream_lost", "the model server did not answer") from error
+
+    async def _begun(self, path: str) -> aiohttp.ClientResponse:
+        """Send the request and return its answer's beginning; in bounded time where a grammar is compiled for it.
+
+        Raises:
+            Refusal: 503, the caller's schema took too long.
+        """
+        try:
+            async with asyncio.timeout(self.admitted.begins_within_s):
+                return await self._ask(path)
+        except TimeoutError as error:
+            if self.admitted.begins_within_s is None:
+                raise
+            limit = f"{self.admitted.begins_within_s:g} s"
+            message = f"an answer in this form did not begin in {limit}; ask for a simpler one"
+            raise unavailable("schema_timeout", message) from error
 
     async def _ask(self, path: str) -> aiohttp.ClientResponse:
         """Send the request; once more where an idle connection was closed under it (nothing was generated then)."""
@@ -170,16 +184,16 @@ class Exchange:
         """Pass every event on, but for a usage chunk nobody asked for.
 
         Raises:
-            ClientError: the connection to either side is lost, or the stream ended before its [DONE].
+            ClientError: the connection to either side is lost, or the stream ended before its last event.
         """
         async for event in _events(upstream.content):
             self._answer.append(event)
-            if any(mark in event for mark in NO_CHOICES):
-                self._read_usage(event.removeprefix(b"data: "))
-                if not self.admitted.usage_asked:
-                    continue
+            if is_usage(event) or (ends(event) and self.admitted.kind == "responses"):
+                self._read_usage(event)
+            if is_usage(event) and not self.admitted.usage_asked:
+                continue
             await response.write(event)
-            if event.startswith(DONE):
+            if ends(event):
                 self.status = 200
                 return
             self.last_event_at = time.perf_counter()
@@ -187,28 +201,12 @@ class Exchange:
         raise aiohttp.ServerDisconnectedError("it ended early")
 
     def _read_usage(self, body: bytes) -> None:
-        """Take the token counts out of an answer or a usage chunk."""
-        usage = (json.loads(body).get("usage") or {}) if body else {}
-        self.prompt_tokens, self.completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        """Take the token counts out of an answer or the event that holds them."""
+        self.prompt_tokens, self.completion_tokens = usage_of(body)
 
-    def _text(self) -> Any:
-        """Return what was answered: text, or a list of texts for several choices. Runs in the audit log's thread."""
-        texts: dict[int, str] = {}
-        for piece in self._answer:
-            payload = piece.removeprefix(b"data: ").strip()
-            if not payload.startswith(b"{"):
-                continue
-            try:
-                value = json.loads(payload)
-            except ValueError:
-                return payload.decode("utf-8", "replace")
-            for choice in value.get("choices", ()):
-                index = choice.get("index", 0)
-                texts[index] = texts.get(index, "") + _choice_text(choice)
-            if "error" in value:
-                return value["error"]
-        found = [texts[index] for index in sorted(texts)]
-        return found[0] if len(found) == 1 else found
+    def _said(self) -> Any:
+        """Return what was answered. Runs in the audit log's thread."""
+        return said(self._answer)
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -220,12 +218,6 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             yield event + EVENT_END
     if rest:
         yield rest
-
-
-def _choice_text(choice: dict[str, Any]) -> str:
-    """Return the text of a choice: of a chat, a chat's chunk, or a completion."""
-    message = choice.get("message") or choice.get("delta") or {}
-    return str(message.get("content") or choice.get("text") or "")
 
 
 def _now() -> str:

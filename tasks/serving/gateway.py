@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -14,7 +15,7 @@ from tasks.core.settings import GatewayParams
 from tasks.engine.deployment import Deployment
 from tasks.engine.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.engine.server import IDLE_CONNECTION_S
-from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, unavailable
+from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, fitted, unavailable
 from tasks.serving.audit import AuditLog
 from tasks.serving.exchange import Exchange
 from tasks.serving.keys import ApiKey, KeyStore, Role
@@ -28,11 +29,13 @@ from tasks.serving.tracing import Tracing, describe, upstream_headers
 log = logging.getLogger(__name__)
 
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
+RESPONSES, EMBEDDINGS = "/v1/responses", "/v1/embeddings"
+ROUTES = (CHAT, COMPLETIONS, RESPONSES, MODELS)
 #: Whether chats can be answered (of old also /healthz), and whether this process does anything at all.
 READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
 #: In the words of OpenTelemetry's conventions.
-OPERATIONS: dict[Kind, str] = {"chat": "chat", "completion": "text_completion"}
+OPERATIONS: dict[Kind, str] = {"chat": "chat", "completion": "text_completion", "responses": "chat"}
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
 
@@ -69,7 +72,7 @@ class Gateway:
     def __init__(self, parts: GatewayParts) -> None:
         self.parts = parts
         self.limits = Limits(parts.params)
-        self.caps = Caps(min(parts.params.max_completion_tokens, parts.context_tokens - 1), parts.params.max_choices)
+        self.caps = Caps.of(parts.params, parts.context_tokens)
         self._session: aiohttp.ClientSession
 
     def app(self) -> web.Application:
@@ -82,6 +85,9 @@ class Gateway:
         app.router.add_get(MODELS, self._models)
         app.router.add_post(CHAT, self._chat)
         app.router.add_post(COMPLETIONS, self._completion)
+        app.router.add_post(RESPONSES, self._response)
+        app.router.add_post(EMBEDDINGS, self._embeddings)
+        app.router.add_get(f"{MODELS}/{{name}}", self._model)
         app.cleanup_ctx.append(self._connected)
         return app
 
@@ -126,13 +132,19 @@ class Gateway:
                 Refusal(
                     status,
                     "no_such_route",
-                    f"{request.method} {request.path}: {error.reason}; there are {CHAT}, {COMPLETIONS}, {MODELS}",
+                    f"{request.method} {request.path}: {error.reason}; there are {', '.join(ROUTES)}",
                 ),
             )
+        except ConnectionError:
+            # The caller left while the answer was written.
+            raise
         except Exception:
             # The border: whatever it was, the caller gets an answer to quote and the log the whole of it.
             log.exception("%s %s: an error nobody foresaw", request[_REQUEST_ID], request.path)
             self.parts.metrics.internal_errors.inc()
+            if request.writer.output_size:
+                # An answer has begun: a second one inside it would be worse than the end of the connection.
+                raise
             message = f"an error of the gateway's own; its log has it under {request[_REQUEST_ID]}"
             response = self._refused(request, Refusal(500, INTERNAL, message))
             request[_OUTCOME] = INTERNAL
@@ -190,11 +202,24 @@ class Gateway:
     async def _models(self, request: web.Request) -> web.Response:
         """List the names of what is served."""
         self._require_key(request, "caller")
+        return web.json_response({"object": "list", "data": [_model_row(name) for name in self._names()]})
+
+    async def _model(self, request: web.Request) -> web.Response:
+        """Describe one name of what is served."""
+        self._require_key(request, "caller")
+        name = request.match_info["name"]
+        if name not in (names := self._names()):
+            raise _no_such_model(name, names)
+        return web.json_response(_model_row(name))
+
+    def _names(self) -> tuple[str, ...]:
+        """Return the names of what is served."""
         with self.parts.slots.lease() as lease:
-            deployment = _require(lease).deployment
-        names = (self.parts.model_name, CHAMPION, deployment.lineage_id)
-        models = [{"id": name, "object": "model", "created": 0, "owned_by": "tunegate"} for name in names]
-        return web.json_response({"object": "list", "data": models})
+            return self._names_of(_require(lease).deployment)
+
+    def _names_of(self, deployment: Deployment) -> tuple[str, ...]:
+        """Return the names a deployment is served under."""
+        return self.parts.model_name, CHAMPION, deployment.lineage_id
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         """Pass a chat on."""
@@ -202,7 +227,20 @@ class Gateway:
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         """Pass a completion on."""
+        if not self.parts.params.completions:
+            self._require_key(request, "caller")
+            message = f"{COMPLETIONS} is switched off here (serve.gateway.completions): it has no template; use {CHAT}"
+            raise Refusal(404, "completions_off", message)
         return await self._passed_on(request, "completion")
+
+    async def _response(self, request: web.Request) -> web.StreamResponse:
+        """Pass a response on."""
+        return await self._passed_on(request, "responses")
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        """Refuse: what is released here is a chat model."""
+        self._require_key(request, "caller")
+        raise Refusal(404, "no_embedding_model", f"no embedding model is configured here; there is {CHAT}")
 
     async def _passed_on(self, request: web.Request, kind: Kind) -> web.StreamResponse:
         """Check a request, ask the live slot, return its answer; the audit log gets both."""
@@ -215,6 +253,7 @@ class Gateway:
             lease = _require(held)
             request[_DEPLOYMENT] = lease.deployment
             self._require_name(admitted.model, lease.deployment)
+            admitted = fitted(admitted, lease.deployment.abilities)
             if not self.parts.audit.healthy:
                 raise unavailable("audit_unavailable", "the audit log cannot be written, so nothing is answered")
             reserved = self._require_room(key, admitted)
@@ -276,9 +315,8 @@ class Gateway:
 
     def _require_name(self, name: str, deployment: Deployment) -> None:
         """Refuse a model name that is not what is served."""
-        if name not in (self.parts.model_name, CHAMPION, deployment.lineage_id):
-            known = f"{self.parts.model_name}, {CHAMPION}, {deployment.lineage_id}"
-            raise Refusal(404, "model_not_found", f"model {name!r} is not served here; served: {known}", param="model")
+        if name not in (names := self._names_of(deployment)):
+            raise _no_such_model(name, names)
 
     def _require_room(self, key: ApiKey, admitted: Admitted) -> int:
         """Reserve the most tokens the answer may cost and return them; 429 where the key has not that many left."""
@@ -294,6 +332,17 @@ def _require(lease: Lease | None) -> Lease:
     if lease is None:
         raise unavailable("not_served", "no version is live at the moment")
     return lease
+
+
+def _model_row(name: str) -> dict[str, Any]:
+    """Return one name as the API describes a model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "tunegate"}
+
+
+def _no_such_model(name: str, names: tuple[str, ...]) -> Refusal:
+    """Return the refusal of a name that is not what is served."""
+    message = f"model {name[:200]!r} is not served here; served: {', '.join(names)}"
+    return Refusal(404, "model_not_found", message, param="model")
 
 
 def _is_local(request: web.Request) -> bool:

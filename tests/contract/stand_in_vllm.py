@@ -15,6 +15,12 @@ from pathlib import Path
 
 from aiohttp import web
 
+#: Fields of vLLM's messages that say nothing.
+SAYS_NOTHING = {
+    "role": "assistant", "content": None, "refusal": None, "annotations": None, "audio": None, "function_call": None,
+    "reasoning": None,
+}  # fmt: skip
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
@@ -109,7 +115,7 @@ class StandIn:
         if payload.get("return_token_ids"):
             return web.json_response({"choices": [{"index": 0, "token_ids": self.token_ids(payload)}]})
         choice = {"index": 0, "finish_reason": self.does.get("finish_reason", "stop")}
-        choice |= {"text": text} if kind == "text_completion" else {"message": {"role": "assistant", "content": text}}
+        choice |= {"text": text} if kind == "text_completion" else {"message": SAYS_NOTHING | {"content": text}}
         return web.json_response(
             {"id": "x", "object": kind, "created": 1, "model": self.name, "choices": [choice], "usage": usage}
         )

@@ -27,12 +27,24 @@ class PromoteParams(Section):
     soak_s: float = Field(ge=0, description="how long the old version stays warm after a switch; needs room for two")
 
 
+class JsonSchemaParams(Section):
+    """How large a caller's JSON schema may be, and how long an answer in its form may take to begin."""
+
+    max_bytes: int = Field(ge=256)
+    max_depth: int = Field(ge=1, le=64)
+    timeout_s: float = Field(gt=0)
+
+
 class GatewayParams(Section):
     """Caps of the gateway; per-key limits can only be lower."""
 
+    completions: bool
     max_body_bytes: int = Field(ge=1024)
     max_completion_tokens: int = Field(ge=1)
+    over_max_completion_tokens: Literal["clamp", "refuse"]
     max_choices: int = Field(ge=1)
+    max_prompts: int = Field(ge=1)
+    json_schema: JsonSchemaParams
     requests_per_minute: int = Field(ge=1)
     tokens_per_minute: int = Field(ge=1)
     upstream_timeout_s: float = Field(gt=0)
