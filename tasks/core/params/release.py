@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.core.params.door import AuditParams
 from tasks.core.params.engine import VllmParams
 from tasks.core.params.section import Section
 
@@ -38,6 +39,7 @@ class GatewayParams(Section):
     upstream_timeout_s: float = Field(gt=0)
     drain_timeout_s: float = Field(gt=0)
     audit_retention_days: int = Field(ge=1)
+    audit: AuditParams
 
 
 class ServeParams(Section):
