@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tasks.core.errors import ConfigError, MissingToolError, TunegateError, error_record
+from tasks.core.errors import ConfigError, MissingToolError, TransientError, TunegateError, error_record
 from tasks.core.files import read_json, write_json
 from tasks.core.gpus import SLOT_GPUS_VARIABLE, slot_groups
 from tasks.core.project import Project
@@ -27,6 +27,10 @@ from tasks.engine.deployment import Deployment
 from tasks.engine.server import VllmServer
 from tasks.engine.smoke import smoke_test
 from tasks.serving.audit import AuditLog
+from tasks.serving.audit.log import Ways
+from tasks.serving.audit.masker import Masker
+from tasks.serving.audit.room import Room
+from tasks.serving.audit.secret import audit_secret
 from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
@@ -75,10 +79,17 @@ class Host:
         self.probe = EngineProbe(self.slots, gateway.probe_every_s, gateway.probe_deadline_s)
         self.record = ServedRecord(project)
         self.recovery = Recovery(self.record, self.slots, self._healthy, pace)
+        self.masker = Masker(settings.prepare.privacy.policies.sought)
         self.audit = AuditLog(
             audit_folder(project),
-            redact=partial(mask_text, types=settings.prepare.privacy.policies.sought),
-            retention_days=gateway.audit_retention_days,
+            Ways(
+                redact=partial(mask_text, types=settings.prepare.privacy.policies.sought),
+                retention_days=gateway.audit_retention_days,
+                mask_far=self.masker.mask,
+                digest_key=audit_secret(project),
+                room=Room(gateway.audit.reserve_mib << 20, gateway.audit.min_free_mib << 20),
+                on_death=self._audit_died,
+            ),
         )
         self.tracing = Tracing()
         self.gateway = Gateway(
@@ -95,6 +106,7 @@ class Host:
             )
         )
         self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
         self._deployments: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -103,6 +115,7 @@ class Host:
         Raises:
             ConfigError: a host of this project runs already.
             MissingToolError: the gateway's port is taken.
+            TransientError: the audit log's writer ended; whatever started this process is to start it again.
         """
         with HostLock(self.project):
             await self.audit.open()
@@ -127,14 +140,26 @@ class Host:
                     task.cancel()
                 await asyncio.gather(*keeping_up, return_exceptions=True)
                 await gateway.cleanup()
-                await self.audit.close()
+                if self._failure is None:
+                    await self.audit.close()
+                await self.masker.close()
                 await control.cleanup()
                 await asyncio.to_thread(self.tracing.close)
                 control_socket(self.project).unlink(missing_ok=True)
+        if self._failure is not None:
+            message = f"the audit log's writer ended: {type(self._failure).__name__}"
+            raise TransientError(message, "its traceback is above; tunegate serve starts the host again by itself")
 
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stop.set()
+
+    def _audit_died(self, error: BaseException) -> None:
+        """End, so that what started this process starts it again: without a log nothing may be answered."""
+        self._failure = error
+        # An answer that cannot be recorded is not let finish.
+        self.slots.drain_timeout_s = 0.0
+        self.stop()
 
     async def status(self) -> dict[str, Any]:
         """Return what is served."""

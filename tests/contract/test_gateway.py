@@ -10,6 +10,7 @@ import pytest
 
 from tasks.serving import control
 from tasks.serving.audit import verify
+from tasks.serving.audit.chain import whole_lines
 from tasks.serving.paths import audit_folder
 
 CHAT = "/v1/chat/completions"
@@ -328,7 +329,7 @@ def test_usage_chunk_stays_out_where_nobody_asked(client):
 
 def records(project) -> list[dict]:
     return [json.loads(line) for path in sorted(audit_folder(project).glob("*.jsonl"))
-            for line in path.read_text().splitlines()]  # fmt: skip
+            for _, line in whole_lines(path)]  # fmt: skip
 
 
 def records_of(project, request_id: str, count: int) -> list[dict]:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.core.params.door import AuditParams
 from tasks.core.params.engine import VllmParams
 from tasks.core.params.section import Section
 
@@ -52,6 +53,7 @@ class GatewayParams(Section):
     probe_deadline_s: float = Field(gt=0, description="an idle engine that takes longer for one token hangs")
     drain_timeout_s: float = Field(gt=0)
     audit_retention_days: int = Field(ge=1)
+    audit: AuditParams
 
 
 class ServeParams(Section):

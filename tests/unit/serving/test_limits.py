@@ -1,15 +1,15 @@
+from pathlib import Path
+
 import pytest
 
-from tasks.core.settings import GatewayParams
+from tasks.core.settings import load_settings
 from tasks.serving.keys import ApiKey
 from tasks.serving.limits import Limits, TokenBucket
 
-PARAMS = GatewayParams(
-    max_body_bytes=1024, max_completion_tokens=100, max_choices=1, max_prompts=1, completions=True,
-    over_max_completion_tokens="refuse", json_schema={"max_bytes": 4096, "max_depth": 8, "timeout_s": 1.0},
-    requests_per_minute=60, tokens_per_minute=600,
-    upstream_timeout_s=1.0, probe_every_s=1.0, probe_deadline_s=1.0, drain_timeout_s=1.0, audit_retention_days=1,
-)  # fmt: skip
+ROOT = Path(__file__).parents[3]
+PARAMS = load_settings(ROOT / "params.yaml").serve.gateway.model_copy(
+    update={"requests_per_minute": 60, "tokens_per_minute": 600}
+)
 
 
 class Clock:

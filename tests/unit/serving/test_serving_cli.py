@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.serving.audit import AuditLog
+from tasks.serving.audit.log import Ways
 from tasks.serving.keys import KeyStore
 
 TUNEGATE = Path(sys.executable).with_name("tunegate")
@@ -57,7 +58,7 @@ def test_audit_verify_exits_3_where_a_record_was_changed(tunegate, tmp_path):
     folder = tmp_path / ".tunegate" / "audit"
 
     async def write():
-        log = AuditLog(folder, redact=lambda text: (text, {}), retention_days=1)
+        log = AuditLog(folder, Ways(lambda text: (text, {}), 1))
         await log.open()
         await log.submit({"prompt": "碘片？"})
         await log.close()
