@@ -48,6 +48,9 @@ class Exchange:
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
         self.status = CALLER_LEFT
+        self.started = time.perf_counter()
+        #: Seconds to the answer's first bytes, None before they came.
+        self.first_s: float | None = None
         self._answer: list[bytes] = []
 
     def used_tokens(self, reserved: int) -> int:
@@ -55,6 +58,10 @@ class Exchange:
         if self.completion_tokens is not None:
             return (self.prompt_tokens or 0) + self.completion_tokens
         return reserved if self.status in (200, CALLER_LEFT) else 0
+
+    def answer_text(self) -> str:
+        """Return what was answered so far as one text; not for the event loop."""
+        return str(self._text())
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Ask the slot and return its answer, sent already where it was streamed.
@@ -125,7 +132,7 @@ class Exchange:
     async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
         """Return an answer that came in one piece, byte for byte."""
         body = await upstream.read()
-        self._answer, self.status = [body], 200
+        self._answer, self.status, self.first_s = [body], 200, time.perf_counter() - self.started
         self._read_usage(body)
         return web.Response(body=body, content_type="application/json", headers=self.headers)
 
@@ -157,6 +164,7 @@ class Exchange:
         """
         async for event in _events(upstream.content):
             self._answer.append(event)
+            self.first_s = self.first_s or time.perf_counter() - self.started
             if any(mark in event for mark in NO_CHOICES):
                 self._read_usage(event.removeprefix(b"data: "))
                 if not self.admitted.usage_asked:

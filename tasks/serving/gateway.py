@@ -43,6 +43,8 @@ class GatewayParts:
         params: section `serve.gateway`.
         context_tokens: the model's context length; no answer can be longer.
         model_name: registered name, one of the names callers may use.
+        unit_of: what of a request stays with one version during a rollout; None: the live version answers.
+        watched: told of every exchange at its end.
     """
 
     params: GatewayParams
@@ -52,6 +54,8 @@ class GatewayParts:
     slots: Slots
     audit: AuditLog
     metrics: Metrics
+    unit_of: Callable[[ApiKey, Admitted], str | None] = lambda key, admitted: None
+    watched: Callable[[Exchange], None] = lambda exchange: None
 
 
 class Gateway:
@@ -187,7 +191,9 @@ class Gateway:
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise Refusal(400, "unsupported_encoding", "send the body uncompressed")
         admitted = admit(kind, await request.read(), self.caps)
-        with self.parts.slots.lease() as held:
+        # Who asks for a version by its lineage id gets that one.
+        unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
+        with self.parts.slots.lease(unit) as held:
             lease = _require(held)
             request[_DEPLOYMENT] = lease.deployment
             self._require_name(admitted.model, lease.deployment)
@@ -201,6 +207,7 @@ class Gateway:
             finally:
                 self.limits.settle(key, reserved, exchange.used_tokens(reserved))
                 self._count(exchange)
+                self.parts.watched(exchange)
 
     def _count(self, exchange: Exchange) -> None:
         """Add an answer's tokens to the metrics."""
