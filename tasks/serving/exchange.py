@@ -48,9 +48,10 @@ class Exchange:
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
         self.status = CALLER_LEFT_STATUS
-        #: When the first and the last event of a stream came, by time.perf_counter().
-        self.first_event_at: float | None = None
-        self.last_event_at: float | None = None
+        self.started = time.perf_counter()
+        #: When the first bytes of the answer came, and the last event of a stream; as `started`.
+        self.first_at: float | None = None
+        self.last_at: float | None = None
         self._answer: list[bytes] = []
 
     @property
@@ -59,17 +60,26 @@ class Exchange:
         return of_status(self.status)
 
     @property
+    def first_s(self) -> float | None:
+        """Seconds to the answer's first bytes; None before they came."""
+        return None if self.first_at is None else self.first_at - self.started
+
+    @property
     def between_tokens_s(self) -> float | None:
         """The mean time between two tokens of a stream; None where there were not two."""
-        if not self.first_event_at or not self.last_event_at or (self.completion_tokens or 0) < 2:
+        if not self.first_at or not self.last_at or (self.completion_tokens or 0) < 2:
             return None
-        return (self.last_event_at - self.first_event_at) / (self.completion_tokens - 1)  # type: ignore[operator]
+        return (self.last_at - self.first_at) / (self.completion_tokens - 1)  # type: ignore[operator]
 
     def used_tokens(self, reserved: int) -> int:
         """Return the tokens to charge: what vLLM counted, or the reservation where the caller left before the end."""
         if self.completion_tokens is not None:
             return (self.prompt_tokens or 0) + self.completion_tokens
         return reserved if self.status in (200, CALLER_LEFT_STATUS) else 0
+
+    def answer_text(self) -> str:
+        """Return what was answered so far as one text; not for the event loop."""
+        return str(self._said())
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Ask the slot and return its answer, sent already where it was streamed.
@@ -156,7 +166,7 @@ class Exchange:
     async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
         """Return an answer that came in one piece, byte for byte."""
         body = await upstream.read()
-        self._answer, self.status = [body], 200
+        self._answer, self.status, self.first_at = [body], 200, time.perf_counter()
         self._read_usage(body)
         return web.Response(body=body, content_type="application/json", headers=self.headers)
 
@@ -196,8 +206,8 @@ class Exchange:
             if ends(event):
                 self.status = 200
                 return
-            self.last_event_at = time.perf_counter()
-            self.first_event_at = self.first_event_at or self.last_event_at
+            self.last_at = time.perf_counter()
+            self.first_at = self.first_at or self.last_at
         raise aiohttp.ServerDisconnectedError("it ended early")
 
     def _read_usage(self, body: bytes) -> None:

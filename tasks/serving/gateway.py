@@ -53,6 +53,8 @@ class GatewayParts:
         params: section `serve.gateway`.
         context_tokens: the model's context length; no answer can be longer.
         model_name: registered name, one of the names callers may use.
+        unit_of: what of a request stays with one version during a rollout; None: the live version answers.
+        watched: told of every exchange at its end.
     """
 
     params: GatewayParams
@@ -64,6 +66,8 @@ class GatewayParts:
     probe: EngineProbe
     metrics: Metrics
     tracing: Tracing
+    unit_of: Callable[[ApiKey, Admitted], str | None] = lambda key, admitted: None
+    watched: Callable[[Exchange], None] = lambda exchange: None
 
 
 class Gateway:
@@ -249,7 +253,9 @@ class Gateway:
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise Refusal(400, "unsupported_encoding", "send the body uncompressed")
         admitted = admit(kind, await request.read(), self.caps)
-        with self.parts.slots.lease() as held:
+        # Who asks for a version by its lineage id gets that one.
+        unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
+        with self.parts.slots.lease(unit) as held:
             lease = _require(held)
             request[_DEPLOYMENT] = lease.deployment
             self._require_name(admitted.model, lease.deployment)
@@ -260,13 +266,14 @@ class Gateway:
             exchange = Exchange(self._session, self.parts.audit, lease, admitted, key, self._headers(request))
             try:
                 self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
-                return await self._traced(exchange, request, kind, arrived)
+                return await self._traced(exchange, request, kind)
             finally:
                 self.limits.settle(key, reserved, exchange.used_tokens(reserved))
                 request[_OUTCOME] = exchange.outcome
                 self._count(exchange, arrived)
+                self.parts.watched(exchange)
 
-    async def _traced(self, exchange: Exchange, request: web.Request, kind: Kind, arrived: float) -> web.StreamResponse:
+    async def _traced(self, exchange: Exchange, request: web.Request, kind: Kind) -> web.StreamResponse:
         """Run an exchange inside a span of the caller's trace."""
         operation = OPERATIONS[kind]
         with self.parts.tracing.request(request.headers, operation) as span:
@@ -274,8 +281,7 @@ class Gateway:
             try:
                 return await exchange.run(request)
             finally:
-                began = exchange.first_event_at
-                describe(span, operation, exchange, began - arrived if began else None)
+                describe(span, operation, exchange)
 
     def _count(self, exchange: Exchange, arrived: float) -> None:
         """Add what became of a request to the metrics.
@@ -288,8 +294,8 @@ class Gateway:
         for kind, count in (("prompt", exchange.prompt_tokens), ("completion", exchange.completion_tokens)):
             if count:
                 metrics.tokens.labels(kind, version, key).inc(count)
-        if exchange.first_event_at:
-            metrics.first_token_s.labels(version).observe(exchange.first_event_at - arrived)
+        if exchange.admitted.stream and exchange.first_at:
+            metrics.first_token_s.labels(version).observe(exchange.first_at - arrived)
             if exchange.outcome != OK:
                 metrics.aborted_streams.labels(version, exchange.outcome).inc()
         if (between := exchange.between_tokens_s) is not None:

@@ -34,10 +34,11 @@ from tasks.serving.audit.secret import audit_secret
 from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
-from tasks.serving.paths import audit_folder, control_socket, keys_path, serving_folder
+from tasks.serving.paths import audit_folder, control_socket, keys_path, rollout_path, serving_folder
 from tasks.serving.probe import EngineProbe
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
+from tasks.serving.rollout.rollout import Rollouts, Strategy
 from tasks.serving.slots import Server, Slots, StartServer
 from tasks.serving.tracing import Tracing
 
@@ -77,6 +78,13 @@ class Host:
             on_switch=self._switched,
         )
         self.probe = EngineProbe(self.slots, gateway.probe_every_s, gateway.probe_deadline_s)
+        self.rollouts = Rollouts(
+            settings.promote.rollout,
+            self.slots,
+            rollout_path(project),
+            timeout_s=gateway.upstream_timeout_s,
+            most_live=settings.serve.vllm.max_concurrent_sequences // 2,
+        )
         self.record = ServedRecord(project)
         self.recovery = Recovery(self.record, self.slots, self._healthy, pace)
         self.masker = Masker(settings.prepare.privacy.policies.sought)
@@ -103,6 +111,8 @@ class Host:
                 probe=self.probe,
                 metrics=Metrics(),
                 tracing=self.tracing,
+                unit_of=self.rollouts.unit_of,
+                watched=self.rollouts.watched,
             )
         )
         self._stop = asyncio.Event()
@@ -118,6 +128,7 @@ class Host:
             TransientError: the audit log's writer ended; whatever started this process is to start it again.
         """
         with HostLock(self.project):
+            self.rollouts.forget_the_dead()
             await self.audit.open()
             # A caller who leaves cancels the handler, which ends the generation in vLLM.
             gateway = web.AppRunner(self.gateway.app(), access_log=None, handler_cancellation=True)
@@ -134,6 +145,8 @@ class Host:
                 keeping_up = [asyncio.create_task(self.recovery.run()), asyncio.create_task(self.probe.run())]
                 await self._stop.wait()
                 log.info("stopping: requests under way may finish")
+                self.slots.closing = True
+                await self.rollouts.close()
                 await self.slots.close()
             finally:
                 for task in keeping_up:
@@ -174,6 +187,7 @@ class Host:
             "host_pid": os.getpid(),
             "in_flight": sum(slot.in_flight for slot in self.slots.slots),
             "deploying": self.slots.starting.version if self.slots.starting else None,
+            "rollout": self.rollouts.status(),
             "wanted": self.record.wanted.version if self.record.wanted else None,
             "recovering": self.recovery.recovering,
             "given_up": self.record.given_up,
@@ -230,6 +244,8 @@ class Host:
         app.router.add_get("/status", self._get_status)
         app.router.add_post("/deploy", self._post_deploy)
         app.router.add_post("/rehearse", self._post_rehearse)
+        app.router.add_post("/rollout/{strategy:canary|shadow}", self._post_rollout)
+        app.router.add_post("/rollout/{end:abort|promote}", self._post_rollout_end)
         app.router.add_post("/abort", self._post_abort)
         app.router.add_post("/stop", self._post_stop)
         return app
@@ -244,8 +260,8 @@ class Host:
         return web.json_response({"stopping": True})
 
     async def _post_abort(self, request: web.Request) -> web.Response:
-        """Answer POST /abort: end what is being started, whoever asked for it; what serves goes on."""
-        aborted = self.recovery.abort()
+        """Answer POST /abort: end what is being started or tried, whoever asked for it; what serves goes on."""
+        aborted = self.recovery.abort() | await self.rollouts.abort("its slot was asked for (rollback)")
         for task in self._deployments:
             aborted = task.cancel() or aborted
         await asyncio.gather(*self._deployments, return_exceptions=True)
@@ -258,6 +274,23 @@ class Host:
     async def _post_rehearse(self, request: web.Request) -> web.StreamResponse:
         """Answer POST /rehearse with a line per step."""
         return await self._told(request, self.slots.rehearse)
+
+    async def _post_rollout(self, request: web.Request) -> web.StreamResponse:
+        """Answer POST /rollout/canary and /rollout/shadow with a line per step, until the rollout has begun."""
+        strategy: Strategy = "shadow" if request.match_info["strategy"] == "shadow" else "canary"
+        return await self._told(request, partial(self.rollouts.begin, strategy))
+
+    async def _post_rollout_end(self, request: web.Request) -> web.Response:
+        """Answer POST /rollout/abort and /rollout/promote: a person decides before the tests do."""
+        why = (await request.json())["why"]
+        if request.match_info["end"] == "abort":
+            return web.json_response({"done": await self.rollouts.abort(why)})
+        try:
+            # A command that leaves in the middle of the drain changes nothing.
+            await asyncio.shield(asyncio.ensure_future(self.rollouts.promote(why)))
+        except TunegateError as error:
+            return web.json_response({"error": error_record(error)})
+        return web.json_response({"done": True})
 
     async def _told(self, request: web.Request, change: Change) -> web.StreamResponse:
         """Do what a request asks of the slots and tell it step by step; an asker who leaves ends it."""

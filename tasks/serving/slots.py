@@ -1,11 +1,15 @@
-"""Two slots, blue and green: one is live, a new version starts in the other, and traffic moves in one step."""
+"""Two slots, blue and green: one is live, a new version starts in the other, and traffic moves at once or by share.
+
+A candidate is the version in the slot that is not live, while a rollout gives it a share of the requests.
+"""
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tasks.core.errors import TransientError, TunegateError
@@ -61,13 +65,40 @@ class Slot:
         return self.server is not None and self.server.alive and not self.ill
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lease:
-    """A slot held for one request: it is not stopped before the request ends or the drain time is over."""
+    """A slot held for one request: it is not stopped before the request ends or the drain time is over.
+
+    Args:
+        candidate: whether it is the candidate's slot.
+        began: when it was taken, by the monotonic clock.
+    """
 
     slot: str
     url: str
     deployment: Deployment
+    candidate: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The candidate's part of the requests.
+
+    Args:
+        salt: of the rollout; another one gives other callers to the candidate.
+        percent: 0 to 100.
+    """
+
+    salt: str
+    percent: float
+
+    def holds(self, unit: str) -> bool:
+        """Tell whether a unit (a caller, a conversation) belongs to the candidate: always the same, and more units
+        with a higher share, never others.
+        """
+        digest = hashlib.sha256(f"{self.salt}\0{unit}".encode()).digest()
+        return int.from_bytes(digest[:8]) * 100 < self.percent * 2**64
 
 
 class Slots:
@@ -95,6 +126,9 @@ class Slots:
         self.start_server, self.smoke, self.drain_timeout_s = start_server, smoke, drain_timeout_s
         self.soak_s, self.on_switch = soak_s, on_switch
         self.live: Slot | None = None
+        self.candidate: Slot | None = None
+        self.share = Share("", 0.0)
+        self.leases: set[Lease] = set()
         self.closing = False
         self.starting: Deployment | None = None
         self._changing = asyncio.Lock()
@@ -106,18 +140,32 @@ class Slots:
         """Whether a deployment is under way."""
         return self._changing.locked()
 
+    @property
+    def trying(self) -> bool:
+        """Whether there is a candidate whose server runs."""
+        return self.candidate is not None and self.candidate.healthy
+
     @contextmanager
-    def lease(self) -> Iterator[Lease | None]:
-        """Hold the live slot for one request; None where nothing can be asked."""
-        slot = None if self.closing else self.live
-        if slot is None or slot.server is None or slot.deployment is None or not slot.healthy:
+    def lease(self, unit: str | None = None, *, mirrored: bool = False) -> Iterator[Lease | None]:
+        """Hold the slot for one request; None where nothing can be asked.
+
+        Args:
+            unit: what stays with one version while there is a candidate; None is answered by the live one.
+            mirrored: hold the candidate's slot, whatever its share.
+        """
+        to_candidate = self.trying and (mirrored or (unit is not None and self.share.holds(unit)))
+        slot = self.candidate if to_candidate else None if mirrored else self.live
+        if self.closing or slot is None or slot.server is None or slot.deployment is None or not slot.healthy:
             yield None
             return
+        lease = Lease(slot.name, slot.server.url, slot.deployment, to_candidate)
         slot.in_flight += 1
+        self.leases.add(lease)
         try:
-            yield Lease(slot.name, slot.server.url, slot.deployment)
+            yield lease
         finally:
             slot.in_flight -= 1
+            self.leases.discard(lease)
 
     async def deploy(self, deployment: Deployment, on_progress: Callable[[str], None]) -> Slot:
         """Serve a version: start it in the idle slot, smoke-test it, switch, drain and stop the old one.
@@ -137,6 +185,8 @@ class Slots:
                 on_progress(f"version {deployment.version} is live in slot {self.live.name} already")
                 self.on_switch(deployment)
                 return self.live
+            # What has to be served now comes before what is being tried.
+            self.candidate = None
             self.starting = deployment
             try:
                 return await self._switch(deployment, on_progress)
@@ -150,9 +200,7 @@ class Slots:
             TransientError: a deployment is under way, or the server did not come up.
             DataContractError: the model is unsafe or failed its smoke test.
         """
-        self._require_open()
-        if self.changing:
-            raise TransientError("a deployment is under way", "tunegate status, then try again")
+        self._require_quiet()
         async with self._changing:
             if self.live and await self._serves(self.live, deployment):
                 return
@@ -163,9 +211,54 @@ class Slots:
             await self._ready(idle, deployment, on_progress)
             await self._stop(idle)
 
+    async def start_candidate(self, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
+        """Have a version up and tested beside the live one; it gets no requests yet.
+
+        Raises:
+            TransientError: nothing healthy is live, another change is under way, or it did not come up.
+            DataContractError: the model is unsafe or failed its smoke test.
+        """
+        self._require_quiet()
+        async with self._changing:
+            if self.live is None or not self.live.healthy:
+                raise TransientError("nothing is live to compare a candidate with",
+                                     f"tunegate promote {deployment.version} --strategy switch")  # fmt: skip
+            self.starting = deployment
+            try:
+                idle = self._idle()
+                await self._ready(idle, deployment, on_progress)
+                self.share, self.candidate = Share("", 0.0), idle
+            finally:
+                self.starting = None
+
+    async def promote_candidate(self, taken: Callable[[], None]) -> bool:
+        """Give all requests to the candidate, drain and stop the old version; False where it has gone or is ill.
+
+        Args:
+            taken: called at the moment it has taken over, before the old version is drained.
+        """
+        async with self._changing:
+            slot, self.candidate = self.candidate, None
+            if slot is None or slot.deployment is None or not slot.healthy or self.closing:
+                return False
+            old = self._make_live(slot, slot.deployment)
+            taken()
+            await self._leave(old, log.info)
+            return True
+
+    async def drop_candidate(self) -> None:
+        """Give all requests to the live version again; the candidate's slot is drained and stopped."""
+        slot, self.candidate = self.candidate, None
+        if slot is None:
+            return
+        async with self._changing:
+            if slot is not self.live:
+                await self._retire(slot, log.info)
+
     async def close(self) -> None:
         """Take no more requests, let those under way finish on both slots at once, stop the servers."""
         self.closing = True
+        self.candidate = None
         self._end_soak()
         await asyncio.gather(*(self._retire(slot, log.info) for slot in self.slots))
         self.live = None
@@ -178,25 +271,42 @@ class Slots:
         if self.closing:
             raise TransientError("the host is stopping", "tunegate serve, then try again")
 
+    def _require_quiet(self) -> None:
+        """Refuse to use the idle slot while somebody else does."""
+        self._require_open()
+        if self.candidate:
+            raise TransientError("a rollout is under way", "tunegate canary status, then try again")
+        if self.changing:
+            raise TransientError("a deployment is under way", "tunegate status, then try again")
+
     def _idle(self) -> Slot:
         """Return the slot that is not live."""
         return next(slot for slot in self.slots if slot is not self.live)
 
     async def _switch(self, deployment: Deployment, on_progress: Callable[[str], None]) -> Slot:
         """Bring a version up in the idle slot and move traffic to it."""
-        old, idle = self.live, self._idle()
+        idle = self._idle()
         await self._ready(idle, deployment, on_progress)
-        # From here on it is done: no await between the check and the record of it.
-        self.live = idle
-        self.on_switch(deployment)
-        log.info("slots: %s is live with version %s (%s)", idle.name, deployment.version, deployment.lineage_id)
+        old = self._make_live(idle, deployment)
         on_progress(f"version {deployment.version} is live in slot {idle.name}")
+        await self._leave(old, on_progress)
+        return idle
+
+    def _make_live(self, slot: Slot, deployment: Deployment) -> Slot | None:
+        """Move traffic to a slot that is up and tested; return the one it comes from."""
+        # From here on it is done: no await between the check and the record of it.
+        old, self.live = self.live, slot
+        self.on_switch(deployment)
+        log.info("slots: %s is live with version %s (%s)", slot.name, deployment.version, deployment.lineage_id)
+        return old
+
+    async def _leave(self, old: Slot | None, on_progress: Callable[[str], None]) -> None:
+        """Drain and stop the slot that traffic has left, or keep it warm for a while."""
         if old and old.healthy and self.soak_s > 0:
             self._soaking = asyncio.create_task(self._retire_later(old))
         elif old:
             self._retiring = asyncio.create_task(self._retire(old, on_progress))
             await asyncio.shield(self._retiring)
-        return idle
 
     async def _ready(self, slot: Slot, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
         """Have a version up and tested in a slot that is not live: the warm one of a moment ago, or a new start."""

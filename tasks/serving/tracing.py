@@ -75,12 +75,8 @@ def upstream_headers() -> dict[str, str]:
     return headers
 
 
-def describe(span: Span, operation: str, exchange: "Exchange", first_token_s: float | None) -> None:
-    """Write on a span what became of a request.
-
-    Args:
-        first_token_s: from its arrival, of a stream.
-    """
+def describe(span: Span, operation: str, exchange: "Exchange") -> None:
+    """Write on a span what became of a request."""
     if not span.is_recording():
         return
     deployment, asked = exchange.lease.deployment, exchange.admitted.payload
@@ -92,7 +88,7 @@ def describe(span: Span, operation: str, exchange: "Exchange", first_token_s: fl
         "gen_ai.response.model": deployment.lineage_id,
         "gen_ai.usage.input_tokens": exchange.prompt_tokens,
         "gen_ai.usage.output_tokens": exchange.completion_tokens,
-        "gen_ai.response.time_to_first_chunk": first_token_s,
+        "gen_ai.response.time_to_first_chunk": exchange.first_s if exchange.admitted.stream else None,
         "tunegate.request_id": exchange.headers["x-request-id"],
         "tunegate.version": deployment.version,
         "tunegate.lineage_id": deployment.lineage_id,

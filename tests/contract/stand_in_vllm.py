@@ -1,7 +1,8 @@
 """A small real HTTP server in vLLM's place, started by the real VllmServer as if it were the serving interpreter.
 
 What it does stands in `behaviour.json` of the model folder: {"crash", "start_s", "name", "answer", "finish_reason",
-"token_s", "die_after", "token_ids"}; the last is what it answers where token ids are asked for, by prompt or for all.
+"token_s", "die_after", "fails_on", "token_ids"}; the last is what it answers where token ids are asked for, by prompt
+or for all, the one before a word in a chat that it fails on.
 While a file `<model folder>.hangs` is there its engine hangs: /health goes on to answer, nothing else does.
 The user message `show the request` is answered with the request as it arrived, `show the headers` with its headers.
 """
@@ -104,6 +105,8 @@ class StandIn:
         await self.hang()
         if payload.get("temperature", 0) > 2:
             return web.json_response({"error": {"message": "temperature", "code": 400}}, status=400)
+        if self.does.get("fails_on", "\0") in str(payload.get("messages")):
+            return web.json_response({"error": {"message": "planted"}}, status=500)
         if payload.get("seed") == 500:
             return web.json_response({"error": {"message": "/secret/path"}}, status=500)
         words = self.words(payload)
