@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lineage": ("tasks.cli.release", "lineage", "Trace a version or lineage id to its data; bring it back."),
     "versions": ("tasks.cli.versions", "versions", "List registered versions; free disk from old ones."),
     "serve": ("tasks.cli.serve", "serve", "Bring the champion and the gateway up and stay."),
+    "monitor": ("tasks.cli.monitor", "monitor", "Look once at what is live: evidence, questions, answers."),
     "top": ("tasks.cli.top", "top", "Watch the gateway: requests, tokens, slots, alarms."),
     "stop": ("tasks.cli.serve", "stop", "Stop the gateway and its slots."),
     "audit": ("tasks.cli.serve", "audit", "Verify the log of what was asked and answered."),

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.core.errors import TransientError
 from tasks.core.project import Project
+from tasks.serving.alarms import read_alarms
 from tasks.serving.paths import host_log
 
 TIMEOUT_S = 5.0
@@ -96,8 +97,17 @@ def _quantile(before: Reading, after: Reading, name: str, share: float) -> float
 
 
 def last_alarms(project: Project, most: int) -> list[str]:
-    """Return the last warnings and errors of the serving host, the newest last."""
-    path: Path = host_log(project)
+    """Return the last alarms of `tunegate monitor`, then the last warnings and errors of the serving host."""
+    return [*(_line(alarm) for alarm in read_alarms(project)[-most:]), *_from_log(host_log(project), most)][-most:]
+
+
+def _line(alarm: dict[str, Any]) -> str:
+    """Return an alarm as one line."""
+    return f"{alarm['time']} ALARM {alarm['kind']}: {alarm['what']}"
+
+
+def _from_log(path: Path, most: int) -> list[str]:
+    """Return the last warnings and errors of a log."""
     if not path.is_file():
         return []
     with path.open("rb") as file:
