@@ -14,7 +14,7 @@ from typing import Any
 from unicodedata import is_normalized
 
 from tasks.chat.additions import template_additions
-from tasks.chat.conversation import OPEN, Message
+from tasks.chat.conversation import OPEN, Message, with_thought
 from tasks.chat.rows import RowRefused, TokenRow, encode_row, thought_samples
 from tasks.chat.template import CALL, offers_tools, served_messages, served_tools
 from tasks.data.problems import BadRowError
@@ -197,7 +197,7 @@ def _parsed(tools: str | None) -> list[Any] | None:
 def _word(role: str, thinks: bool, calls: bool) -> str:
     """Return the shortest content of a form."""
     word = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>' if calls and role == "assistant" else "a"
-    return f"<think>\nb\n</think>\n\n{word}" if thinks and role == "assistant" else word
+    return with_thought("b", word) if thinks and role == "assistant" else word
 
 
 @lru_cache(2)
