@@ -157,8 +157,7 @@ class RowLengths:
         try:
             return encode_row("", list(messages), self._tokenizer, _parsed(tools))
         except RowRefused as refusal:
-            words = _REFUSALS.get(str(refusal), str(refusal))
-            raise BadRowError("template_refuses", f"the chat template of the base model: {words}") from refusal
+            raise refused_by_encoder(refusal) from refusal
 
     def count(self, messages: Sequence[Message], tools: str | None) -> int:
         """Return the tokens of a row as it is trained."""
@@ -194,6 +193,14 @@ class RowLengths:
         except (TemplateError, TypeError) as error:
             raise BadRowError("template_refuses", f"the chat template says: {error}") from error
         return text
+
+
+def refused_by_encoder(refusal: RowRefused) -> BadRowError:
+    """Return why training would leave a row out, as `prepare` says it."""
+    if str(refusal) == "special_token_in_text":
+        return BadRowError("special_token", "the text holds a special token of the base model")
+    words = _REFUSALS.get(str(refusal), str(refusal).replace("_", " "))
+    return BadRowError("template_refuses", f"the chat template of the base model: {words}")
 
 
 def _parsed(tools: str | None) -> list[Any] | None:
