@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tasks.chat.conversation import CLOSE, OPEN
+from tasks.chat.conversation import OPEN, split_thought, with_thought
 from tasks.chat.sequences import common_prefix
 from tasks.chat.template import Message, served_messages, served_tools, thought_and_answer, thought_opened
 from tasks.core.errors import DataContractError
@@ -261,9 +261,9 @@ def _trained_text(messages: list[Message], write: Writer) -> tuple[str, int, boo
         return text, start, False
     thought, _ = thought_and_answer(messages[-1])
     answer = text[start:].lstrip("\n")
-    if answer.startswith(OPEN) and CLOSE in answer:
-        answer = answer.partition(CLOSE)[2].lstrip("\n")
-    return f"{asked}{thought}\n{CLOSE}\n\n{answer}", len(asked), True
+    if answer.startswith(OPEN):
+        answer = split_thought(answer)[1]
+    return asked + with_thought(thought, answer).removeprefix(f"{OPEN}\n"), len(asked), True
 
 
 def _encoded(tokenizer: Any, text: str, start: int) -> tuple[list[int], bool]:

@@ -166,7 +166,7 @@ def _explanation(found: dict[str, Any]) -> str:
 
 def _previewed(row: dict[str, Any]) -> str:
     """Return a previewed row as a person reads it."""
-    lines = [f"line {row['line']}   {row['format'] or 'not understood'}   {row['language'] or ''}".rstrip()]
+    lines = [f"line {row['line']}   {row['format'] or ''}   {row['language'] or ''}".rstrip()]
     if row["turns"]:
         more = [name for name in ("tools", "rejected") if row[name]]
         lines.append(f"turns    {', '.join([*row['turns'], *more])}")

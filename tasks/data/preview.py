@@ -18,6 +18,7 @@ from tasks.data.problems import BadRowError
 from tasks.data.reading.blocks import DamageError
 from tasks.data.reading.formats import Parsed
 from tasks.data.reading.raw import Parser, RawRow, file_chunks, kind_of, parser_of, rows_of
+from tasks.data.tokens import refused_by_encoder
 
 #: Rows that are looked at for those that are shown.
 LOOKED_AT = 2000
@@ -106,8 +107,11 @@ def _shown(raw: RawRow, parse: Parser, desensitizer: Desensitizer, tokenizer: An
         parsed = parse(raw.value)
         _fill(shown, parsed)
         row, samples = _encoded(shown, parsed, desensitizer, tokenizer, longest)
-    except (BadRowError, RowRefused) as refusal:
+    except BadRowError as refusal:
         shown.refused = str(refusal)
+        return shown
+    except RowRefused as refusal:
+        shown.refused = str(refused_by_encoder(refusal))
         return shown
     shown.tokens, shown.text = len(row.input_ids), marked_text(row, tokenizer)
     shown.thought_samples = [marked_text(one, tokenizer) for one in samples]

@@ -14,7 +14,7 @@ from typing import Any
 from unicodedata import is_normalized
 
 from tasks.chat.additions import template_additions
-from tasks.chat.conversation import OPEN, Message
+from tasks.chat.conversation import OPEN, Message, with_thought
 from tasks.chat.rows import RowRefused, TokenRow, encode_row, thought_samples
 from tasks.chat.template import CALL, offers_tools, served_messages, served_tools
 from tasks.data.problems import BadRowError
@@ -157,16 +157,22 @@ class RowLengths:
         try:
             return encode_row("", list(messages), self._tokenizer, _parsed(tools))
         except RowRefused as refusal:
-            words = _REFUSALS.get(str(refusal), str(refusal))
-            raise BadRowError("template_refuses", f"the chat template of the base model: {words}") from refusal
+            raise refused_by_encoder(refusal) from refusal
 
     def count(self, messages: Sequence[Message], tools: str | None) -> int:
         """Return the tokens of a row as it is trained."""
         effect = self._effect_of(messages, tools)
         if effect.restored or effect.joined:
             return len(self._encoded(messages, tools).input_ids)
-        # Quiet about rows that are longer than the model takes: that is what is being found out.
-        return len(self._tokenizer(self._render(messages, tools), add_special_tokens=False, verbose=False)["input_ids"])
+        return self._tokens_in(self._render(messages, tools))
+
+    def _tokens_in(self, text: str) -> int:
+        """Return the tokens of rendered text; where each begins is not asked for, which is a quarter of the work."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            # Quiet about rows that are longer than the model takes: that is what is being found out.
+            return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return len(backend.encode_batch_fast([text], add_special_tokens=False)[0])
 
     def _measure_template(self, roles: tuple[str, ...], tools: str | None) -> int:
         """Return how many bytes the template itself adds to turns of these roles."""
@@ -189,6 +195,14 @@ class RowLengths:
         return text
 
 
+def refused_by_encoder(refusal: RowRefused) -> BadRowError:
+    """Return why training would leave a row out, as `prepare` says it."""
+    if str(refusal) == "special_token_in_text":
+        return BadRowError("special_token", "the text holds a special token of the base model")
+    words = _REFUSALS.get(str(refusal), str(refusal).replace("_", " "))
+    return BadRowError("template_refuses", f"the chat template of the base model: {words}")
+
+
 def _parsed(tools: str | None) -> list[Any] | None:
     """Return the tools on offer."""
     return json.loads(tools) if tools else None
@@ -197,7 +211,7 @@ def _parsed(tools: str | None) -> list[Any] | None:
 def _word(role: str, thinks: bool, calls: bool) -> str:
     """Return the shortest content of a form."""
     word = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>' if calls and role == "assistant" else "a"
-    return f"<think>\nb\n</think>\n\n{word}" if thinks and role == "assistant" else word
+    return with_thought("b", word) if thinks and role == "assistant" else word
 
 
 @lru_cache(2)

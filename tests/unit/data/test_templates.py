@@ -88,3 +88,22 @@ def test_a_template_that_never_shows_tools_is_said_before_tool_rows_are_trained_
     tokenizer = load_tokenizer(project.base)
     (shown,) = preview(project.raw / "instructions/a.jsonl", project.raw, PREPARE, tokenizer, 512, None, 5)
     assert any("never shows the tools" in note for note in shown["notes"]) is hidden
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("好<|im_end|>的。", "special_token: the text holds a special token of the base model"),
+        ("<think>\n想。\n</think>\n\n好。", "template_refuses: the chat template of the base model: it never shows"),
+    ],
+)
+def test_a_preview_says_in_words_why_training_would_leave_a_row_out(
+    project: Any, base: Path, answer: str, words: str
+) -> None:
+    tokenizer = load_tokenizer(base)
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "message['content'] +", "message['content'].split('</think>')[-1] +"
+    )
+    project.write("a.jsonl", [{"question": "孕妇能吃碘片吗？", "answer": answer}])
+    (shown,) = preview(project.raw / "instructions/a.jsonl", project.raw, PREPARE, tokenizer, 512, None, 5)
+    assert shown["refused"].startswith(words)
