@@ -14,6 +14,7 @@ from tasks.core.exclusive import exclusively
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.core.tracking import answering
+from tasks.engine.abilities import abilities_of
 from tasks.engine.deployment import Deployment
 from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
@@ -153,8 +154,9 @@ def deployment_of(registry: Registry, version: Version, *, by: str, reason: str)
     """
     fingerprint = evaluated_fingerprint(registry, version)
     digest = version.tags.get(f"{PREFIX}awq_manifest_sha256")
-    model = registry.weights(version)
-    return Deployment(version.number, version.lineage_id, model.resolve(), fingerprint, digest, by, reason)
+    model = registry.weights(version).resolve()
+    abilities = abilities_of(model)
+    return Deployment(version.number, version.lineage_id, model, fingerprint, digest, by, reason, abilities)
 
 
 def _require_rightful(registry: Registry, settings: Settings, version: Version, kind: Kind) -> None:

@@ -75,6 +75,25 @@ def fitted(admitted: Admitted, abilities: Abilities) -> Admitted:
     """
     if admitted.payload.get("tools") and abilities.tool_parser is None:
         raise unsupported(f"tools: {abilities.why_no_tools}; put what the model should know into a message", "tools")
+    return _thinking(_without_thought(admitted, abilities), abilities)
+
+
+def _without_thought(admitted: Admitted, abilities: Abilities) -> Admitted:
+    """Return a request whose answer is held to a form from its first token on, where the prompt opens no thought.
+
+    vLLM holds an answer to its form only behind a thought; one that never comes would leave the answer free.
+    """
+    if admitted.begins_within_s is None or abilities.reasoning_parser is None or abilities.thinking == "always":
+        return admitted
+    if admitted.thinks:
+        name = "tool_choice" if "tool_choice" in admitted.payload else "response_format"
+        raise unsupported(f"{name}: an answer held to a form is given without a thought; leave one of them out", name)
+    thinks = False if abilities.thinking == "switched" else admitted.thinks
+    return replace(admitted, payload=admitted.payload | {"include_reasoning": False}, thinks=thinks)
+
+
+def _thinking(admitted: Admitted, abilities: Abilities) -> Admitted:
+    """Return a request that says to the template whether the model is to think, where the caller said so."""
     if admitted.thinks is None:
         return admitted
     name = "reasoning" if admitted.kind == "responses" else "reasoning_effort"

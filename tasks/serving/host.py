@@ -357,6 +357,7 @@ def start_vllm(
         settings.serve.vllm,
         deployment.lineage_id,
         serving_folder(project) / f"{slot}.log",
+        flags=deployment.abilities.flags(),
         port_variable=SLOT_PORT_VARIABLE,
         gpus=slot_gpus(slot, list(project.slot_ports)),
     )

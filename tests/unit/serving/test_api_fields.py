@@ -234,6 +234,17 @@ class TestThinking:
     def test_what_it_does_anyway_says_nothing(self, thinking, effort):
         assert fitted(passed(reasoning_effort=effort), Abilities(thinking=thinking)).payload == passed().payload
 
+    def test_an_answer_held_to_a_form_begins_with_it(self):
+        form = held_to({"type": "object"})
+        payload = fitted(passed(response_format=form), THINKER).payload
+        assert payload["include_reasoning"] is False
+        assert payload["chat_template_kwargs"] == {"enable_thinking": False}
+        with pytest.raises(Refusal) as caught:
+            fitted(passed(response_format=form, reasoning_effort="high"), THINKER)
+        assert caught.value.param == "response_format"
+        always = Abilities(reasoning_parser="tunegate", thinking="always")
+        assert "include_reasoning" not in fitted(passed(response_format=form), always).payload
+
     def test_two_fields_may_not_say_opposite_things(self):
         assert refused(reasoning_effort="none", chat_template_kwargs={"enable_thinking": True})
 
