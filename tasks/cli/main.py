@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("tasks.cli.serve", "serve", "Bring the champion and the gateway up and stay."),
     "stop": ("tasks.cli.serve", "stop", "Stop the gateway and its slots."),
     "audit": ("tasks.cli.serve", "audit", "Verify the log of what was asked and answered."),
-    "keys": ("tasks.cli.keys", "keys", "Create, list and revoke gateway API keys."),
+    "keys": ("tasks.cli.keys", "keys", "Create, rotate, limit, list and revoke gateway API keys."),
 }
 
 

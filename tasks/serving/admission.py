@@ -24,8 +24,8 @@ MESSAGE_ROLES = frozenset({"system", "user", "assistant"})
 RESPONSE_FORMATS = ({"type": "text"}, {"type": "json_object"})
 RETRY_AFTER_S = 5
 _ERROR_TYPES = {
-    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
-    503: "service_unavailable_error",
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 408: "timeout_error",
+    429: "rate_limit_error", 503: "service_unavailable_error",
 }  # fmt: skip
 
 
@@ -72,6 +72,7 @@ class Admitted:
         prompt: messages or prompt, for the audit log.
         most_tokens: the most completion tokens the answer can have, over all choices.
         usage_asked: whether the caller asked for a usage chunk at the end of the stream.
+        user: whom the caller says it asks for; for the log alone.
     """
 
     payload: dict[str, Any]
@@ -80,6 +81,7 @@ class Admitted:
     stream: bool
     most_tokens: int
     usage_asked: bool
+    user: str | None = None
 
 
 def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
@@ -99,8 +101,10 @@ def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
     choices = _cap_choices(payload, caps)
     prompts = len(prompt) if kind == "completion" and isinstance(prompt, list) else 1
     stream, usage_asked = _stream(payload)
-    payload.pop("user", None)
-    return Admitted(payload, model, prompt, stream, most * choices * prompts, usage_asked)
+    user = payload.pop("user", None)
+    if user is not None and not isinstance(user, str):
+        raise _bad("user must be text", "user")
+    return Admitted(payload, model, prompt, stream, most * choices * prompts, usage_asked, user)
 
 
 def _parse(body: bytes) -> dict[str, Any]:

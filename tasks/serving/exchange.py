@@ -13,7 +13,6 @@ from aiohttp import web
 
 from tasks.serving.admission import Admitted, Refusal, unavailable
 from tasks.serving.audit import AuditLog
-from tasks.serving.keys import ApiKey
 from tasks.serving.slots import Lease
 
 log = logging.getLogger(__name__)
@@ -31,6 +30,7 @@ class Exchange:
     """One request and its answer.
 
     Args:
+        facts: who asked, for the log.
         headers: of the answer; the request id among them also goes to vLLM's log.
     """
 
@@ -40,11 +40,11 @@ class Exchange:
         audit: AuditLog,
         lease: Lease,
         admitted: Admitted,
-        key: ApiKey,
+        facts: dict[str, Any],
         headers: dict[str, str],
     ) -> None:
         self.session, self.audit, self.lease, self.admitted = session, audit, lease, admitted
-        self.key, self.headers = key, headers
+        self.facts, self.headers = facts, headers
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
         self.status = CALLER_LEFT
@@ -63,9 +63,9 @@ class Exchange:
             Refusal: 503 where vLLM is lost, too slow or ill, or the request could not be recorded.
         """
         started = time.perf_counter()
-        facts = {"request_id": self.headers["x-request-id"], "key": self.key.name}
+        facts = {name: self.facts[name] for name in ("request_id", "key", "key_id")}
         recorded = self.audit.submit({
-            **facts, "kind": "request", "time": _now(), "role": self.key.role, "route": request.path,
+            **self.facts, "kind": "request", "time": _now(),
             "version": self.lease.deployment.version, "lineage_id": self.lease.deployment.lineage_id,
             "slot": self.lease.slot, "stream": self.admitted.stream, "prompt": self.admitted.prompt,
             "settings": {name: value for name, value in self.admitted.payload.items()

@@ -9,8 +9,11 @@ import json
 import logging
 import os
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -32,9 +35,10 @@ from tasks.serving.audit.masker import Masker
 from tasks.serving.audit.room import Room
 from tasks.serving.audit.secret import audit_secret
 from tasks.serving.gateway import Gateway, GatewayParts
+from tasks.serving.housekeeping import Housekeeping
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
-from tasks.serving.paths import audit_folder, control_socket, keys_path, serving_folder
+from tasks.serving.paths import audit_folder, audit_outbox, budgets_path, control_socket, keys_path, serving_folder
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
 from tasks.serving.slots import Server, Slots, StartServer
@@ -97,8 +101,10 @@ class Host:
                 slots=self.slots,
                 audit=self.audit,
                 metrics=Metrics(),
+                budgets_path=budgets_path(project),
             )
         )
+        self.housekeeping = Housekeeping(self.audit, self.gateway, audit_outbox(project), project.root / "params.yaml")
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._deployments: set[asyncio.Task[Any]] = set()
@@ -117,7 +123,7 @@ class Host:
             gateway = web.AppRunner(self.gateway.app(), access_log=None, handler_cancellation=True)
             # A command that is ended (Ctrl-C, cancelled in Prefect, killed) ends the start that it asked for.
             control = web.AppRunner(self._control_app(), access_log=None, handler_cancellation=True)
-            keeping_up: asyncio.Task[None] | None = None
+            beside: list[asyncio.Task[None]] = []
             try:
                 await gateway.setup()
                 await self._bind(gateway)
@@ -125,14 +131,15 @@ class Host:
                 await self._bind_control(control)
                 self._until_signalled()
                 log.info("gateway at %s", self.project.gateway_url)
-                keeping_up = asyncio.create_task(self.recovery.run())
+                beside = [asyncio.create_task(self.recovery.run()), asyncio.create_task(self.housekeeping.run())]
+                beside[1].add_done_callback(self._beside_ended)
                 await self._stop.wait()
                 log.info("stopping: requests under way may finish")
                 await self.slots.close()
             finally:
-                if keeping_up:
-                    keeping_up.cancel()
-                    await asyncio.gather(keeping_up, return_exceptions=True)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
                 await gateway.cleanup()
                 if self._failure is None:
                     await self.audit.close()
@@ -153,6 +160,12 @@ class Host:
         # An answer that cannot be recorded is not let finish.
         self.slots.drain_timeout_s = 0.0
         self.stop()
+
+    def _beside_ended(self, task: "asyncio.Task[None]") -> None:
+        """End where keeping house met a bug: changes of keys would go unrecorded."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("host: keeping house ended", exc_info=error)
+            self._audit_died(error)
 
     async def status(self) -> dict[str, Any]:
         """Return what is served."""
@@ -231,13 +244,20 @@ class Host:
         """Answer GET /status."""
         return web.json_response(await self.status())
 
+    def _record(self, request: web.Request, action: str, **facts: Any) -> None:
+        """Record what was asked of the host, and by which user of this machine."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.audit.submit({"kind": "admin", "time": now, "action": action, **_peer(request), **facts})
+
     async def _post_stop(self, request: web.Request) -> web.Response:
         """Answer POST /stop; the stopping itself follows."""
+        self._record(request, "stop")
         self.stop()
         return web.json_response({"stopping": True})
 
     async def _post_abort(self, request: web.Request) -> web.Response:
         """Answer POST /abort: end what is being started, whoever asked for it; what serves goes on."""
+        self._record(request, "abort")
         aborted = self.recovery.abort()
         for task in self._deployments:
             aborted = task.cancel() or aborted
@@ -255,6 +275,7 @@ class Host:
     async def _told(self, request: web.Request, change: Change) -> web.StreamResponse:
         """Do what a request asks of the slots and tell it step by step; an asker who leaves ends it."""
         deployment = Deployment.of_row(await request.json())
+        self._record(request, request.path.strip("/"), version=deployment.version, lineage_id=deployment.lineage_id)
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -321,6 +342,15 @@ def start_vllm(
         gpus=slot_gpus(slot, list(project.slot_ports)),
     )
     return server
+
+
+def _peer(request: web.Request) -> dict[str, int]:
+    """Return the process and user at the other end of the control socket, by the kernel's word."""
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    if sock is None:
+        return {}
+    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return {"pid": pid, "uid": uid}
 
 
 def slot_gpus(slot: str, slots: list[str]) -> str | None:

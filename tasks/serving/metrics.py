@@ -23,6 +23,8 @@ class Metrics:
             "tunegate_before_upstream_seconds", "From the request's arrival to vLLM", buckets=_ADDED_S,
             registry=self.registry,
         )  # fmt: skip
+        self.queue_s = Histogram("tunegate_queue_seconds", "Waiting for a place, by priority", ["priority"],
+                                 buckets=_REQUEST_S, registry=self.registry)  # fmt: skip
         self.in_flight = Gauge("tunegate_in_flight", "Requests under way by slot", ["slot"], registry=self.registry)
         self.live = Gauge(
             "tunegate_live", "1 for what is served", ["slot", "version", "lineage_id"], registry=self.registry

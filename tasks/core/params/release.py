@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.params.door import AuditParams
+from tasks.core.params.door import AuditParams, DoorParams
 from tasks.core.params.engine import VllmParams
 from tasks.core.params.section import Section
 
@@ -31,7 +31,7 @@ class PromoteParams(Section):
 class GatewayParams(Section):
     """Caps of the gateway; per-key limits can only be lower."""
 
-    max_body_bytes: int = Field(ge=1024)
+    max_body_bytes: int | None = Field(ge=1024, description="null: what the context can hold")
     max_completion_tokens: int = Field(ge=1)
     max_choices: int = Field(ge=1)
     requests_per_minute: int = Field(ge=1)
@@ -40,6 +40,7 @@ class GatewayParams(Section):
     drain_timeout_s: float = Field(gt=0)
     audit_retention_days: int = Field(ge=1)
     audit: AuditParams
+    door: DoorParams
 
 
 class ServeParams(Section):
