@@ -34,6 +34,7 @@ from tasks.serving.audit.log import Ways
 from tasks.serving.audit.masker import Masker
 from tasks.serving.audit.room import Room
 from tasks.serving.audit.secret import audit_secret
+from tasks.serving.door.connections import GuardedRunner
 from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.housekeeping import Housekeeping
 from tasks.serving.keys import KeyStore
@@ -120,7 +121,8 @@ class Host:
         with HostLock(self.project):
             await self.audit.open()
             # A caller who leaves cancels the handler, which ends the generation in vLLM.
-            gateway = web.AppRunner(self.gateway.app(), access_log=None, handler_cancellation=True)
+            door = self.settings.serve.gateway.door
+            gateway = GuardedRunner(self.gateway.app(), door, access_log=None, handler_cancellation=True)
             # A command that is ended (Ctrl-C, cancelled in Prefect, killed) ends the start that it asked for.
             control = web.AppRunner(self._control_app(), access_log=None, handler_cancellation=True)
             beside: list[asyncio.Task[None]] = []

@@ -2,7 +2,8 @@
 
 What it does stands in `behaviour.json` of the model folder: {"crash", "start_s", "name", "answer", "finish_reason",
 "token_s", "die_after", "token_ids"}; the last is what it answers where token ids are asked for, by prompt or for all.
-The user message `show the request` is answered with the request as it arrived.
+The user message `show the request` is answered with the request as it arrived, `a long answer` with 25 MB, `a slow
+answer` with eighty words.
 """
 
 import argparse
@@ -53,6 +54,10 @@ class StandIn:
         last = payload["messages"][-1]["content"] if "messages" in payload else payload["prompt"]
         if last == "show the request":
             return [json.dumps(payload, ensure_ascii=False)]
+        if last == "a long answer":
+            return ["y" * 100_000] * 250
+        if last == "a slow answer":
+            return ["slow"] * 80
         return self.does.get("answer", "碘片 在 照射 前 服用").split()
 
     def token_ids(self, payload: dict) -> list[int]:
