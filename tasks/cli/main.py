@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "versions": ("tasks.cli.versions", "versions", "List registered versions; free disk from old ones."),
     "serve": ("tasks.cli.serve", "serve", "Bring the champion and the gateway up and stay."),
     "stop": ("tasks.cli.serve", "stop", "Stop the gateway and its slots."),
-    "audit": ("tasks.cli.serve", "audit", "Verify the log of what was asked and answered."),
+    "audit": ("tasks.cli.audit", "audit", "Verify, search, export and hold the log of what was asked."),
     "keys": ("tasks.cli.keys", "keys", "Create, rotate, limit, list and revoke gateway API keys."),
 }
 

@@ -1,21 +1,25 @@
-"""What the host does beside serving: it writes down what others left for the log, and follows new limits."""
+"""What the host does beside serving: it writes down what others left for the log, follows new limits, anchors."""
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import TunegateError
+from tasks.core.errors import TransientError, TunegateError
 from tasks.core.params.release import GatewayParams
 from tasks.core.settings import load_settings
 from tasks.serving.audit import AuditLog
+from tasks.serving.audit.anchor import send, statement, target
+from tasks.serving.audit.chain import HEAD, Link, read_link
 from tasks.serving.audit.outbox import collect
 from tasks.serving.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+MINUTE_S = 60.0
 #: Settings that a running gateway follows; the others count from the next start of the host.
 FOLLOWED = (
     "max_completion_tokens", "max_choices", "requests_per_minute", "tokens_per_minute", "door", "audit",
@@ -33,6 +37,8 @@ class Housekeeping:
     def __init__(self, audit: AuditLog, gateway: Gateway, outbox: Path, params_path: Path) -> None:
         self.audit, self.gateway, self.outbox, self.params_path = audit, gateway, outbox, params_path
         self._stamp = _stamp(params_path)
+        self._anchor_due = time.monotonic()
+        self._anchored, self._anchor_fails = Link(), False
 
     async def run(self) -> None:
         """Keep house until cancelled."""
@@ -40,6 +46,30 @@ class Housekeeping:
             await asyncio.sleep(LOOK_EVERY_S)
             await collect(self.outbox, self.audit)
             await self.follow_params()
+            await self.anchor()
+
+    async def anchor(self) -> None:
+        """Have the signed head kept elsewhere, where it is due and there is something new."""
+        where = target()
+        if where is None or time.monotonic() < self._anchor_due:
+            return
+        self._anchor_due = time.monotonic() + MINUTE_S * self.gateway.parts.params.audit.anchor_every_minutes
+        if (head := read_link(self.audit.folder / HEAD)) == self._anchored:
+            return
+        try:
+            await send(where, statement(self.audit.folder, self.audit.ways.digest_key))
+        except TransientError as error:
+            self._anchor_failed(error)
+            return
+        self._anchored, self._anchor_fails = head, False
+
+    def _anchor_failed(self, error: TransientError) -> None:
+        """Tell of it, in the log once, and try again in a minute."""
+        log.error("audit: %s", error)
+        self._anchor_due = min(self._anchor_due, time.monotonic() + MINUTE_S)
+        if not self._anchor_fails:
+            self.audit.submit({"kind": "anchor_failed", "time": _now(), "why": error.message})
+        self._anchor_fails = True
 
     async def follow_params(self) -> None:
         """Follow params.yaml where it has changed. What is wrong in it is told, and the limits stay as they are."""
@@ -57,8 +87,7 @@ class Housekeeping:
         if changed:
             self.gateway.follow(before.model_copy(update={name: getattr(after, name) for name in FOLLOWED}))
             log.info("gateway: follows new limits: %s", ", ".join(changed))
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self.audit.submit({"kind": "settings", "time": now, "changed": changed})
+            self.audit.submit({"kind": "settings", "time": _now(), "changed": changed})
 
 
 def changes(before: GatewayParams, after: GatewayParams) -> dict[str, list[Any]]:
@@ -73,6 +102,11 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, item in value.items():
         found |= _flat(item, f"{prefix}{name}.") if isinstance(item, dict) else {f"{prefix}{name}": item}
     return found
+
+
+def _now() -> str:
+    """Return the time for a record."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
