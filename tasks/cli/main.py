@@ -37,8 +37,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "monitor": ("tasks.cli.monitor", "monitor", "Look once at what is live: evidence, questions, answers."),
     "top": ("tasks.cli.top", "top", "Watch the gateway: requests, tokens, slots, alarms."),
     "stop": ("tasks.cli.serve", "stop", "Stop the gateway and its slots."),
-    "audit": ("tasks.cli.serve", "audit", "Verify the log of what was asked and answered."),
-    "keys": ("tasks.cli.keys", "keys", "Create, list and revoke gateway API keys."),
+    "audit": ("tasks.cli.audit", "audit", "Verify, search, export and hold the log of what was asked."),
+    "keys": ("tasks.cli.keys", "keys", "Create, rotate, limit, list and revoke gateway API keys."),
 }
 
 

@@ -84,7 +84,7 @@ def caller_key(project: Project) -> Iterator[str]:
     if given := os.environ.get(KEY_VARIABLE):
         yield given
         return
-    with KeyStore(keys_path(project)).temporary(KEY_PREFIX) as made:
+    with KeyStore(keys_path(project)).temporary(KEY_PREFIX, "evaluator") as made:
         yield made
 
 

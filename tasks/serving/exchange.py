@@ -14,7 +14,6 @@ from aiohttp import web
 from tasks.serving.admission import Admitted, Refusal, unavailable
 from tasks.serving.answers import ends, is_usage, said, usage_of
 from tasks.serving.audit import AuditLog
-from tasks.serving.keys import ApiKey
 from tasks.serving.outcome import CALLER_LEFT_STATUS, of_status
 from tasks.serving.slots import Lease
 
@@ -29,6 +28,7 @@ class Exchange:
     """One request and its answer.
 
     Args:
+        facts: who asked, for the log.
         headers: of the answer; the request id among them also goes to vLLM's log.
     """
 
@@ -38,11 +38,11 @@ class Exchange:
         audit: AuditLog,
         lease: Lease,
         admitted: Admitted,
-        key: ApiKey,
+        facts: dict[str, Any],
         headers: dict[str, str],
     ) -> None:
         self.session, self.audit, self.lease, self.admitted = session, audit, lease, admitted
-        self.key, self.headers = key, headers
+        self.facts, self.headers = facts, headers
         #: Sent to vLLM beside our own: the trace that its spans belong to.
         self.upstream_headers: dict[str, str] = {}
         self.prompt_tokens: int | None = None
@@ -88,9 +88,9 @@ class Exchange:
             Refusal: 503 where vLLM is lost, too slow or ill, or the request could not be recorded.
         """
         started = time.perf_counter()
-        facts = {"request_id": self.headers["x-request-id"], "key": self.key.name}
+        facts = {name: self.facts[name] for name in ("request_id", "key", "key_id")}
         recorded = self.audit.submit({
-            **facts, "kind": "request", "time": _now(), "role": self.key.role, "route": request.path,
+            **self.facts, "kind": "request", "time": _now(),
             "version": self.lease.deployment.version, "lineage_id": self.lease.deployment.lineage_id,
             "slot": self.lease.slot, "stream": self.admitted.stream, "prompt": self.admitted.prompt,
             "settings": {name: value for name, value in self.admitted.payload.items()

@@ -9,8 +9,11 @@ import json
 import logging
 import os
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -31,10 +34,20 @@ from tasks.serving.audit.log import Ways
 from tasks.serving.audit.masker import Masker
 from tasks.serving.audit.room import Room
 from tasks.serving.audit.secret import audit_secret
+from tasks.serving.door.connections import GuardedRunner
 from tasks.serving.gateway import Gateway, GatewayParts
+from tasks.serving.housekeeping import Housekeeping
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
-from tasks.serving.paths import audit_folder, control_socket, keys_path, rollout_path, serving_folder
+from tasks.serving.paths import (
+    audit_folder,
+    audit_outbox,
+    budgets_path,
+    control_socket,
+    keys_path,
+    rollout_path,
+    serving_folder,
+)
 from tasks.serving.probe import EngineProbe
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
@@ -111,10 +124,12 @@ class Host:
                 probe=self.probe,
                 metrics=Metrics(),
                 tracing=self.tracing,
+                budgets_path=budgets_path(project),
                 unit_of=self.rollouts.unit_of,
                 watched=self.rollouts.watched,
             )
         )
+        self.housekeeping = Housekeeping(self.audit, self.gateway, audit_outbox(project), project.root / "params.yaml")
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._deployments: set[asyncio.Task[Any]] = set()
@@ -131,10 +146,11 @@ class Host:
             self.rollouts.forget_the_dead()
             await self.audit.open()
             # A caller who leaves cancels the handler, which ends the generation in vLLM.
-            gateway = web.AppRunner(self.gateway.app(), access_log=None, handler_cancellation=True)
+            door = self.settings.serve.gateway.door
+            gateway = GuardedRunner(self.gateway.app(), door, access_log=None, handler_cancellation=True)
             # A command that is ended (Ctrl-C, cancelled in Prefect, killed) ends the start that it asked for.
             control = web.AppRunner(self._control_app(), access_log=None, handler_cancellation=True)
-            keeping_up: list[asyncio.Task[None]] = []
+            beside: list[asyncio.Task[None]] = []
             try:
                 await gateway.setup()
                 await self._bind(gateway)
@@ -142,16 +158,17 @@ class Host:
                 await self._bind_control(control)
                 self._until_signalled()
                 log.info("gateway at %s", self.project.gateway_url)
-                keeping_up = [asyncio.create_task(self.recovery.run()), asyncio.create_task(self.probe.run())]
+                beside = [asyncio.create_task(one.run()) for one in (self.housekeeping, self.recovery, self.probe)]
+                beside[0].add_done_callback(self._beside_ended)
                 await self._stop.wait()
                 log.info("stopping: requests under way may finish")
                 self.slots.closing = True
                 await self.rollouts.close()
                 await self.slots.close()
             finally:
-                for task in keeping_up:
+                for task in beside:
                     task.cancel()
-                await asyncio.gather(*keeping_up, return_exceptions=True)
+                await asyncio.gather(*beside, return_exceptions=True)
                 await gateway.cleanup()
                 if self._failure is None:
                     await self.audit.close()
@@ -173,6 +190,12 @@ class Host:
         # An answer that cannot be recorded is not let finish.
         self.slots.drain_timeout_s = 0.0
         self.stop()
+
+    def _beside_ended(self, task: "asyncio.Task[None]") -> None:
+        """End where keeping house met a bug: changes of keys would go unrecorded."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("host: keeping house ended", exc_info=error)
+            self._audit_died(error)
 
     async def status(self) -> dict[str, Any]:
         """Return what is served."""
@@ -254,13 +277,20 @@ class Host:
         """Answer GET /status."""
         return web.json_response(await self.status())
 
+    def _record(self, request: web.Request, action: str, **facts: Any) -> None:
+        """Record what was asked of the host, and by which user of this machine."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.audit.submit({"kind": "admin", "time": now, "action": action, **_peer(request), **facts})
+
     async def _post_stop(self, request: web.Request) -> web.Response:
         """Answer POST /stop; the stopping itself follows."""
+        self._record(request, "stop")
         self.stop()
         return web.json_response({"stopping": True})
 
     async def _post_abort(self, request: web.Request) -> web.Response:
         """Answer POST /abort: end what is being started or tried, whoever asked for it; what serves goes on."""
+        self._record(request, "abort")
         aborted = self.recovery.abort() | await self.rollouts.abort("its slot was asked for (rollback)")
         for task in self._deployments:
             aborted = task.cancel() or aborted
@@ -295,6 +325,7 @@ class Host:
     async def _told(self, request: web.Request, change: Change) -> web.StreamResponse:
         """Do what a request asks of the slots and tell it step by step; an asker who leaves ends it."""
         deployment = Deployment.of_row(await request.json())
+        self._record(request, request.path.strip("/"), version=deployment.version, lineage_id=deployment.lineage_id)
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -362,6 +393,15 @@ def start_vllm(
         gpus=slot_gpus(slot, list(project.slot_ports)),
     )
     return server
+
+
+def _peer(request: web.Request) -> dict[str, int]:
+    """Return the process and user at the other end of the control socket, by the kernel's word."""
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    if sock is None:
+        return {}
+    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return {"pid": pid, "uid": uid}
 
 
 def slot_gpus(slot: str, slots: list[str]) -> str | None:

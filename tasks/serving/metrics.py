@@ -31,8 +31,9 @@ class Metrics:
         # Without labels it is there from the start with 0: `increase` sees the very first one.
         self.internal_errors = self._counter("tunegate_internal_errors", "Errors nobody foresaw")
         self.request_s = self._histogram("tunegate_request_seconds", "Whole request", _REQUEST_S, "route")
+        self.queue_s = self._histogram("tunegate_queue_seconds", "Waiting for a place", _REQUEST_S, "priority")
         self.before_upstream_s = self._histogram(
-            "tunegate_before_upstream_seconds", "From the request's arrival to vLLM", _ADDED_S
+            "tunegate_before_upstream_seconds", "From having a place to vLLM", _ADDED_S
         )
 
     def _count_answers(self) -> None:

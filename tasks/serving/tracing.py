@@ -93,7 +93,7 @@ def describe(span: Span, operation: str, exchange: "Exchange") -> None:
         "tunegate.version": deployment.version,
         "tunegate.lineage_id": deployment.lineage_id,
         "tunegate.slot": exchange.lease.slot,
-        "tunegate.key": exchange.key.name,
+        "tunegate.key": exchange.facts["key"],
         "tunegate.outcome": exchange.outcome,
     } | {_SETTINGS[name]: value for name, value in asked.items() if name in _SETTINGS}
     span.update_name(f"{operation} {exchange.admitted.model}")

@@ -4,7 +4,8 @@ What it does stands in `behaviour.json` of the model folder: {"crash", "start_s"
 "token_s", "die_after", "fails_on", "token_ids"}; the last is what it answers where token ids are asked for, by prompt
 or for all, the one before a word in a chat that it fails on.
 While a file `<model folder>.hangs` is there its engine hangs: /health goes on to answer, nothing else does.
-The user message `show the request` is answered with the request as it arrived, `show the headers` with its headers.
+The user message `show the request` is answered with the request as it arrived, `show the headers` with its headers, `a
+long answer` with 25 MB, `a slow answer` with eighty words.
 """
 
 import argparse
@@ -75,6 +76,10 @@ class StandIn:
             return [json.dumps(payload, ensure_ascii=False)]
         if last == "show the headers":
             return [json.dumps(self.headers)]
+        if last == "a long answer":
+            return ["y" * 100_000] * 250
+        if last == "a slow answer":
+            return ["slow"] * 80
         return self.does.get("answer", "碘片 在 照射 前 服用").split()
 
     def token_ids(self, payload: dict) -> list[int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tasks.cli.serve import FINAL_CODES
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
@@ -293,6 +294,18 @@ class TestAuditLog:
         assert process.returncode not in FINAL_CODES
         assert "the audit log's writer ended: RuntimeError" in output
         until(lambda: not server_pids(started))
+
+    def test_the_signed_head_is_kept_elsewhere_by_itself(self, tmp_path, monkeypatch, served_project):
+        heads = tmp_path / "elsewhere.jsonl"
+        monkeypatch.setenv("TUNEGATE_AUDIT_ANCHOR", f"sh -c 'cat >> {heads}'")
+        audit = yaml.safe_load((ROOT / "params.yaml").read_text())["serve"]["gateway"]["audit"]
+        with served_project(tmp_path / "project", audit=audit | {"anchor_every_minutes": 0.02}) as project:
+            control.ensure_host(project.project)
+            project.key("newcomer")
+            until(lambda: heads.exists() and heads.stat().st_size > 0, timeout_s=20)
+            until(lambda: json.loads(heads.read_text().splitlines()[-1])["sequence"] >= 1)
+            done = project.command("audit", "verify", "--anchors", str(heads))
+            assert done.returncode == 0, done.stderr
 
 
 #: The host as it is, but for a bug in the audit log's masking.

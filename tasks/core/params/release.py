@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from tasks.core.params.door import AuditParams
+from tasks.core.params.door import AuditParams, DoorParams
 from tasks.core.params.engine import VllmParams
 from tasks.core.params.section import Section
 
@@ -76,7 +76,7 @@ class GatewayParams(Section):
     """Caps of the gateway; per-key limits can only be lower."""
 
     completions: bool
-    max_body_bytes: int = Field(ge=1024)
+    max_body_bytes: int | None = Field(ge=1024, description="null: what the context can hold")
     max_completion_tokens: int = Field(ge=1)
     over_max_completion_tokens: Literal["clamp", "refuse"]
     max_choices: int = Field(ge=1)
@@ -90,6 +90,7 @@ class GatewayParams(Section):
     drain_timeout_s: float = Field(gt=0)
     audit_retention_days: int = Field(ge=1)
     audit: AuditParams
+    door: DoorParams
 
 
 class ServeParams(Section):

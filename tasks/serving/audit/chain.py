@@ -19,7 +19,7 @@ HEAD = "head.json"
 ANCHOR = "anchor.json"
 TAIL_BYTES = 1 << 20
 #: A live log may lose its oldest file, past its retention, while it is read.
-READINGS = 3
+READINGS = 20
 _DAY_FILES = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].jsonl"
 
 

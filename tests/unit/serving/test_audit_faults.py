@@ -17,6 +17,8 @@ from tasks.data.privacy.desensitize import mask_text
 from tasks.serving.audit import AuditLog, verify
 from tasks.serving.audit.log import Ways
 from tasks.serving.audit.masker import Masker, MaskerLostError
+from tasks.serving.audit.outbox import collect, leave
+from tasks.serving.audit.refusals import Refusals
 from tasks.serving.audit.retention import add_hold, lift_hold
 from tasks.serving.audit.room import Room
 
@@ -370,3 +372,64 @@ class TestLongTexts:
         assert found[0] == found[1] == text_digest("碘片？", KEY)
         assert found[2] != found[0]
         assert found[0] != text_digest("碘片？", b"another key" * 3)
+
+
+class TestRefusals:
+    def flood(self, folder, clock, asked, per_minute=5):
+        async def use(log):
+            refusals = Refusals(log, lambda: per_minute, window_s=0.3)
+            for who, code in asked:
+                refusals.note(who, {"status": 401, "code": code})
+            await asyncio.sleep(0.4)
+            refusals.note("later", {"status": 403, "code": "revoked_key"})
+
+        with_log(folder, clock, use)
+        return records(folder)
+
+    def test_one_by_one_for_a_while_then_counted(self, tmp_path, clock):
+        *single, counted, later = self.flood(tmp_path, clock, [("192.0.2.7", "unknown_key")] * 1000)
+        assert [record["kind"] for record in single] == ["refusal"] * 5
+        assert counted["counts"] == [{"who": "192.0.2.7", "status": 401, "code": "unknown_key", "count": 995}]
+        assert later["code"] == "revoked_key"
+
+    def test_a_flood_from_everywhere_is_bounded_too_and_nothing_is_lost_from_the_count(self, tmp_path, clock):
+        found = self.flood(tmp_path, clock, [(f"k-{number}", f"code{number % 7}") for number in range(20_000)])
+        assert len(found) < 60
+        assert (tmp_path / "2026-03-01.jsonl").stat().st_size < 60_000
+        counts = next(record for record in found if record["kind"] == "refusals")["counts"]
+        assert sum(group["count"] for group in counts) == 20_000 - 50
+
+    def test_what_callers_choose_is_masked_and_cut(self, tmp_path, clock):
+        masks = partial(mask_text, types=("mobile",))
+        write(tmp_path, clock, {"kind": "refusal", "message": "model '13800138000' " + "x" * 900}, redact=masks)
+        (found,) = records(tmp_path)
+        assert "13800138000" not in found["message"]
+        assert len(found["message"]) <= 200
+
+
+class TestOutbox:
+    def test_what_others_left_is_recorded_in_order_and_once(self, tmp_path, clock):
+        outbox = tmp_path / "outbox"
+        for number in range(3):
+            leave(outbox, {"kind": "key", "number": number})
+        (outbox / "00000000000000000009-1.json").write_text("{")
+
+        async def use(log):
+            return await collect(outbox, log), await collect(outbox, log)
+
+        assert with_log(tmp_path / "log", clock, use) == (4, 0)
+        found = records(tmp_path / "log")
+        assert [record.get("number") for record in found] == [None, 0, 1, 2]
+        assert found[0]["kind"] == "tombstone"
+        assert len({record["event_id"] for record in found[1:]}) == 3
+
+    def test_it_waits_while_the_log_cannot_be_written(self, tmp_path, clock):
+        outbox = tmp_path / "outbox"
+        leave(outbox, {"kind": "key"})
+
+        async def use(log):
+            with files_end_at(0):
+                return await collect(outbox, log)
+
+        assert with_log(tmp_path / "log", clock, use) == 0
+        assert len(list(outbox.iterdir())) == 1

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_the_key_alone_is_on_stdout(tunegate):
     assert made.stdout.startswith("tg_")
     assert len(made.stdout.split()) == 1
     assert "not shown again" in made.stderr
+
+
+def test_a_key_expires_is_rotated_and_limited(tunegate, tmp_path):
+    store = KeyStore(tmp_path / ".tunegate" / "keys.json")
+    old = json.loads(tunegate("keys", "create", "a", "--expires", "90d", "--priority", "batch", "--json").stdout)
+    assert old["expires_at"] > old["created_at"]
+    new = tunegate("keys", "rotate", "a", "--overlap", "24h")
+    assert store.find(new.stdout.strip()).priority == "batch"
+    assert store.find(old["key"]).works(datetime.now(UTC))
+    limited = json.loads(tunegate("keys", "limit", "a", "--tokens-per-day", "1000", "--json").stdout)
+    assert limited["tokens_per_day"] == store.find(old["key"]).tokens_per_day == 1000
+    assert tunegate("keys", "limit", "a").returncode == 2
+    assert tunegate("keys", "create", "b", "--expires", "soon").returncode == 2
 
 
 @pytest.mark.parametrize("words", [("create", "a b"), ("create", "a", "--role", "root"), ("revoke", "nobody"),
