@@ -98,8 +98,8 @@ def described(state: dict[str, Any]) -> str:
     live, candidate = state["arms"]["live"], state["arms"]["candidate"]
     lines += [f"  {name:<9} live {live[name]:>7}  candidate {candidate[name]:>7}" for name in live]
     lines += [
-        f"  {test['share']:<8} {test['direction']:<5} E of a loss {test['abort_e']:g} of {test['abort_at']:g} to abort, "
-        f"against two margins {test['pass_e']:g} of {test['pass_at']:g} to pass"
+        f"  {test['share']:<8} {test['direction']:<5} E of a loss {test['abort_e']:g} of {test['abort_at']:g}, "
+        f"against two margins {test['pass_e']:g} of {test['pass_at']:g}"
         for test in state["tests"]
     ]
     if shadow := state["shadow"]:
