@@ -148,7 +148,7 @@ class Gateway:
     async def _health(self, request: web.Request) -> web.Response:
         """Say whether chats can be answered; the only route without a key."""
         with self.parts.slots.lease() as lease:
-            served = lease is not None
+            served = lease is not None or self.parts.slots.holding
         healthy = served and self.parts.audit.healthy
         value = {"status": "ok" if healthy else "unavailable", "served": served, "audit": self.parts.audit.healthy}
         return web.json_response(value, status=200 if healthy else 503)
@@ -193,6 +193,7 @@ class Gateway:
         admitted = admit(kind, await request.read(), self.caps)
         # Who asks for a version by its lineage id gets that one.
         unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
+        await self.parts.slots.opened()
         with self.parts.slots.lease(unit) as held:
             lease = _require(held)
             request[_DEPLOYMENT] = lease.deployment
