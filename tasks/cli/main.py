@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("tasks.cli.release", "status", "Show champion, serving and whether they agree."),
     "approve": ("tasks.cli.release", "approve", "Approve a registered version by name."),
     "promote": ("tasks.cli.release", "promote", "Make a version champion and serve it."),
+    "canary": ("tasks.cli.canary", "canary", "Look at a version on trial; take it back, or let it through."),
     "rollback": ("tasks.cli.release", "rollback", "Serve the champion before this one again."),
     "drill": ("tasks.cli.release", "drill", "Prove that a rollback would work now."),
     "reconcile": ("tasks.cli.release", "reconcile", "Make serving match the champion alias."),

@@ -218,7 +218,7 @@ class Gateway:
     async def _ready(self, request: web.Request) -> web.Response:
         """Say whether chats can be answered. Like `_alive`, it needs no key."""
         with self.parts.slots.lease() as lease:
-            served = lease is not None
+            served = lease is not None or self.parts.slots.holding
         found = {"served": served, "engine": self.parts.probe.works, "audit": self.parts.audit.healthy}
         ready = all(found.values())
         return web.json_response({"status": "ok" if ready else "unavailable"} | found, status=200 if ready else 503)
@@ -295,6 +295,7 @@ class Gateway:
             admitted = admit(kind, body, self.caps)
             # Who asks for a version by its lineage id gets that one.
             unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
+            await self.parts.slots.opened()
             with self.parts.slots.lease(unit) as held:
                 lease = _require(held)
                 request[_DEPLOYMENT] = lease.deployment

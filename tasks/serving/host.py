@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -21,7 +20,6 @@ import aiohttp
 from aiohttp import web
 
 from tasks.core.errors import ConfigError, MissingToolError, TransientError, TunegateError, error_record
-from tasks.core.files import read_json, write_json
 from tasks.core.gpus import SLOT_GPUS_VARIABLE, slot_groups
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
@@ -36,6 +34,7 @@ from tasks.serving.audit.room import Room
 from tasks.serving.audit.secret import audit_secret
 from tasks.serving.door.connections import GuardedRunner
 from tasks.serving.gateway import Gateway, GatewayParts
+from tasks.serving.host_lock import HostLock
 from tasks.serving.housekeeping import Housekeeping
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
@@ -52,7 +51,8 @@ from tasks.serving.probe import EngineProbe
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
 from tasks.serving.rollout.rollout import Rollouts, Strategy
-from tasks.serving.slots import Server, Slots, StartServer
+from tasks.serving.slot import Server, StartServer
+from tasks.serving.slots import Slots
 from tasks.serving.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class Host:
             partial(smoke_test, params=settings.promote),
             gateway.drain_timeout_s,
             soak_s=settings.promote.soak_s,
+            hold_s=settings.serve.hold_s if settings.serve.swap == "hold" else None,
             on_switch=self._switched,
         )
         self.probe = EngineProbe(self.slots, gateway.probe_every_s, gateway.probe_deadline_s)
@@ -210,6 +211,7 @@ class Host:
             "host_pid": os.getpid(),
             "in_flight": sum(slot.in_flight for slot in self.slots.slots),
             "deploying": self.slots.starting.version if self.slots.starting else None,
+            "holding": self.slots.holding,
             "rollout": self.rollouts.status(),
             "wanted": self.record.wanted.version if self.record.wanted else None,
             "recovering": self.recovery.recovering,
@@ -390,7 +392,7 @@ def start_vllm(
         serving_folder(project) / f"{slot}.log",
         flags=deployment.abilities.flags(),
         port_variable=SLOT_PORT_VARIABLE,
-        gpus=slot_gpus(slot, list(project.slot_ports)),
+        gpus=slot_gpus(slot, list(project.slot_ports), shared=settings.serve.swap == "hold"),
     )
     return server
 
@@ -404,8 +406,11 @@ def _peer(request: web.Request) -> dict[str, int]:
     return {"pid": pid, "uid": uid}
 
 
-def slot_gpus(slot: str, slots: list[str]) -> str | None:
+def slot_gpus(slot: str, slots: list[str], *, shared: bool = False) -> str | None:
     """Return the GPUs of a slot from $TUNEGATE_SLOT_GPUS, or None where it is not set.
+
+    Args:
+        shared: whether one group is every slot's, one after the other (`serve.swap: hold`).
 
     Raises:
         ConfigError: it does not name as many groups as there are slots.
@@ -413,37 +418,12 @@ def slot_gpus(slot: str, slots: list[str]) -> str | None:
     groups = slot_groups()
     if not groups:
         return None
+    if shared and len(groups) == 1:
+        return ",".join(groups[0])
     if len(groups) != len(slots):
         raise ConfigError(f"{SLOT_GPUS_VARIABLE}={os.environ[SLOT_GPUS_VARIABLE]!r} must name {len(slots)} groups",
                           f"export {SLOT_GPUS_VARIABLE}='0|1'")  # fmt: skip
     return ",".join(groups[slots.index(slot)])
-
-
-class HostLock:
-    """Hold the project's host lock for as long as the host runs; the kernel frees it when the process dies."""
-
-    def __init__(self, project: Project) -> None:
-        folder = serving_folder(project)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.pid_file = folder / "host.json"
-        self.url = project.gateway_url
-        self._lock = os.open(folder / "host.lock", os.O_CREAT | os.O_RDWR, 0o600)
-
-    def __enter__(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            running = read_json(self.pid_file) if self.pid_file.exists() else {"pid": "unknown", "url": self.url}
-            raise ConfigError(
-                f"this project is served already: process {running['pid']} at {running['url']}",
-                "tunegate status, or tunegate stop",
-            ) from error
-        write_json(self.pid_file, {"pid": os.getpid(), "url": self.url})
-
-    def __exit__(self, *_: object) -> None:
-        self.pid_file.unlink(missing_ok=True)
-        os.close(self._lock)
 
 
 def run_host() -> None:

@@ -4,101 +4,19 @@ A candidate is the version in the slot that is not live, while a rollout gives i
 """
 
 import asyncio
-import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
-from tasks.core.errors import TransientError, TunegateError
+from tasks.core.errors import ConfigError, TransientError, TunegateError
 from tasks.core.progress import duration
 from tasks.engine.deployment import Deployment
+from tasks.serving.slot import Lease, Share, Slot, Smoke, StartServer
 
 log = logging.getLogger(__name__)
 
 DRAIN_POLL_S = 0.02
-
-
-class Server(Protocol):
-    """What a slot needs of a model server."""
-
-    @property
-    def url(self) -> str:
-        """Base URL, without /v1."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether its process runs."""
-
-    def wait_ready(self) -> float:
-        """Wait until it answers; raises TransientError when it will not."""
-
-    def stop(self) -> None:
-        """End it and everything it started."""
-
-
-#: Starts a server for a deployment in a slot (`blue` or `green`) and returns without waiting for it.
-StartServer = Callable[[str, Deployment, Callable[[str], None]], Server]
-#: Asks a started server its smoke prompts; raises when it may not go live.
-Smoke = Callable[[str, Deployment], Awaitable[None]]
-
-
-@dataclass(eq=False)
-class Slot:
-    """One of the two places a version can be served from.
-
-    Args:
-        ill: whether its server was found to run and not to work: nobody is sent to it any more, or waits for it.
-    """
-
-    name: str
-    server: Server | None = None
-    deployment: Deployment | None = None
-    in_flight: int = 0
-    ill: bool = False
-
-    @property
-    def healthy(self) -> bool:
-        """Whether a server runs here and is not known to be ill."""
-        return self.server is not None and self.server.alive and not self.ill
-
-
-@dataclass(frozen=True, eq=False)
-class Lease:
-    """A slot held for one request: it is not stopped before the request ends or the drain time is over.
-
-    Args:
-        candidate: whether it is the candidate's slot.
-        began: when it was taken, by the monotonic clock.
-    """
-
-    slot: str
-    url: str
-    deployment: Deployment
-    candidate: bool = False
-    began: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True)
-class Share:
-    """The candidate's part of the requests.
-
-    Args:
-        salt: of the rollout; another one gives other callers to the candidate.
-        percent: 0 to 100.
-    """
-
-    salt: str
-    percent: float
-
-    def holds(self, unit: str) -> bool:
-        """Tell whether a unit (a caller, a conversation) belongs to the candidate: always the same, and more units
-        with a higher share, never others.
-        """
-        digest = hashlib.sha256(f"{self.salt}\0{unit}".encode()).digest()
-        return int.from_bytes(digest[:8]) * 100 < self.percent * 2**64
 
 
 class Slots:
@@ -109,6 +27,8 @@ class Slots:
         start_server, smoke: how a version is started and what it must answer.
         drain_timeout_s: how long requests may finish on the old version after a switch.
         soak_s: how long the old version's server is kept warm after a switch, so that going back starts nothing.
+        hold_s: None where two versions run side by side. Else only one fits: a switch stops the old one first, and
+            requests wait so long for the new one; nothing is kept warm.
         on_switch: told which version has taken over traffic, at the moment it has.
     """
 
@@ -120,11 +40,12 @@ class Slots:
         drain_timeout_s: float,
         *,
         soak_s: float = 0.0,
+        hold_s: float | None = None,
         on_switch: Callable[[Deployment], None] = lambda deployment: None,
     ) -> None:
         self.slots = [Slot(name) for name in names]
         self.start_server, self.smoke, self.drain_timeout_s = start_server, smoke, drain_timeout_s
-        self.soak_s, self.on_switch = soak_s, on_switch
+        self.soak_s, self.hold_s, self.on_switch = soak_s, hold_s, on_switch
         self.live: Slot | None = None
         self.candidate: Slot | None = None
         self.share = Share("", 0.0)
@@ -132,6 +53,8 @@ class Slots:
         self.closing = False
         self.starting: Deployment | None = None
         self._changing = asyncio.Lock()
+        self._open = asyncio.Event()
+        self._open.set()
         self._soaking: asyncio.Task[None] | None = None
         self._retiring: asyncio.Task[None] | None = None
 
@@ -139,6 +62,17 @@ class Slots:
     def changing(self) -> bool:
         """Whether a deployment is under way."""
         return self._changing.locked()
+
+    @property
+    def holding(self) -> bool:
+        """Whether requests wait for a version that takes the old one's place."""
+        return not self._open.is_set()
+
+    async def opened(self) -> None:
+        """Wait while requests are held, at most `hold_s`; what is asked after that finds nothing live."""
+        if self.holding:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._open.wait(), self.hold_s)
 
     @property
     def trying(self) -> bool:
@@ -155,7 +89,14 @@ class Slots:
         """
         to_candidate = self.trying and (mirrored or (unit is not None and self.share.holds(unit)))
         slot = self.candidate if to_candidate else None if mirrored else self.live
-        if self.closing or slot is None or slot.server is None or slot.deployment is None or not slot.healthy:
+        if (
+            self.closing
+            or self.holding
+            or slot is None
+            or slot.server is None
+            or slot.deployment is None
+            or not slot.healthy
+        ):
             yield None
             return
         lease = Lease(slot.name, slot.server.url, slot.deployment, to_candidate)
@@ -189,6 +130,8 @@ class Slots:
             self.candidate = None
             self.starting = deployment
             try:
+                if self.hold_s is not None and self.live is not None:
+                    return await self._replace(self.live, deployment, on_progress)
                 return await self._switch(deployment, on_progress)
             finally:
                 self.starting = None
@@ -274,6 +217,9 @@ class Slots:
     def _require_quiet(self) -> None:
         """Refuse to use the idle slot while somebody else does."""
         self._require_open()
+        if self.hold_s is not None:
+            raise ConfigError("this machine serves one version at a time (serve.swap: hold)",
+                              "tunegate promote VERSION --strategy switch, or serve.swap: beside")  # fmt: skip
         if self.candidate:
             raise TransientError("a rollout is under way", "tunegate canary status, then try again")
         if self.changing:
@@ -291,6 +237,36 @@ class Slots:
         on_progress(f"version {deployment.version} is live in slot {idle.name}")
         await self._leave(old, on_progress)
         return idle
+
+    async def _replace(self, old: Slot, deployment: Deployment, on_progress: Callable[[str], None]) -> Slot:
+        """Serve a version where only one fits: hold requests, stop the old one, start the new one, or the old again."""
+        before, idle = old.deployment if old.healthy else None, self._idle()
+        on_progress(f"requests are held, at most {duration(self.hold_s or 0.0)} each")
+        self._open.clear()
+        try:
+            await self._retire(old, on_progress)
+            try:
+                await self._start(idle, deployment, on_progress)
+            except BaseException:
+                if before and not self.closing:
+                    await self._bring_back(old, before)
+                raise
+            self._make_live(idle, deployment)
+        finally:
+            self._open.set()
+        on_progress(f"version {deployment.version} is live in slot {idle.name}")
+        return idle
+
+    async def _bring_back(self, slot: Slot, deployment: Deployment) -> None:
+        """Start the old version again, even where the asker leaves; where that fails, recovery goes on trying."""
+        log.warning("slots: version %s is brought back", deployment.version)
+        self.starting = deployment
+        task = asyncio.create_task(self._start(slot, deployment, log.info))
+        while not task.done():
+            with suppress(asyncio.CancelledError, TunegateError):
+                await asyncio.shield(task)
+        if (error := task.exception()) is not None:
+            log.error("slots: version %s did not come back: %s", deployment.version, error)
 
     def _make_live(self, slot: Slot, deployment: Deployment) -> Slot | None:
         """Move traffic to a slot that is up and tested; return the one it comes from."""

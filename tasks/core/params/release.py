@@ -98,6 +98,8 @@ class ServeParams(Section):
 
     vllm: VllmParams
     gateway: GatewayParams
+    swap: Literal["beside", "hold"] = Field(description="a new version beside the old one, or in its place")
+    hold_s: float = Field(gt=0, description="how long a request waits while a version takes another's place")
     reconcile_every_s: float = Field(gt=0)
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,7 +130,8 @@ class Rollout:
             return
         self._going_live = True
         try:
-            # Before the switch: a host that is killed in between has the evidence, and its own record decides.
+            # Before the switch: where the host is killed in between, the evidence is there, and its record decides.
+            self.state["why"] = why
             self._write()
             if self.mirror:
                 await self.mirror.close()
@@ -215,9 +216,11 @@ class Rollouts:
 
     def forget_the_dead(self) -> None:
         """Mark a rollout as ended that was running in a host which was killed; called when no other host runs."""
-        if self.path.is_file() and (state := read_json(self.path))["phase"] == "running":
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(self.path, state | {"phase": "ended", "why": "the host ended in the middle", "ended": now})
+        if self.path.is_file():
+            state = read_json(self.path)
+            if ended := ended_with_its_host(state):
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                write_json(self.path, state | ended | {"ended": now})
 
     def status(self) -> dict[str, Any] | None:
         """Return where the rollout under way stands, None for none."""
@@ -281,6 +284,14 @@ class Rollouts:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+
+
+def ended_with_its_host(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be changed in a state that says running although its host has ended; nothing otherwise."""
+    if state["phase"] != "running":
+        return {}
+    # It was about to go live where a reason stands already.
+    return {"phase": "ended", "why": state["why"] or "the host ended in the middle"}
 
 
 def _beginning(prompt: Any) -> Any:
