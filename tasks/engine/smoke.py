@@ -85,7 +85,9 @@ def _require_said(choice: dict[str, Any], deployment: Deployment, prompt: str) -
 
 async def _require_call(session: aiohttp.ClientSession, url: str, deployment: Deployment) -> None:
     """Refuse a server that does not give the call it is told to make as a call."""
-    tool = {"type": "function", "function": {"name": PROBE, "parameters": {"type": "object", "properties": {}}}}
+    parameters = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"],
+                  "additionalProperties": False}  # fmt: skip
+    tool = {"type": "function", "function": {"name": PROBE, "parameters": parameters, "strict": True}}
     request = {
         "model": deployment.lineage_id,
         "messages": [{"role": "user", "content": "?"}],
