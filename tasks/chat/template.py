@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from tasks.chat.conversation import CLOSE, OPEN
+from tasks.chat.conversation import CLOSE, OPEN, split_thought, with_thought
 
 Message = dict[str, Any]
 
@@ -105,7 +105,7 @@ _MOST_TEMPLATES = 64
 
 def _probe_thought(tokenizer: Any) -> str | None:
     """Return the field in which a thought comes out of the template better than in the text."""
-    inline = _rendered(tokenizer, [{"role": "assistant", "content": f"{OPEN}\n{PROBE}\n{CLOSE}\n\n!"}], None)
+    inline = _rendered(tokenizer, [{"role": "assistant", "content": with_thought(PROBE, "!")}], None)
     for field in THOUGHT_FIELDS:
         given = _rendered(tokenizer, [{"role": "assistant", "content": "!", field: PROBE}], None)
         if PROBE in given and (PROBE not in inline or inline.count(OPEN) > given.count(OPEN)):
@@ -172,14 +172,6 @@ def render(
 def thought_opened(asked: str) -> bool:
     """Tell whether a rendered prompt asks for an answer with a thought already opened."""
     return asked.rstrip().endswith(OPEN)
-
-
-def split_thought(content: str) -> tuple[str, str]:
-    """Return (reasoning, answer) of an assistant's text; the reasoning may be empty."""
-    if CLOSE not in content:
-        return "", content
-    thought, _, answer = content.partition(CLOSE)
-    return thought.rpartition(OPEN)[2].strip("\n"), answer.lstrip("\n")
 
 
 def _served_tool(tool: Any) -> dict[str, Any]:

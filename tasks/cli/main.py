@@ -28,15 +28,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("tasks.cli.release", "status", "Show champion, serving and whether they agree."),
     "approve": ("tasks.cli.release", "approve", "Approve a registered version by name."),
     "promote": ("tasks.cli.release", "promote", "Make a version champion and serve it."),
+    "canary": ("tasks.cli.canary", "canary", "Look at a version on trial; take it back, or let it through."),
     "rollback": ("tasks.cli.release", "rollback", "Serve the champion before this one again."),
     "drill": ("tasks.cli.release", "drill", "Prove that a rollback would work now."),
     "reconcile": ("tasks.cli.release", "reconcile", "Make serving match the champion alias."),
     "lineage": ("tasks.cli.release", "lineage", "Trace a version or lineage id to its data; bring it back."),
     "versions": ("tasks.cli.versions", "versions", "List registered versions; free disk from old ones."),
     "serve": ("tasks.cli.serve", "serve", "Bring the champion and the gateway up and stay."),
+    "monitor": ("tasks.cli.monitor", "monitor", "Look once at what is live: evidence, questions, answers."),
+    "top": ("tasks.cli.top", "top", "Watch the gateway: requests, tokens, slots, alarms."),
     "stop": ("tasks.cli.serve", "stop", "Stop the gateway and its slots."),
-    "audit": ("tasks.cli.serve", "audit", "Verify the log of what was asked and answered."),
-    "keys": ("tasks.cli.keys", "keys", "Create, list and revoke gateway API keys."),
+    "audit": ("tasks.cli.audit", "audit", "Verify, search, export and hold the log of what was asked."),
+    "keys": ("tasks.cli.keys", "keys", "Create, rotate, limit, list and revoke gateway API keys."),
 }
 
 

@@ -1,4 +1,4 @@
-"""`tunegate serve | stop | audit`."""
+"""`tunegate serve | stop`."""
 
 import logging
 import signal
@@ -11,7 +11,6 @@ from importlib import import_module
 
 import click
 
-from tasks.cli.main import emit
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError
 from tasks.core.progress import duration
 from tasks.core.project import Project
@@ -83,27 +82,6 @@ def _record_stop(project: Project) -> None:
     from tasks.release.history import requester
 
     record_stop(project, requester())
-
-
-@click.group()
-def audit() -> None:
-    """Check the log of what was asked and answered."""
-
-
-@audit.command("verify")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
-def audit_verify(as_json: bool) -> None:
-    """Check the hash chain over every record; exit code 3 where a record was changed, removed or put in."""
-    from tasks.serving.audit import verify
-    from tasks.serving.paths import audit_folder
-
-    folder = audit_folder(Project.here())
-    found = verify(folder)
-    problems = found["problems"]
-    text = f"{folder}: {found['records']} records in {found['files']} file(s), {len(problems)} problem(s)"
-    emit(found, as_json=as_json, text=text)
-    if problems:
-        raise DataContractError("\n  ".join(["the audit log was tampered with:", *problems]), "compare with a backup")
 
 
 def _start_host(project: Project, settings: Settings) -> "subprocess.Popen[bytes]":

@@ -25,6 +25,7 @@ class Admitted:
         prompt: messages or prompt, for the audit log.
         most_tokens: the most completion tokens the answer can have, over all choices.
         usage_asked: whether the caller asked for a usage chunk at the end of the stream.
+        user: whom the caller says it asks for; for the log alone.
         kind: route.
         thinks: whether the model is to think; None where the caller did not say.
         begins_within_s: how long the answer may take to begin; None: as long as any other.
@@ -36,6 +37,7 @@ class Admitted:
     stream: bool
     most_tokens: int
     usage_asked: bool
+    user: str | None = None
     kind: Kind = "chat"
     thinks: bool | None = None
     begins_within_s: float | None = None
@@ -47,7 +49,8 @@ def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
     Raises:
         Refusal: 400, naming the field at fault.
     """
-    said = read_fields(_parse(body), kind, caps)
+    given = _parse(body)
+    said, user = read_fields(given, kind, caps), given.get("user")
     model = said.pop("model", None)
     if not model:
         raise bad("model is missing: the registered name, 'champion' or a lineage id", "model")
@@ -64,7 +67,7 @@ def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
     prompts = len(prompt) if kind == "completion" and isinstance(prompt, list) else 1
     limit_s = caps.schema_timeout_s if _is_constrained(said) else None
     most_tokens = most * said.get("n", 1) * prompts
-    return Admitted(said, model, prompt, stream, most_tokens, bool(stream and usage_asked), kind, thinks, limit_s)
+    return Admitted(said, model, prompt, stream, most_tokens, bool(stream and usage_asked), user, kind, thinks, limit_s)
 
 
 def fitted(admitted: Admitted, abilities: Abilities) -> Admitted:

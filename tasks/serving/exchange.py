@@ -14,13 +14,12 @@ from aiohttp import web
 from tasks.serving.admission import Admitted, Refusal, unavailable
 from tasks.serving.answers import ends, is_usage, said, usage_of
 from tasks.serving.audit import AuditLog
-from tasks.serving.keys import ApiKey
+from tasks.serving.outcome import CALLER_LEFT_STATUS, of_status
 from tasks.serving.slots import Lease
 
 log = logging.getLogger(__name__)
 
 EVENT_END = b"\n\n"
-CALLER_LEFT = 499
 #: vLLM's answers that are about the request, not about vLLM; passed back as they are.
 CALLERS_FAULT = frozenset({400, 404, 413, 422})
 
@@ -29,6 +28,7 @@ class Exchange:
     """One request and its answer.
 
     Args:
+        facts: who asked, for the log.
         headers: of the answer; the request id among them also goes to vLLM's log.
     """
 
@@ -38,21 +38,48 @@ class Exchange:
         audit: AuditLog,
         lease: Lease,
         admitted: Admitted,
-        key: ApiKey,
+        facts: dict[str, Any],
         headers: dict[str, str],
     ) -> None:
         self.session, self.audit, self.lease, self.admitted = session, audit, lease, admitted
-        self.key, self.headers = key, headers
+        self.facts, self.headers = facts, headers
+        #: Sent to vLLM beside our own: the trace that its spans belong to.
+        self.upstream_headers: dict[str, str] = {}
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
-        self.status = CALLER_LEFT
+        self.status = CALLER_LEFT_STATUS
+        self.started = time.perf_counter()
+        #: When the first bytes of the answer came, and the last event of a stream; as `started`.
+        self.first_at: float | None = None
+        self.last_at: float | None = None
         self._answer: list[bytes] = []
+
+    @property
+    def outcome(self) -> str:
+        """What became of it."""
+        return of_status(self.status)
+
+    @property
+    def first_s(self) -> float | None:
+        """Seconds to the answer's first bytes; None before they came."""
+        return None if self.first_at is None else self.first_at - self.started
+
+    @property
+    def between_tokens_s(self) -> float | None:
+        """The mean time between two tokens of a stream; None where there were not two."""
+        if not self.first_at or not self.last_at or (self.completion_tokens or 0) < 2:
+            return None
+        return (self.last_at - self.first_at) / (self.completion_tokens - 1)  # type: ignore[operator]
 
     def used_tokens(self, reserved: int) -> int:
         """Return the tokens to charge: what vLLM counted, or the reservation where the caller left before the end."""
         if self.completion_tokens is not None:
             return (self.prompt_tokens or 0) + self.completion_tokens
-        return reserved if self.status in (200, CALLER_LEFT) else 0
+        return reserved if self.status in (200, CALLER_LEFT_STATUS) else 0
+
+    def answer_text(self) -> str:
+        """Return what was answered so far as one text; not for the event loop."""
+        return str(self._said())
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Ask the slot and return its answer, sent already where it was streamed.
@@ -61,9 +88,9 @@ class Exchange:
             Refusal: 503 where vLLM is lost, too slow or ill, or the request could not be recorded.
         """
         started = time.perf_counter()
-        facts = {"request_id": self.headers["x-request-id"], "key": self.key.name}
+        facts = {name: self.facts[name] for name in ("request_id", "key", "key_id")}
         recorded = self.audit.submit({
-            **facts, "kind": "request", "time": _now(), "role": self.key.role, "route": request.path,
+            **self.facts, "kind": "request", "time": _now(),
             "version": self.lease.deployment.version, "lineage_id": self.lease.deployment.lineage_id,
             "slot": self.lease.slot, "stream": self.admitted.stream, "prompt": self.admitted.prompt,
             "settings": {name: value for name, value in self.admitted.payload.items()
@@ -119,7 +146,7 @@ class Exchange:
         payload = {"model": self.lease.deployment.lineage_id, **self.admitted.payload}
         body = json.dumps(payload, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity",
-                   "X-Request-Id": self.headers["x-request-id"]}  # fmt: skip
+                   "X-Request-Id": self.headers["x-request-id"], **self.upstream_headers}  # fmt: skip
         url = f"{self.lease.url}{path}"
         try:
             return await self.session.post(url, data=body, headers=headers)
@@ -139,7 +166,7 @@ class Exchange:
     async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
         """Return an answer that came in one piece, byte for byte."""
         body = await upstream.read()
-        self._answer, self.status = [body], 200
+        self._answer, self.status, self.first_at = [body], 200, time.perf_counter()
         self._read_usage(body)
         return web.Response(body=body, content_type="application/json", headers=self.headers)
 
@@ -179,6 +206,8 @@ class Exchange:
             if ends(event):
                 self.status = 200
                 return
+            self.last_at = time.perf_counter()
+            self.first_at = self.first_at or self.last_at
         raise aiohttp.ServerDisconnectedError("it ended early")
 
     def _read_usage(self, body: bytes) -> None:

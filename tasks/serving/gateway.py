@@ -1,11 +1,14 @@
 """The one URL callers know: few routes, keys, caps, an audit record for every answer, streaming passed through."""
 
+import asyncio
 import ipaddress
 import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,25 +20,44 @@ from tasks.engine.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.engine.server import IDLE_CONNECTION_S
 from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, fitted, unavailable
 from tasks.serving.audit import AuditLog
+from tasks.serving.audit.log import SHORT_CHARACTERS
+from tasks.serving.audit.refusals import Refusals
+from tasks.serving.door.body import read_body, require_size
+from tasks.serving.door.budgets import Budgets
+from tasks.serving.door.estimate import body_cap, prompt_tokens
+from tasks.serving.door.evaluator import asks_for_prompt_logprobs, prompt_cost
+from tasks.serving.door.in_flight import Places
 from tasks.serving.exchange import Exchange
 from tasks.serving.keys import ApiKey, KeyStore, Role
 from tasks.serving.limits import Limits
 from tasks.serving.metrics import Metrics
+from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
+from tasks.serving.probe import EngineProbe
 from tasks.serving.slots import Lease, Slots
+from tasks.serving.tracing import Tracing, describe, upstream_headers
 
 log = logging.getLogger(__name__)
 
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 RESPONSES, EMBEDDINGS = "/v1/responses", "/v1/embeddings"
 ROUTES = (CHAT, COMPLETIONS, RESPONSES, MODELS)
-HEALTH, METRICS = "/healthz", "/metrics"
+#: Whether chats can be answered (of old also /healthz), and whether this process does anything at all.
+READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
+#: What is recorded of a path.
+ROUTE_CHARACTERS = 200
+#: In the words of OpenTelemetry's conventions.
+OPERATIONS: dict[Kind, str] = {"chat": "chat", "completion": "text_completion", "responses": "chat"}
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _REQUEST_ID = web.RequestKey("tunegate_request_id", str)
 _DEPLOYMENT = web.RequestKey("tunegate_deployment", Deployment)
+_OUTCOME = web.RequestKey("tunegate_outcome", str)
+_KEY = web.RequestKey("tunegate_key", ApiKey)
+#: Whether the log has a record of the request itself; its refusal is then the status of its answer.
+_RECORDED = web.RequestKey("tunegate_recorded", bool)
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,9 @@ class GatewayParts:
         params: section `serve.gateway`.
         context_tokens: the model's context length; no answer can be longer.
         model_name: registered name, one of the names callers may use.
+        budgets_path: where it is kept what each key has used this day and month.
+        unit_of: what of a request stays with one version during a rollout; None: the live version answers.
+        watched: told of every exchange at its end.
     """
 
     params: GatewayParams
@@ -54,7 +79,12 @@ class GatewayParts:
     keys: KeyStore
     slots: Slots
     audit: AuditLog
+    probe: EngineProbe
     metrics: Metrics
+    tracing: Tracing
+    budgets_path: Path
+    unit_of: Callable[[ApiKey, Admitted], str | None] = lambda key, admitted: None
+    watched: Callable[[Exchange], None] = lambda exchange: None
 
 
 class Gateway:
@@ -63,13 +93,19 @@ class Gateway:
     def __init__(self, parts: GatewayParts) -> None:
         self.parts = parts
         self.limits = Limits(parts.params)
+        self.places = Places(parts.params.door)
+        self.budgets = Budgets(parts.budgets_path, parts.params.door)
+        self.refusals = Refusals(parts.audit, lambda: self.parts.params.audit.refusals_per_minute)
+        self.body_cap = body_cap(parts.context_tokens, parts.params.max_body_bytes)
         self.caps = Caps.of(parts.params, parts.context_tokens)
         self._session: aiohttp.ClientSession
 
     def app(self) -> web.Application:
         """Return the application; run it with `handler_cancellation=True`, so that a caller who leaves frees vLLM."""
-        app = web.Application(middlewares=[self._frame], client_max_size=self.parts.params.max_body_bytes)
-        app.router.add_get(HEALTH, self._health)
+        app = web.Application(middlewares=[self._frame], client_max_size=self.body_cap)
+        app.router.add_get(ALIVE, self._alive)
+        app.router.add_get(READY, self._ready)
+        app.router.add_get(HEALTH, self._ready)
         app.router.add_get(METRICS, self._metrics)
         app.router.add_get(MODELS, self._models)
         app.router.add_post(CHAT, self._chat)
@@ -80,12 +116,23 @@ class Gateway:
         app.cleanup_ctx.append(self._connected)
         return app
 
+    def follow(self, params: GatewayParams) -> None:
+        """Go by other limits from the next request on; those under way and what was used stay counted."""
+        self.parts = replace(self.parts, params=params)
+        self.limits.params, self.places.params, self.budgets.params = params, params.door, params.door
+        self.caps = Caps.of(params, self.parts.context_tokens)
+        self.places.let_in()
+
     async def _connected(self, app: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202 - aiohttp's own
         """Keep one pool of connections to the slots."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
         timeout = aiohttp.ClientTimeout(total=None, sock_read=self.parts.params.upstream_timeout_s)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        keeping = asyncio.create_task(self.budgets.keep())
         yield
+        self.refusals.flush()
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await self._session.close()
 
     @web.middleware
@@ -95,12 +142,12 @@ class Gateway:
         request[_REQUEST_ID] = f"req-{uuid.uuid4().hex}"
         resource = request.match_info.route.resource
         route = resource.canonical if resource else "other"
-        status = 499  # the caller left
+        status, outcome = CALLER_LEFT_STATUS, CALLER_LEFT
         try:
             response = await self._answered(request, handler)
-            status = response.status
+            status, outcome = response.status, request.get(_OUTCOME, OK)
         finally:
-            self.parts.metrics.requests.labels(route, str(status)).inc()
+            self.parts.metrics.requests.labels(route, str(status), outcome).inc()
             self.parts.metrics.request_s.labels(route).observe(time.perf_counter() - started)
         return response
 
@@ -110,9 +157,6 @@ class Gateway:
             response = await handler(request)
         except Refusal as refusal:
             response = self._refused(request, refusal)
-        except web.HTTPRequestEntityTooLarge:
-            cap = self.parts.params.max_body_bytes
-            response = self._refused(request, Refusal(413, "body_too_large", f"the body is over {cap} bytes"))
         except web.HTTPException as error:
             # Wrong method or unknown path: both are routes this gateway does not have.
             status = 404 if error.status == 405 else error.status
@@ -124,18 +168,38 @@ class Gateway:
                     f"{request.method} {request.path}: {error.reason}; there are {', '.join(ROUTES)}",
                 ),
             )
+        except ConnectionError:
+            # The caller left while the answer was written.
+            raise
+        except Exception:
+            # The border: whatever it was, the caller gets an answer to quote and the log the whole of it.
+            log.exception("%s %s: an error nobody foresaw", request[_REQUEST_ID], request.path)
+            self.parts.metrics.internal_errors.inc()
+            if request.writer.output_size:
+                # An answer has begun: a second one inside it would be worse than the end of the connection.
+                raise
+            message = f"an error of the gateway's own; its log has it under {request[_REQUEST_ID]}"
+            response = self._refused(request, Refusal(500, INTERNAL, message))
+            request[_OUTCOME] = INTERNAL
         if not response.prepared:
             response.headers.update(self._headers(request))
         return response
 
     def _refused(self, request: web.Request, refusal: Refusal) -> web.Response:
         """Return a refusal as an answer."""
+        request[_OUTCOME] = of_refusal(refusal.code)
         response = web.Response(status=refusal.status, body=refusal.body(), content_type="application/json")
         if refusal.retry_after_s is not None:
             response.headers["Retry-After"] = str(refusal.retry_after_s)
         if refusal.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
+        if refusal.status == 408:
+            response.force_close()
         log.debug("%s %s: %d %s", request[_REQUEST_ID], request.path, refusal.status, refusal.message)
+        if not request.get(_RECORDED):
+            key = request.get(_KEY)
+            what = {"status": refusal.status, "code": refusal.code, "message": refusal.message, "param": refusal.param}
+            self.refusals.note(key.key_id if key else str(request.remote), who_asked(request, key) | what)
         return response
 
     def _headers(self, request: web.Request) -> dict[str, str]:
@@ -147,13 +211,17 @@ class Gateway:
             headers |= {VERSION: deployment.version, LINEAGE: deployment.lineage_id}
         return headers
 
-    async def _health(self, request: web.Request) -> web.Response:
-        """Say whether chats can be answered; the only route without a key."""
+    async def _alive(self, request: web.Request) -> web.Response:
+        """Say that this process answers, whatever it serves: it is not to be ended for want of a champion."""
+        return web.json_response({"status": "ok"})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        """Say whether chats can be answered. Like `_alive`, it needs no key."""
         with self.parts.slots.lease() as lease:
-            served = lease is not None
-        healthy = served and self.parts.audit.healthy
-        value = {"status": "ok" if healthy else "unavailable", "served": served, "audit": self.parts.audit.healthy}
-        return web.json_response(value, status=200 if healthy else 503)
+            served = lease is not None or self.parts.slots.holding
+        found = {"served": served, "engine": self.parts.probe.works, "audit": self.parts.audit.healthy}
+        ready = all(found.values())
+        return web.json_response({"status": "ok" if ready else "unavailable"} | found, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         """Return the metrics to this machine, or to an admin."""
@@ -165,6 +233,7 @@ class Gateway:
             metrics.in_flight.labels(slot.name).set(slot.in_flight)
             if slot is slots.live and slot.deployment:
                 metrics.live.labels(slot.name, slot.deployment.version, slot.deployment.lineage_id).set(1)
+        metrics.engine_works.set(self.parts.probe.works)
         metrics.audit_healthy.set(self.parts.audit.healthy)
         metrics.audit_pending.set(self.parts.audit.pending)
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
@@ -214,32 +283,78 @@ class Gateway:
 
     async def _passed_on(self, request: web.Request, kind: Kind) -> web.StreamResponse:
         """Check a request, ask the live slot, return its answer; the audit log gets both."""
-        arrived = time.perf_counter()
         key = self._require_key(request, "caller")
-        if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise Refusal(400, "unsupported_encoding", "send the body uncompressed")
-        admitted = admit(kind, await request.read(), self.caps)
-        with self.parts.slots.lease() as held:
-            lease = _require(held)
-            request[_DEPLOYMENT] = lease.deployment
-            self._require_name(admitted.model, lease.deployment)
-            admitted = fitted(admitted, lease.deployment.abilities)
-            if not self.parts.audit.healthy:
-                raise unavailable("audit_unavailable", "the audit log cannot be written, so nothing is answered")
-            reserved = self._require_room(key, admitted)
-            exchange = Exchange(self._session, self.parts.audit, lease, admitted, key, self._headers(request))
+        self._require_rate(key)
+        require_size(request, self.body_cap)
+        self._require_audit(request)
+        queued = time.perf_counter()
+        async with self.places.place(key):
+            arrived = time.perf_counter()
+            self.parts.metrics.queue_s.labels(key.priority).observe(arrived - queued)
+            body = await read_body(request, self.parts.params.door.body_timeout_s, self.body_cap)
+            admitted = admit(kind, body, self.caps)
+            # Who asks for a version by its lineage id gets that one.
+            unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
+            await self.parts.slots.opened()
+            with self.parts.slots.lease(unit) as held:
+                lease = _require(held)
+                request[_DEPLOYMENT] = lease.deployment
+                self._require_name(admitted.model, lease.deployment)
+                admitted = fitted(admitted, lease.deployment.abilities)
+                return await self._asked(request, key, lease, admitted, arrived)
+
+    async def _asked(
+        self, request: web.Request, key: ApiKey, lease: Lease, admitted: Admitted, arrived: float
+    ) -> web.StreamResponse:
+        """Ask the slot of a lease and return its answer; what it cost is settled, counted and watched.
+
+        Args:
+            arrived: when the request had its place, by time.perf_counter().
+        """
+        reserved = self._require_room(key, admitted)
+        request[_RECORDED] = True
+        facts = who_asked(request, key) | {"user": admitted.user}
+        exchange = Exchange(self._session, self.parts.audit, lease, admitted, facts, self._headers(request))
+        try:
+            self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
+            return await self._traced(exchange, request, admitted.kind)
+        finally:
+            used = exchange.used_tokens(reserved)
+            if asks_for_prompt_logprobs(admitted.payload):
+                used += (self.parts.params.door.evaluator_cost - 1) * (exchange.prompt_tokens or 0)
+            self.limits.settle(key, reserved, used)
+            self.budgets.settle(key, reserved, used)
+            request[_OUTCOME] = exchange.outcome
+            self._count(exchange, arrived)
+            self.parts.watched(exchange)
+
+    async def _traced(self, exchange: Exchange, request: web.Request, kind: Kind) -> web.StreamResponse:
+        """Run an exchange inside a span of the caller's trace."""
+        operation = OPERATIONS[kind]
+        with self.parts.tracing.request(request.headers, operation) as span:
+            exchange.upstream_headers = upstream_headers()
             try:
-                self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
                 return await exchange.run(request)
             finally:
-                self.limits.settle(key, reserved, exchange.used_tokens(reserved))
-                self._count(exchange)
+                describe(span, operation, exchange)
 
-    def _count(self, exchange: Exchange) -> None:
-        """Add an answer's tokens to the metrics."""
+    def _count(self, exchange: Exchange, arrived: float) -> None:
+        """Add what became of a request to the metrics.
+
+        Args:
+            arrived: when the request came, by time.perf_counter().
+        """
+        metrics, version, key = self.parts.metrics, exchange.lease.deployment.version, exchange.facts["key"]
+        metrics.answers.labels(version, key, exchange.outcome).inc()
         for kind, count in (("prompt", exchange.prompt_tokens), ("completion", exchange.completion_tokens)):
             if count:
-                self.parts.metrics.tokens.labels(kind).inc(count)
+                metrics.tokens.labels(kind, version, key).inc(count)
+        if exchange.admitted.stream and exchange.first_at:
+            metrics.first_token_s.labels(version).observe(exchange.first_at - arrived)
+            if exchange.outcome != OK:
+                metrics.aborted_streams.labels(version, exchange.outcome).inc()
+        if (between := exchange.between_tokens_s) is not None:
+            metrics.between_tokens_s.labels(version).observe(between)
 
     def _require_key(self, request: web.Request, role: Role) -> ApiKey:
         """Return the caller's key.
@@ -253,6 +368,9 @@ class Gateway:
         key = self.parts.keys.find(token.strip())
         if key is None:
             raise Refusal(401, "unknown_key", "this key is not known here")
+        request[_KEY] = key
+        if key.expired(datetime.now(UTC)):
+            raise Refusal(403, "expired_key", f"key {key.name} expired at {key.expires_at}")
         if key.revoked_at is not None:
             raise Refusal(403, "revoked_key", f"key {key.name} was revoked at {key.revoked_at}")
         if role == "admin" and key.role != "admin":
@@ -264,13 +382,45 @@ class Gateway:
         if name not in (names := self._names_of(deployment)):
             raise _no_such_model(name, names)
 
-    def _require_room(self, key: ApiKey, admitted: Admitted) -> int:
-        """Reserve the most tokens the answer may cost and return them; 429 where the key has not that many left."""
-        wait_s = self.limits.admit(key, admitted.most_tokens)
-        if wait_s:
-            message = f"key {key.name} is over its requests or tokens a minute; again in {wait_s} s"
+    def _require_rate(self, key: ApiKey) -> None:
+        """Take one request of the key's minute; 429 where there is none left. The first check, and the cheapest."""
+        if wait_s := self.limits.request(key):
+            message = f"key {key.name} is over its requests a minute; again in {wait_s} s"
             raise Refusal(429, "rate_limited", message, retry_after_s=wait_s)
-        return admitted.most_tokens
+
+    def _require_audit(self, request: web.Request) -> None:
+        """Refuse what could not be recorded: everything, or what is long while long texts wait to be masked."""
+        if not self.parts.audit.healthy:
+            raise unavailable("audit_unavailable", "the audit log cannot be written, so nothing is answered")
+        if self.parts.audit.behind and (request.content_length or self.body_cap) > SHORT_CHARACTERS:
+            raise unavailable("audit_behind", "too many long prompts wait to be recorded; short ones are answered")
+
+    def _require_room(self, key: ApiKey, admitted: Admitted) -> int:
+        """Reserve the most tokens that prompt and answer may cost and return them.
+
+        Raises:
+            Refusal: 429 where the key has not that many left this minute, today or this month.
+        """
+        texts = [admitted.prompt, admitted.payload.get("tools") or []]
+        most = prompt_tokens(texts, self.parts.context_tokens)
+        tokens = prompt_cost(key, admitted.payload, most, self.parts.params.door) + admitted.most_tokens
+        self.budgets.require(key)
+        if wait_s := self.limits.reserve(key, tokens):
+            message = f"key {key.name} is over its tokens a minute; again in {wait_s} s"
+            raise Refusal(429, "rate_limited", message, retry_after_s=wait_s)
+        self.budgets.reserve(key, tokens)
+        return tokens
+
+
+def who_asked(request: web.Request, key: ApiKey | None) -> dict[str, Any]:
+    """Return who asked for what, for the log: never the secret, nothing of the text."""
+    known = {"key": key.name, "key_id": key.key_id, "role": key.role} if key else {}
+    found = {"request_id": request[_REQUEST_ID], "client": request.remote, **known, "method": request.method,
+             "route": request.path[:ROUTE_CHARACTERS]}  # fmt: skip
+    if claimed := request.headers.get("X-Forwarded-For"):
+        # What a proxy, or the caller, says of where it comes from.
+        found["forwarded_for"] = claimed[:ROUTE_CHARACTERS]
+    return found
 
 
 def _require(lease: Lease | None) -> Lease:

@@ -4,21 +4,22 @@
 """
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from tasks.core.errors import ConfigError, MissingToolError, TunegateError, error_record
-from tasks.core.files import read_json, write_json
+from tasks.core.errors import ConfigError, MissingToolError, TransientError, TunegateError, error_record
 from tasks.core.gpus import SLOT_GPUS_VARIABLE, slot_groups
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
@@ -27,13 +28,32 @@ from tasks.engine.deployment import Deployment
 from tasks.engine.server import VllmServer
 from tasks.engine.smoke import smoke_test
 from tasks.serving.audit import AuditLog
+from tasks.serving.audit.log import Ways
+from tasks.serving.audit.masker import Masker
+from tasks.serving.audit.room import Room
+from tasks.serving.audit.secret import audit_secret
+from tasks.serving.door.connections import GuardedRunner
 from tasks.serving.gateway import Gateway, GatewayParts
+from tasks.serving.host_lock import HostLock
+from tasks.serving.housekeeping import Housekeeping
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
-from tasks.serving.paths import audit_folder, control_socket, keys_path, serving_folder
+from tasks.serving.paths import (
+    audit_folder,
+    audit_outbox,
+    budgets_path,
+    control_socket,
+    keys_path,
+    rollout_path,
+    serving_folder,
+)
+from tasks.serving.probe import EngineProbe
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
-from tasks.serving.slots import Server, Slots, StartServer
+from tasks.serving.rollout.rollout import Rollouts, Strategy
+from tasks.serving.slot import Server, StartServer
+from tasks.serving.slots import Slots
+from tasks.serving.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +88,32 @@ class Host:
             partial(smoke_test, params=settings.promote),
             gateway.drain_timeout_s,
             soak_s=settings.promote.soak_s,
+            hold_s=settings.serve.hold_s if settings.serve.swap == "hold" else None,
             on_switch=self._switched,
+        )
+        self.probe = EngineProbe(self.slots, gateway.probe_every_s, gateway.probe_deadline_s)
+        self.rollouts = Rollouts(
+            settings.promote.rollout,
+            self.slots,
+            rollout_path(project),
+            timeout_s=gateway.upstream_timeout_s,
+            most_live=settings.serve.vllm.max_concurrent_sequences // 2,
         )
         self.record = ServedRecord(project)
         self.recovery = Recovery(self.record, self.slots, self._healthy, pace)
+        self.masker = Masker(settings.prepare.privacy.policies.sought)
         self.audit = AuditLog(
             audit_folder(project),
-            redact=partial(mask_text, types=settings.prepare.privacy.policies.sought),
-            retention_days=gateway.audit_retention_days,
+            Ways(
+                redact=partial(mask_text, types=settings.prepare.privacy.policies.sought),
+                retention_days=gateway.audit_retention_days,
+                mask_far=self.masker.mask,
+                digest_key=audit_secret(project),
+                room=Room(gateway.audit.reserve_mib << 20, gateway.audit.min_free_mib << 20),
+                on_death=self._audit_died,
+            ),
         )
+        self.tracing = Tracing()
         self.gateway = Gateway(
             GatewayParts(
                 params=gateway,
@@ -85,10 +122,17 @@ class Host:
                 keys=KeyStore(keys_path(project)),
                 slots=self.slots,
                 audit=self.audit,
+                probe=self.probe,
                 metrics=Metrics(),
+                tracing=self.tracing,
+                budgets_path=budgets_path(project),
+                unit_of=self.rollouts.unit_of,
+                watched=self.rollouts.watched,
             )
         )
+        self.housekeeping = Housekeeping(self.audit, self.gateway, audit_outbox(project), project.root / "params.yaml")
         self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
         self._deployments: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -97,14 +141,17 @@ class Host:
         Raises:
             ConfigError: a host of this project runs already.
             MissingToolError: the gateway's port is taken.
+            TransientError: the audit log's writer ended; whatever started this process is to start it again.
         """
         with HostLock(self.project):
+            self.rollouts.forget_the_dead()
             await self.audit.open()
             # A caller who leaves cancels the handler, which ends the generation in vLLM.
-            gateway = web.AppRunner(self.gateway.app(), access_log=None, handler_cancellation=True)
+            door = self.settings.serve.gateway.door
+            gateway = GuardedRunner(self.gateway.app(), door, access_log=None, handler_cancellation=True)
             # A command that is ended (Ctrl-C, cancelled in Prefect, killed) ends the start that it asked for.
             control = web.AppRunner(self._control_app(), access_log=None, handler_cancellation=True)
-            keeping_up: asyncio.Task[None] | None = None
+            beside: list[asyncio.Task[None]] = []
             try:
                 await gateway.setup()
                 await self._bind(gateway)
@@ -112,22 +159,44 @@ class Host:
                 await self._bind_control(control)
                 self._until_signalled()
                 log.info("gateway at %s", self.project.gateway_url)
-                keeping_up = asyncio.create_task(self.recovery.run())
+                beside = [asyncio.create_task(one.run()) for one in (self.housekeeping, self.recovery, self.probe)]
+                beside[0].add_done_callback(self._beside_ended)
                 await self._stop.wait()
                 log.info("stopping: requests under way may finish")
+                self.slots.closing = True
+                await self.rollouts.close()
                 await self.slots.close()
             finally:
-                if keeping_up:
-                    keeping_up.cancel()
-                    await asyncio.gather(keeping_up, return_exceptions=True)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
                 await gateway.cleanup()
-                await self.audit.close()
+                if self._failure is None:
+                    await self.audit.close()
+                await self.masker.close()
                 await control.cleanup()
+                await asyncio.to_thread(self.tracing.close)
                 control_socket(self.project).unlink(missing_ok=True)
+        if self._failure is not None:
+            message = f"the audit log's writer ended: {type(self._failure).__name__}"
+            raise TransientError(message, "its traceback is above; tunegate serve starts the host again by itself")
 
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stop.set()
+
+    def _audit_died(self, error: BaseException) -> None:
+        """End, so that what started this process starts it again: without a log nothing may be answered."""
+        self._failure = error
+        # An answer that cannot be recorded is not let finish.
+        self.slots.drain_timeout_s = 0.0
+        self.stop()
+
+    def _beside_ended(self, task: "asyncio.Task[None]") -> None:
+        """End where keeping house met a bug: changes of keys would go unrecorded."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("host: keeping house ended", exc_info=error)
+            self._audit_died(error)
 
     async def status(self) -> dict[str, Any]:
         """Return what is served."""
@@ -142,6 +211,8 @@ class Host:
             "host_pid": os.getpid(),
             "in_flight": sum(slot.in_flight for slot in self.slots.slots),
             "deploying": self.slots.starting.version if self.slots.starting else None,
+            "holding": self.slots.holding,
+            "rollout": self.rollouts.status(),
             "wanted": self.record.wanted.version if self.record.wanted else None,
             "recovering": self.recovery.recovering,
             "given_up": self.record.given_up,
@@ -151,9 +222,9 @@ class Host:
         }
 
     async def _healthy(self) -> bool:
-        """Return whether the live server's engine works."""
+        """Return whether the live server's engine works: it says so, and made a token when it was asked for one."""
         slot = self.slots.live
-        if slot is None or slot.server is None or not slot.healthy:
+        if slot is None or slot.server is None or not slot.healthy or not self.probe.works:
             return False
         try:
             timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
@@ -198,6 +269,8 @@ class Host:
         app.router.add_get("/status", self._get_status)
         app.router.add_post("/deploy", self._post_deploy)
         app.router.add_post("/rehearse", self._post_rehearse)
+        app.router.add_post("/rollout/{strategy:canary|shadow}", self._post_rollout)
+        app.router.add_post("/rollout/{end:abort|promote}", self._post_rollout_end)
         app.router.add_post("/abort", self._post_abort)
         app.router.add_post("/stop", self._post_stop)
         return app
@@ -206,14 +279,21 @@ class Host:
         """Answer GET /status."""
         return web.json_response(await self.status())
 
+    def _record(self, request: web.Request, action: str, **facts: Any) -> None:
+        """Record what was asked of the host, and by which user of this machine."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.audit.submit({"kind": "admin", "time": now, "action": action, **_peer(request), **facts})
+
     async def _post_stop(self, request: web.Request) -> web.Response:
         """Answer POST /stop; the stopping itself follows."""
+        self._record(request, "stop")
         self.stop()
         return web.json_response({"stopping": True})
 
     async def _post_abort(self, request: web.Request) -> web.Response:
-        """Answer POST /abort: end what is being started, whoever asked for it; what serves goes on."""
-        aborted = self.recovery.abort()
+        """Answer POST /abort: end what is being started or tried, whoever asked for it; what serves goes on."""
+        self._record(request, "abort")
+        aborted = self.recovery.abort() | await self.rollouts.abort("its slot was asked for (rollback)")
         for task in self._deployments:
             aborted = task.cancel() or aborted
         await asyncio.gather(*self._deployments, return_exceptions=True)
@@ -227,9 +307,27 @@ class Host:
         """Answer POST /rehearse with a line per step."""
         return await self._told(request, self.slots.rehearse)
 
+    async def _post_rollout(self, request: web.Request) -> web.StreamResponse:
+        """Answer POST /rollout/canary and /rollout/shadow with a line per step, until the rollout has begun."""
+        strategy: Strategy = "shadow" if request.match_info["strategy"] == "shadow" else "canary"
+        return await self._told(request, partial(self.rollouts.begin, strategy))
+
+    async def _post_rollout_end(self, request: web.Request) -> web.Response:
+        """Answer POST /rollout/abort and /rollout/promote: a person decides before the tests do."""
+        why = (await request.json())["why"]
+        if request.match_info["end"] == "abort":
+            return web.json_response({"done": await self.rollouts.abort(why)})
+        try:
+            # A command that leaves in the middle of the drain changes nothing.
+            await asyncio.shield(asyncio.ensure_future(self.rollouts.promote(why)))
+        except TunegateError as error:
+            return web.json_response({"error": error_record(error)})
+        return web.json_response({"done": True})
+
     async def _told(self, request: web.Request, change: Change) -> web.StreamResponse:
         """Do what a request asks of the slots and tell it step by step; an asker who leaves ends it."""
         deployment = Deployment.of_row(await request.json())
+        self._record(request, request.path.strip("/"), version=deployment.version, lineage_id=deployment.lineage_id)
         response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
         await response.prepare(request)
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -294,13 +392,25 @@ def start_vllm(
         serving_folder(project) / f"{slot}.log",
         flags=deployment.abilities.flags(),
         port_variable=SLOT_PORT_VARIABLE,
-        gpus=slot_gpus(slot, list(project.slot_ports)),
+        gpus=slot_gpus(slot, list(project.slot_ports), shared=settings.serve.swap == "hold"),
     )
     return server
 
 
-def slot_gpus(slot: str, slots: list[str]) -> str | None:
+def _peer(request: web.Request) -> dict[str, int]:
+    """Return the process and user at the other end of the control socket, by the kernel's word."""
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    if sock is None:
+        return {}
+    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return {"pid": pid, "uid": uid}
+
+
+def slot_gpus(slot: str, slots: list[str], *, shared: bool = False) -> str | None:
     """Return the GPUs of a slot from $TUNEGATE_SLOT_GPUS, or None where it is not set.
+
+    Args:
+        shared: whether one group is every slot's, one after the other (`serve.swap: hold`).
 
     Raises:
         ConfigError: it does not name as many groups as there are slots.
@@ -308,37 +418,12 @@ def slot_gpus(slot: str, slots: list[str]) -> str | None:
     groups = slot_groups()
     if not groups:
         return None
+    if shared and len(groups) == 1:
+        return ",".join(groups[0])
     if len(groups) != len(slots):
         raise ConfigError(f"{SLOT_GPUS_VARIABLE}={os.environ[SLOT_GPUS_VARIABLE]!r} must name {len(slots)} groups",
                           f"export {SLOT_GPUS_VARIABLE}='0|1'")  # fmt: skip
     return ",".join(groups[slots.index(slot)])
-
-
-class HostLock:
-    """Hold the project's host lock for as long as the host runs; the kernel frees it when the process dies."""
-
-    def __init__(self, project: Project) -> None:
-        folder = serving_folder(project)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.pid_file = folder / "host.json"
-        self.url = project.gateway_url
-        self._lock = os.open(folder / "host.lock", os.O_CREAT | os.O_RDWR, 0o600)
-
-    def __enter__(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            running = read_json(self.pid_file) if self.pid_file.exists() else {"pid": "unknown", "url": self.url}
-            raise ConfigError(
-                f"this project is served already: process {running['pid']} at {running['url']}",
-                "tunegate status, or tunegate stop",
-            ) from error
-        write_json(self.pid_file, {"pid": os.getpid(), "url": self.url})
-
-    def __exit__(self, *_: object) -> None:
-        self.pid_file.unlink(missing_ok=True)
-        os.close(self._lock)
 
 
 def run_host() -> None:

@@ -38,6 +38,13 @@ class TokenBucket:
         self._fill()
         self.level = min(float(self.per_minute), self.level - amount)
 
+    def hold(self, per_minute: int) -> None:
+        """Have another capacity from here on; what was taken out of it stays taken."""
+        if per_minute != self.per_minute:
+            self._fill()
+            self.level = min(self.level + max(0, per_minute - self.per_minute), float(per_minute))
+            self.per_minute = per_minute
+
     def _fill(self) -> None:
         """Let in what has flowed since the last look."""
         now = self.clock()
@@ -64,30 +71,41 @@ class Limits:
         self.params, self.clock = params, clock
         self._buckets: dict[str, Buckets] = {}
 
-    def admit(self, key: ApiKey, tokens: int) -> int:
-        """Take one request and reserve `tokens`; return 0, or the whole seconds to wait when nothing was taken.
+    def request(self, key: ApiKey) -> int:
+        """Take one request; return 0, or the whole seconds to wait when nothing was taken. Cheap: it comes first."""
+        return _taken(self._of(key).requests, 1)
+
+    def reserve(self, key: ApiKey, tokens: int) -> int:
+        """Reserve `tokens`; return 0, or the whole seconds to wait when nothing was taken.
 
         Args:
-            tokens: the most the answer may cost; `settle` gives back what it did not.
+            tokens: the most that prompt and answer may cost; `settle` gives back what they did not.
         """
-        buckets = self._of(key)
-        wait = max(buckets.requests.wait_s(1), buckets.tokens.wait_s(tokens))
-        if wait > 0:
-            return math.ceil(wait)
-        buckets.requests.take(1)
-        buckets.tokens.take(tokens)
-        return 0
+        return _taken(self._of(key).tokens, tokens)
 
     def settle(self, key: ApiKey, reserved: int, used: int) -> None:
         """Replace a reservation by what was used."""
         self._of(key).tokens.take(used - reserved)
 
     def _of(self, key: ApiKey) -> Buckets:
-        """Return the buckets of a key."""
-        buckets = self._buckets.get(key.sha256)
+        """Return the buckets of a key's name, with the limits of this moment.
+
+        By name: a key made anew, or its successor in a rotation, does not get its limits twice.
+        """
+        requests = min(key.requests_per_minute or self.params.requests_per_minute, self.params.requests_per_minute)
+        tokens = min(key.tokens_per_minute or self.params.tokens_per_minute, self.params.tokens_per_minute)
+        buckets = self._buckets.get(key.name)
         if buckets is None:
-            requests = min(key.requests_per_minute or self.params.requests_per_minute, self.params.requests_per_minute)
-            tokens = min(key.tokens_per_minute or self.params.tokens_per_minute, self.params.tokens_per_minute)
             buckets = Buckets(TokenBucket(requests, self.clock), TokenBucket(tokens, self.clock))
-            self._buckets[key.sha256] = buckets
+            self._buckets[key.name] = buckets
+        buckets.requests.hold(requests)
+        buckets.tokens.hold(tokens)
         return buckets
+
+
+def _taken(bucket: TokenBucket, amount: float) -> int:
+    """Take an amount out; return 0, or the whole seconds to wait when nothing was taken."""
+    if (wait_s := bucket.wait_s(amount)) > 0:
+        return math.ceil(wait_s)
+    bucket.take(amount)
+    return 0

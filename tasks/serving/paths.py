@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tasks.core.project import Project
+from tasks.serving.audit.outbox import OUTBOX
 
 
 def serving_folder(project: Project) -> Path:
@@ -20,6 +21,16 @@ def host_log(project: Project) -> Path:
     return serving_folder(project) / "host.log"
 
 
+def alarms_path(project: Project) -> Path:
+    """Return the file of the alarms that looks at the live endpoint have raised, a line each."""
+    return serving_folder(project) / "alarms.jsonl"
+
+
+def rollout_path(project: Project) -> Path:
+    """Return the file of the rollout that is under way, or was the last."""
+    return serving_folder(project) / "rollout.json"
+
+
 def keys_path(project: Project) -> Path:
     """Return the file of the gateway's API keys."""
     return project.state / "keys.json"
@@ -28,3 +39,13 @@ def keys_path(project: Project) -> Path:
 def audit_folder(project: Project) -> Path:
     """Return the folder of the audit log."""
     return project.state / "audit"
+
+
+def audit_outbox(project: Project) -> Path:
+    """Return the folder where other processes leave records for the audit log."""
+    return project.state / OUTBOX
+
+
+def budgets_path(project: Project) -> Path:
+    """Return the file of what each key has used."""
+    return serving_folder(project) / "budgets.json"

@@ -10,6 +10,7 @@ from tasks.core.layout import AWQ
 from tasks.core.manifest import write_manifest
 from tasks.core.settings import Settings
 from tasks.release.register import register
+from tasks.serving.audit.chain import whole_lines
 from tasks.serving.paths import audit_folder
 from tests.unit.release.conftest import _run_stages
 
@@ -43,7 +44,7 @@ def server_pids(project) -> list[int]:
 
 def audit_records(project) -> list[dict]:
     return [json.loads(line) for path in audit_folder(project.project).glob("*.jsonl")
-            for line in path.read_text().splitlines()]  # fmt: skip
+            for _, line in whole_lines(path)]  # fmt: skip
 
 
 def register_version(project, settings: Settings, number: str, **behaviour: object) -> None:

@@ -1,7 +1,9 @@
 """The gateway as callers see it, with a stand-in for the vLLM executable behind it."""
 
 import json
+import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -10,6 +12,9 @@ import pytest
 
 from tasks.serving import control
 from tasks.serving.audit import verify
+from tasks.serving.audit.chain import whole_lines
+from tasks.serving.audit.record import text_digest
+from tasks.serving.audit.secret import audit_secret
 from tasks.serving.paths import audit_folder
 
 CHAT = "/v1/chat/completions"
@@ -127,14 +132,16 @@ def test_metrics_for_this_machine_and_for_admins_alone(live, client):
         text = admin.get("/metrics", headers=from_elsewhere).text
     assert 'tunegate_live{lineage_id="tg-1",slot="blue",version="1"} 1.0' in text
     assert "tunegate_audit_healthy 1.0" in text
-    assert 'tunegate_requests_total{route="/v1/chat/completions",status="200"}' in text
+    assert 'tunegate_requests_total{outcome="ok",route="/v1/chat/completions",status="200"}' in text
 
 
-def test_health_needs_no_key(live):
+def test_liveness_and_readiness_need_no_key(live):
     with live.client(None) as stranger:
-        response = stranger.get("/healthz")
-    assert response.status_code == 200
-    assert response.json() == {"status": "ok", "served": True, "audit": True}
+        for route in ("/readyz", "/healthz"):
+            response = stranger.get(route)
+            assert response.status_code == 200
+            assert response.json() == {"status": "ok", "served": True, "engine": True, "audit": True}
+        assert stranger.get("/livez").json() == {"status": "ok"}
 
 
 @pytest.mark.parametrize(
@@ -194,8 +201,8 @@ def test_429_over_the_request_limit_says_when_to_come_back(live):
 
 
 def test_429_over_the_token_limit(live):
-    with live.client(live.key("talker", tokens_per_minute=20)) as talker:
-        # Each answer is charged with what it used, 7 prompt and 5 completion tokens, not with what it might have.
+    with live.client(live.key("talker", tokens_per_minute=48)) as talker:
+        # Each may use 28 prompt and 8 completion tokens, and is charged with what it used: 7 and 5.
         answers = [talker.post(CHAT, json=chat(max_tokens=8)).status_code for _ in range(3)]
     assert answers == [200, 200, 429]
 
@@ -326,13 +333,13 @@ def test_usage_chunk_stays_out_where_nobody_asked(client):
 
 def records(project) -> list[dict]:
     return [json.loads(line) for path in sorted(audit_folder(project).glob("*.jsonl"))
-            for line in path.read_text().splitlines()]  # fmt: skip
+            for _, line in whole_lines(path)]  # fmt: skip
 
 
 def records_of(project, request_id: str, count: int) -> list[dict]:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        found = [record for record in records(project) if record["request_id"] == request_id]
+        found = [record for record in records(project) if record.get("request_id") == request_id]
         if len(found) == count:
             return found
         time.sleep(0.02)
@@ -340,13 +347,17 @@ def records_of(project, request_id: str, count: int) -> list[dict]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_question_and_answer_are_audited_without_personal_data(live, client, stream):
+def test_question_and_answer_are_audited_without_personal_data(live, client, key, stream):
     response = client.post(CHAT, json=chat("我的电话是13800138000，剂量 20 mSv 怎么办？", stream=stream))
     asked, answered = records_of(live.project, response.headers["x-request-id"], 2)
     assert asked["prompt"][0]["content"].startswith("我的电话是")
     assert "13800138000" not in json.dumps(asked, ensure_ascii=False)
     assert asked["masks"] == {"mobile": 1}
     assert "20 mSv" in asked["prompt"][0]["content"]
+    assert (asked["client"], asked["route"], asked["method"]) == ("127.0.0.1", CHAT, "POST")
+    assert asked["key_id"] == answered["key_id"] == live.keys.find(key).key_id
+    secret = audit_secret(live.project)
+    assert asked["prompt_digest"] == text_digest("我的电话是13800138000，剂量 20 mSv 怎么办？", secret)
     assert (asked["key"], asked["role"], asked["version"], asked["lineage_id"]) == ("caller", "caller", "1", "tg-1")
     assert answered["answer"].strip() == "碘片 在 照射 前 服用"
     assert (answered["status"], answered["prompt_tokens"], answered["completion_tokens"]) == (200, 7, 5)
@@ -361,3 +372,94 @@ def test_keys_never_reach_log_or_audit(live, client, key):
     ]
     assert texts
     assert not any(key in text for text in texts)
+
+
+class TestRefusalsAreRecorded:
+    def of(self, live, response) -> dict:
+        (found,) = records_of(live.project, response.headers["x-request-id"], 1)
+        assert found["kind"] == "refusal"
+        assert found["status"] == response.status_code
+        return found
+
+    def test_without_a_key(self, live):
+        with live.client("tg_wrong") as stranger:
+            found = self.of(live, stranger.post(CHAT, json=chat("秘密")))
+        assert (found["code"], found["client"], "key" in found) == ("unknown_key", "127.0.0.1", False)
+        assert "秘密" not in json.dumps(found, ensure_ascii=False)
+        assert "tg_wrong" not in json.dumps(found)
+
+    def test_a_revoked_and_an_expired_key_by_their_ids(self, live):
+        with live.client(live.key("gone")) as gone:
+            live.keys.revoke("gone")
+            assert self.of(live, gone.get("/v1/models"))["key"] == "gone"
+        with live.client(live.key("over", lives=timedelta(seconds=-1))) as over:
+            response = over.post(CHAT, json=chat())
+            assert error_of(response)["code"] == "expired_key"
+            assert self.of(live, response)["key_id"].startswith("k-")
+
+    def test_routes_fields_sizes_and_rates(self, live, client):
+        with live.client(live.key("hurried", requests_per_minute=1)) as hurried:
+            hurried.post(CHAT, json=chat())
+            answers = [client.get("/invocations"), client.post(CHAT, json=chat(best_of=2)),
+                       client.post(CHAT, json=chat("核" * 5000)), hurried.post(CHAT, json=chat())]  # fmt: skip
+        found = [self.of(live, answer) for answer in answers]
+        assert [record["code"] for record in found] == [
+            "no_such_route", "unsupported_field", "body_too_large", "rate_limited",
+        ]  # fmt: skip
+        assert found[1]["param"] == "best_of"
+
+    def test_what_the_caller_says_of_himself_is_told_apart_and_masked(self, live, client):
+        sent = {"X-Forwarded-For": "203.0.113.9"}
+        response = client.post(CHAT, json=chat(user="caller 13800138000"), headers=sent)
+        asked, _ = records_of(live.project, response.headers["x-request-id"], 2)
+        assert (asked["client"], asked["forwarded_for"]) == ("127.0.0.1", "203.0.113.9")
+        assert "13800138000" not in asked["user"]
+        assert asked["user_digest"] == text_digest("caller 13800138000", audit_secret(live.project))
+
+    def test_a_flood_of_strangers_is_counted_not_written_down_one_by_one(self, live):
+        with live.client(None) as stranger:
+            for _ in range(200):
+                assert stranger.get("/v1/models").status_code == 401
+        missing = [record for record in records(live.project) if record.get("code") == "missing_key"]
+        assert 0 < len(missing) <= 60
+
+    def test_changes_of_keys_and_what_was_asked_of_the_host(self, live):
+        live.key("newcomer", author="审查员")
+        until_recorded(live.project, lambda record: record["kind"] == "key" and record["key"] == "newcomer")
+        deployed = until_recorded(live.project, lambda record: record["kind"] == "admin")
+        assert (deployed["action"], deployed["version"], deployed["uid"]) == ("deploy", "1", os.getuid())
+
+
+def until_recorded(project, wanted) -> dict:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if found := [record for record in records(project) if wanted(record)]:
+            return found[-1]
+        time.sleep(0.05)
+    raise AssertionError("it was not recorded")
+
+
+def test_log_probabilities_of_a_prompt_are_for_evaluators(live, client):
+    body = {"model": MODEL, "prompt": "碘片", "echo": True, "logprobs": 1}
+    response = client.post("/v1/completions", json=body)
+    assert (response.status_code, error_of(response)["code"]) == (403, "role_not_allowed")
+    with live.client(live.key("measurer", role="evaluator")) as evaluator:
+        assert evaluator.post("/v1/completions", json=body).status_code == 200
+
+
+def test_limits_follow_params_yaml_without_a_new_host(live, client):
+    path = live.root / "params.yaml"
+    before = path.read_text()
+    try:
+        path.write_text(before.replace("max_completion_tokens: 64", "max_completion_tokens: 32"))
+        found = until_recorded(live.project, lambda record: record["kind"] == "settings")
+        assert found["changed"] == {"max_completion_tokens": [64, 32]}
+        assert client.post(CHAT, json=chat(max_tokens=33)).status_code == 400
+        path.write_text("serve: [")
+        time.sleep(1.5)
+        assert client.post(CHAT, json=chat(max_tokens=32)).status_code == 200
+    finally:
+        path.write_text(before)
+    until_recorded(
+        live.project, lambda r: r["kind"] == "settings" and r["changed"]["max_completion_tokens"] == [32, 64]
+    )

@@ -1,17 +1,22 @@
 """The host process: swaps, failures, control socket, audit trouble. A stand-in takes the vLLM executable's place."""
 
 import asyncio
+import json
 import resource
 import socket
 import stat
+import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
+from tasks.cli.serve import FINAL_CODES
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
 from tasks.engine.deployment import Deployment
 from tasks.serving import control
@@ -19,6 +24,7 @@ from tasks.serving.audit import verify
 from tasks.serving.paths import audit_folder, control_socket, serving_folder
 from tests.contract.hosts import BODY, CHAT, STREAMED, audit_records, processes_of, server_pids, until
 
+ROOT = Path(__file__).parents[2]
 TUNEGATE = Path(sys.executable).with_name("tunegate")
 
 
@@ -259,6 +265,61 @@ def test_a_project_deep_in_the_file_system_has_a_control_socket_too(tmp_path, se
     with served_project(tmp_path / ("d" * 90) / ("e" * 90)) as project:
         control.ensure_host(project.project)
         assert control.host_status(project.project)["version"] is None
+
+
+class TestAuditLog:
+    def test_a_value_that_json_has_not_is_a_tombstone_and_others_are_served(self, started):
+        """Whatever field lets such a number through: the log goes on."""
+        started.deploy("1")
+        with started.client(started.key("odd")) as odd, started.client(started.key("a")) as client:
+            body = json.dumps(BODY)[:-1] + ', "temperature": 1e999}'
+            assert odd.post(CHAT, content=body.encode()).status_code in (400, 503)
+            assert client.post(CHAT, json=BODY).status_code == 200
+            assert client.get("/healthz").status_code == 200
+        assert verify(audit_folder(started.project))["problems"] == []
+
+    def test_a_writer_that_dies_ends_the_process_with_a_message(self, started, tmp_path):
+        """What started it (`tunegate serve`, systemd, a container) sees a code that a restart may cure."""
+        script = tmp_path / "broken_host.py"
+        script.write_text(BROKEN_HOST)
+        control.stop_host(started.project)
+        process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True, cwd=ROOT)  # fmt: skip
+        until(lambda: control.host_status(started.project) is not None)
+        started.deploy("1")
+        with started.client(started.key("a")) as client, suppress(httpx.HTTPError):
+            assert client.post(CHAT, json=BODY).status_code == 503
+        output, _ = process.communicate(timeout=20)
+        assert process.returncode == TransientError.exit_code
+        assert process.returncode not in FINAL_CODES
+        assert "the audit log's writer ended: RuntimeError" in output
+        until(lambda: not server_pids(started))
+
+    def test_the_signed_head_is_kept_elsewhere_by_itself(self, tmp_path, monkeypatch, served_project):
+        heads = tmp_path / "elsewhere.jsonl"
+        monkeypatch.setenv("TUNEGATE_AUDIT_ANCHOR", f"sh -c 'cat >> {heads}'")
+        audit = yaml.safe_load((ROOT / "params.yaml").read_text())["serve"]["gateway"]["audit"]
+        with served_project(tmp_path / "project", audit=audit | {"anchor_every_minutes": 0.02}) as project:
+            control.ensure_host(project.project)
+            project.key("newcomer")
+            until(lambda: heads.exists() and heads.stat().st_size > 0, timeout_s=20)
+            until(lambda: json.loads(heads.read_text().splitlines()[-1])["sequence"] >= 1)
+            done = project.command("audit", "verify", "--anchors", str(heads))
+            assert done.returncode == 0, done.stderr
+
+
+#: The host as it is, but for a bug in the audit log's masking.
+BROKEN_HOST = """
+import sys
+from tasks.core.guard import guarded
+from tasks.serving import host
+
+def broken(text, types):
+    raise RuntimeError("a bug")
+
+host.mask_text = broken
+sys.exit(guarded(host.run_host))
+"""
 
 
 class TestFullDisk:

@@ -77,7 +77,7 @@ def test_through_the_gateway_the_same_weights_give_the_same_answers(project, bas
 
     settings, questions, evidence, _ = asked
     caps = settings.serve.gateway
-    with KeyStore(keys_path(project)).temporary("eval-live") as key:
+    with KeyStore(keys_path(project)).temporary("eval-live", "evaluator") as key:
         found = evaluate_live(
             settings.evaluate, questions, LiveVersion("1", LINEAGE, base, evidence),
             Endpoint(project.gateway_url, key, 8, settings.serve.vllm.max_model_length_tokens,

@@ -4,8 +4,8 @@ import json
 
 RETRY_AFTER_S = 5
 _ERROR_TYPES = {
-    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error",
-    503: "service_unavailable_error",
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 408: "timeout_error",
+    429: "rate_limit_error", 500: "server_error", 503: "service_unavailable_error",
 }  # fmt: skip
 
 

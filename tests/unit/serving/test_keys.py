@@ -1,6 +1,7 @@
 import json
 import stat
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -96,3 +97,65 @@ def test_a_damaged_file_lets_nobody_in(store, value):
     store.path.write_text(json.dumps(value))
     with pytest.raises(ConfigError, match="no key file"):
         store.find("tg_x")
+
+
+def test_a_key_ends_by_itself_and_its_name_is_free_again(store):
+    secret = store.create("a", "caller", lives=timedelta(hours=1), author="审查员")
+    key, now = store.find(secret), datetime.now(UTC)
+    assert (key.author, key.works(now), key.works(now + timedelta(minutes=59))) == ("审查员", True, True)
+    assert not key.works(now + timedelta(hours=1))
+    over = store.create("b", "caller", lives=timedelta(seconds=-1))
+    assert not store.find(over).works(now)
+    store.create("b", "caller")
+
+
+def test_a_rotation_overlaps_and_the_new_key_has_the_terms_of_the_old(store):
+    old = store.create("a", "evaluator", priority="batch", tokens_per_day=9)
+    new = store.rotate("a", timedelta(hours=24), author="审查员")
+    now = datetime.now(UTC)
+    assert store.find(old).works(now)
+    assert not store.find(old).works(now + timedelta(hours=24))
+    found = store.find(new)
+    assert (found.role, found.priority, found.tokens_per_day, found.expires_at) == ("evaluator", "batch", 9, None)
+    assert found.key_id != store.find(old).key_id
+    # A second rotation does not let the first one's key live longer.
+    ends = store.find(old).expires_at
+    store.rotate("a", timedelta(days=30))
+    assert store.find(old).expires_at == ends
+    store.revoke("a")
+    assert not any(store.find(secret).works(now) for secret in (old, new))
+    with pytest.raises(ConfigError, match="no live key"):
+        store.rotate("a", timedelta(0))
+
+
+def test_limits_of_a_key_are_changed_for_a_running_gateway(store):
+    gateway = KeyStore(store.path)
+    secret = store.create("a", "caller")
+    assert gateway.find(secret).tokens_per_minute is None
+    store.limit("a", {"tokens_per_minute": 5, "priority": "emergency"})
+    assert (gateway.find(secret).tokens_per_minute, gateway.find(secret).priority) == (5, "emergency")
+
+
+def test_every_change_is_left_for_the_log_without_the_secret(store):
+    secret = store.create("a", "caller", author="甲")
+    store.limit("a", {"tokens_per_minute": 5}, author="乙")
+    store.rotate("a", timedelta(hours=1), author="丙")
+    store.revoke("a", author="丁")
+    left = [json.loads(path.read_text()) for path in sorted((store.path.parent / "audit_outbox").iterdir())]
+    assert [(record["action"], record["by"]) for record in left] == [
+        ("created", "甲"), ("limited", "乙"), ("expires", "丙"), ("rotated", "丙"),
+        ("revoked", "丁"), ("revoked", "丁"),
+    ]  # fmt: skip
+    assert all(record["key"] == "a" and record["key_id"].startswith("k-") for record in left)
+    text = json.dumps(left)
+    assert secret not in text
+    assert store.find(secret).sha256 not in text
+
+
+def test_a_key_file_of_an_older_release_still_lets_its_keys_in(store):
+    secret = store.create("a", "caller")
+    value = json.loads(store.path.read_text())
+    for name in ("priority", "author", "expires_at", "tokens_per_day", "tokens_per_month"):
+        del value["keys"][0][name]
+    store.path.write_text(json.dumps(value))
+    assert KeyStore(store.path).find(secret).priority == "interactive"

@@ -4,11 +4,13 @@ import asyncio
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tasks.serving.audit import AuditLog
+from tasks.serving.audit.log import Ways
 from tasks.serving.keys import KeyStore
 
 TUNEGATE = Path(sys.executable).with_name("tunegate")
@@ -44,6 +46,19 @@ def test_the_key_alone_is_on_stdout(tunegate):
     assert "not shown again" in made.stderr
 
 
+def test_a_key_expires_is_rotated_and_limited(tunegate, tmp_path):
+    store = KeyStore(tmp_path / ".tunegate" / "keys.json")
+    old = json.loads(tunegate("keys", "create", "a", "--expires", "90d", "--priority", "batch", "--json").stdout)
+    assert old["expires_at"] > old["created_at"]
+    new = tunegate("keys", "rotate", "a", "--overlap", "24h")
+    assert store.find(new.stdout.strip()).priority == "batch"
+    assert store.find(old["key"]).works(datetime.now(UTC))
+    limited = json.loads(tunegate("keys", "limit", "a", "--tokens-per-day", "1000", "--json").stdout)
+    assert limited["tokens_per_day"] == store.find(old["key"]).tokens_per_day == 1000
+    assert tunegate("keys", "limit", "a").returncode == 2
+    assert tunegate("keys", "create", "b", "--expires", "soon").returncode == 2
+
+
 @pytest.mark.parametrize("words", [("create", "a b"), ("create", "a", "--role", "root"), ("revoke", "nobody"),
                                    ("create", "a", "--requests-per-minute", "0")])  # fmt: skip
 def test_mistakes_exit_2_with_the_next_step(tunegate, words):
@@ -57,7 +72,7 @@ def test_audit_verify_exits_3_where_a_record_was_changed(tunegate, tmp_path):
     folder = tmp_path / ".tunegate" / "audit"
 
     async def write():
-        log = AuditLog(folder, redact=lambda text: (text, {}), retention_days=1)
+        log = AuditLog(folder, Ways(lambda text: (text, {}), 1))
         await log.open()
         await log.submit({"prompt": "碘片？"})
         await log.close()
