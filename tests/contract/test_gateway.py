@@ -398,11 +398,9 @@ class TestRefusalsAreRecorded:
             assert self.of(live, response)["key_id"].startswith("k-")
 
     def test_routes_fields_sizes_and_rates(self, live):
-        # Keys of its own: refusals of the others are past being written down one by one.
-        with (
-            live.client(live.key("hurried", requests_per_minute=1)) as hurried,
-            live.client(live.key("mistaken")) as client,
-        ):
+        # Keys of its own: of one key so many refusals a minute are written down one by one.
+        keys = live.key("hurried", requests_per_minute=1), live.key("careless")
+        with live.client(keys[0]) as hurried, live.client(keys[1]) as client:
             hurried.post(CHAT, json=chat())
             answers = [client.get("/invocations"), client.post(CHAT, json=chat(best_of=2)),
                        client.post(CHAT, json=chat("核" * 5000)), hurried.post(CHAT, json=chat())]  # fmt: skip

@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -14,6 +17,7 @@ from tasks.serving.audit.chain import verify
 from tasks.serving.gateway import ROUTES
 from tasks.serving.paths import audit_folder
 
+UV = Path(sys.executable).with_name("uv")
 ROOT = Path(__file__).parents[2]
 ASKED = {
     "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "碘片？"}]}),
@@ -112,3 +116,27 @@ def test_of_vllms_own_routes_the_listed_alone_can_be_reached(generous):
                 if answer.status_code != 404:
                     reached.add(route)
     assert reached - OWN == set(ROUTES)
+
+
+SCHEMATHESIS = "schemathesis==4.32.5"
+
+
+@pytest.mark.slow
+def test_schemathesis_over_the_gateways_own_document(generous, tmp_path):
+    """Server errors, statuses that are not in the document and bodies of another form are failures."""
+    environment = Path(os.environ.get("TUNEGATE_CLIENTS", tmp_path)) / "schemathesis"
+    if not (environment / "bin" / "schemathesis").exists():
+        subprocess.run([UV, "venv", "-q", "--python", sys.executable, environment], check=True, timeout=300)
+        install = [UV, "pip", "install", "-q", "--python", environment / "bin" / "python", SCHEMATHESIS]
+        subprocess.run(install, check=True, timeout=300)
+    key = generous.key("schemathesis", tokens_per_minute=10**9)
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    done = subprocess.run(
+        [environment / "bin" / "schemathesis", "run", ROOT / "docs" / "gateway-openapi.json", "-u",
+         generous.project.gateway_url, "-H", f"Authorization: Bearer {key}", "-c", checks, "--phases",
+         "examples,fuzzing",
+         "-n", "300", "--seed", "1", "--no-color"],
+        capture_output=True, text=True, check=False, timeout=1200, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert verify(audit_folder(generous.project))["problems"] == []
