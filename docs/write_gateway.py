@@ -11,6 +11,8 @@ from tasks.serving.api.openapi import document
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "gateway.md"
+#: Written with TUNEGATE_MEASURED=docs/clients.json by tests/contract/test_clients.py.
+CLIENTS = ROOT / "docs" / "clients.json"
 OPENAPI = ROOT / "docs" / "gateway-openapi.json"
 
 PLACES: dict[Place, str] = {
@@ -65,7 +67,25 @@ def _lines() -> Iterator[str]:
         yield from (f"| `{field.name}` | {_neutral(field)} | {field.why} |"
                     for field in fields_of(place).values() if field.does == "refused")  # fmt: skip
         yield ""
-    yield f"{len(FIELDS)} lines in all."
+    yield from _clients()
+    yield f"The table of fields has {len(FIELDS)} lines."
+
+
+def _clients() -> Iterator[str]:
+    """Yield what real clients can do, as measured."""
+    measured = json.loads(CLIENTS.read_text(encoding="utf-8"))
+    features = list(dict.fromkeys(name for found in measured.values() for name in found["features"]))
+    yield "## Clients, as measured"
+    yield ""
+    yield "By `pytest -m slow tests/contract/test_clients.py`: each client unmodified, at this version, in an"
+    yield "environment of its own, against the real gateway and a stand-in that makes calls. Empty: not asked."
+    yield ""
+    yield f"| client | version | {' | '.join(name.replace('_', ' ') for name in features)} |"
+    yield "|---" * (len(features) + 2) + "|"
+    for client, found in measured.items():
+        cells = (found["features"].get(name, "") for name in features)
+        yield f"| {client} | {found['version']} | {' | '.join(cells)} |"
+    yield ""
 
 
 def _row(field: Field) -> str:

@@ -177,6 +177,11 @@ def _pair_tools(said: dict[str, Any]) -> None:
     named = choice["function"]["name"] if isinstance(choice, dict) else None
     if (choice == "required" and not names) or (named and named not in names):
         raise bad(f"tool_choice asks for {named or 'a tool'}, which is not among tools", "tool_choice")
+    if choice == "required" or named:
+        # vLLM holds the arguments of a call to their schema where the tool says so; a call that must be made is read
+        # by a program.
+        for tool in said["tools"]:
+            tool["function"].setdefault("strict", True)
     if names:
         said["tool_choice"] = choice or "auto"
         if parallel is not None:

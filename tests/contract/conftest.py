@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tasks.core.project import Project
+from tasks.engine.abilities import PLAIN, Abilities
 from tasks.engine.deployment import Deployment
 from tasks.engine.fingerprint import Fingerprint
 from tasks.serving import control
@@ -74,11 +75,19 @@ class ServedProject:
         (folder / "behaviour.json").write_text(json.dumps(behaviour))
         return folder
 
-    def deploy(self, version: str, /, *, fingerprint: Fingerprint | None = None, **behaviour: object) -> list[str]:
+    def deploy(
+        self,
+        version: str,
+        /,
+        *,
+        fingerprint: Fingerprint | None = None,
+        abilities: Abilities = PLAIN,
+        **behaviour: object,
+    ) -> list[str]:
         lines: list[str] = []
         control.deploy(
             self.project,
-            Deployment(version, f"tg-{version}", self.model(version, **behaviour), fingerprint),
+            Deployment(version, f"tg-{version}", self.model(version, **behaviour), fingerprint, abilities=abilities),
             on_progress=lines.append,
         )
         return lines
@@ -135,7 +144,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProject]:
         yield found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def served_project():
     """The context manager that makes a project at a given place."""
     return served

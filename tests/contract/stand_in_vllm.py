@@ -5,7 +5,8 @@ What it does stands in `behaviour.json` of the model folder: {"crash", "start_s"
 or for all, the one before a word in a chat that it fails on.
 While a file `<model folder>.hangs` is there its engine hangs: /health goes on to answer, nothing else does.
 The user message `show the request` is answered with the request as it arrived, `show the headers` with its headers, `a
-long answer` with 25 MB, `a slow answer` with eighty words.
+long answer` with 25 MB, `a slow answer` with eighty words. Where tools are offered, a user's message is answered with a
+call (`both`: two) of what is offered, a form with the least that fits it.
 """
 
 import argparse
@@ -22,6 +23,43 @@ SAYS_NOTHING = {
     "role": "assistant", "content": None, "refusal": None, "annotations": None, "audio": None, "function_call": None,
     "reasoning": None,
 }  # fmt: skip
+
+
+def least(schema: dict, whole: dict | None = None) -> object:
+    """Return a small value that a simple schema accepts."""
+    whole = whole or schema
+    if "$ref" in schema:
+        return least(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
+    if schema.get("enum"):
+        return schema["enum"][0]
+    if schema.get("type") == "object":
+        return {name: least(part, whole) for name, part in schema.get("properties", {}).items()}
+    return {"integer": 20, "number": 20.0, "array": [], "boolean": True, "null": None}.get(schema.get("type"), "室内")
+
+
+def calls_of(payload: dict) -> list[dict]:
+    """Return the calls that answer a chat: of every tool where the user says `both`, else of one."""
+    tools, choice = payload.get("tools") or [], payload.get("tool_choice")
+    if not tools or choice == "none" or payload["messages"][-1]["role"] != "user":
+        return []
+    if isinstance(choice, dict):
+        tools = [tool for tool in tools if tool["function"]["name"] == choice["function"]["name"]]
+    last = json.dumps(payload["messages"][-1]["content"])
+    chosen = tools if "both" in last and payload.get("parallel_tool_calls", True) else tools[:1]
+    return [
+        {"id": f"call-{number}", "type": "function", "function": {
+            "name": tool["function"]["name"], "arguments": json.dumps(least(tool["function"].get("parameters") or {})),
+        }} for number, tool in enumerate(chosen)
+    ]  # fmt: skip
+
+
+def pieces_of(call: dict, index: int) -> list[dict]:
+    """Return a call as the pieces of a stream."""
+    name, text = call["function"]["name"], call["function"]["arguments"]
+    first = {"index": index, "id": call["id"], "type": "function", "function": {"name": name, "arguments": ""}}
+    rest = [{"index": index, "function": {"arguments": part}} for part in (text[:4], text[4:])]
+    begins = [{"role": "assistant", "content": ""}] if index == 0 else []
+    return [*begins, {"tool_calls": [first]}, *({"tool_calls": [part]} for part in rest)]
 
 
 def arguments() -> argparse.Namespace:
@@ -48,6 +86,7 @@ class StandIn:
         app.router.add_get("/v1/models", self.models)
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_post("/v1/completions", self.completion)
+        app.router.add_post("/v1/responses", self.responses)
         app.router.add_post("/tokenize", self.tokenize)
         app.router.add_route("*", "/{dangerous:.*}", self.dangerous)
         return app
@@ -72,6 +111,8 @@ class StandIn:
 
     def words(self, payload: dict) -> list[str]:
         last = payload["messages"][-1]["content"] if "messages" in payload else payload["prompt"]
+        if "json_schema" in (payload.get("response_format") or {}):
+            return [json.dumps(least(payload["response_format"]["json_schema"]["schema"]))]
         if last == "show the request":
             return [json.dumps(payload, ensure_ascii=False)]
         if last == "show the headers":
@@ -123,7 +164,10 @@ class StandIn:
         if payload.get("return_token_ids"):
             return web.json_response({"choices": [{"index": 0, "token_ids": self.token_ids(payload)}]})
         choice = {"index": 0, "finish_reason": self.does.get("finish_reason", "stop")}
-        choice |= {"text": text} if kind == "text_completion" else {"message": SAYS_NOTHING | {"content": text}}
+        message = SAYS_NOTHING | {"content": text}
+        if calls := calls_of(payload):
+            message, choice["finish_reason"] = SAYS_NOTHING | {"tool_calls": calls}, "tool_calls"
+        choice |= {"text": text} if kind == "text_completion" else {"message": message}
         return web.json_response(
             {"id": "x", "object": kind, "created": 1, "model": self.name, "choices": [choice], "usage": usage}
         )
@@ -132,19 +176,53 @@ class StandIn:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:
-            for number, word in enumerate(words):
+            calls = calls_of(payload)
+            ending = "tool_calls" if calls else "stop"
+            for number, call in enumerate(calls):
+                for piece in pieces_of(call, number):
+                    await self.event(response, {"choices": [{"index": 0, "delta": piece, "finish_reason": None}]})
+            for number, word in enumerate([] if calls else words):
                 if number == self.does.get("die_after"):
                     os._exit(1)
                 delta = {"role": "assistant", "content": word + " "}
                 await self.event(response, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
                 await asyncio.sleep(self.does.get("token_s", 0))
-            await self.event(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            await self.event(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": ending}]})
             if (payload.get("stream_options") or {}).get("include_usage"):
                 await self.event(response, {"choices": [], "usage": usage})
             await response.write(b"data: [DONE]\n\n")
         except (ConnectionError, asyncio.CancelledError):
             self.model.with_name(f"{self.model.name}.aborted").write_text("the caller left")
             raise
+        return response
+
+    async def responses(self, request: web.Request) -> web.StreamResponse:
+        payload = await request.json()
+        asked = payload["input"] if isinstance(payload["input"], str) else payload["input"][-1]["content"]
+        text = json.dumps(payload, ensure_ascii=False) if asked == "show the request" else "关好门窗"
+        part = {"type": "output_text", "text": text, "annotations": [], "logprobs": None}
+        item = {"id": "m1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+        usage = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12,
+                 "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                 "output_tokens_details": {"reasoning_tokens": 0}}  # fmt: skip
+        value = {"id": "r1", "object": "response", "created_at": 1, "model": self.name, "status": "completed",
+                 "output": [item], "usage": usage, "parallel_tool_calls": True, "tool_choice": "auto",
+                 "tools": []}  # fmt: skip
+        if not payload.get("stream"):
+            return web.json_response(value)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        place = {"item_id": "m1", "output_index": 0, "content_index": 0}
+        events = [
+            {"type": "response.created", "response": value | {"status": "in_progress", "output": []}},
+            {"type": "response.output_item.added", "output_index": 0, "item": item | {"content": []}},
+            {"type": "response.content_part.added", **place, "part": part | {"text": ""}},
+            {"type": "response.output_text.delta", **place, "delta": text, "logprobs": []},
+            {"type": "response.completed", "response": value},
+        ]
+        for number, event in enumerate(events):
+            event["sequence_number"] = number
+            await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
         return response
 
     async def event(self, response: web.StreamResponse, value: dict) -> None:

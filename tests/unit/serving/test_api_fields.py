@@ -185,6 +185,11 @@ class TestTools:
         named = {"type": "function", "function": {"name": "dose"}}
         assert passed(tools=[TOOL], tool_choice=named).payload["tool_choice"] == named
 
+    def test_a_call_that_must_be_made_is_held_to_its_schema(self):
+        (tool,) = passed(tools=[TOOL], tool_choice="required").payload["tools"]
+        assert tool["function"]["strict"] is True
+        assert "strict" not in passed(tools=[TOOL]).payload["tools"][0]["function"]
+
     def test_without_tools_nothing_is_said_about_them(self):
         assert passed(tools=[], tool_choice="auto", parallel_tool_calls=False) == passed()
 
