@@ -337,7 +337,8 @@ class AuditLog:
         if self._file and self._file.path == path:
             return self._file
         if self._file:
-            self._file.sync()
+            # Not a sync: after one that failed, the next succeeds whether or not the records were kept.
+            self._file.prove()
             self._file.close()
         self._file = DayFile(path)
         self._own += expire(self.folder, self._oldest(), self.link)
