@@ -234,6 +234,9 @@ class AuditLog:
         except OSError as error:
             self._fall_ill(error)
             if self._kept and self.ways.room.give_up(self.folder):
+                if self._file:
+                    # At once, before what filled the disk takes this, too.
+                    self._file.allocate(self.ways.room.reserve_bytes)
                 self._write_kept()
             return
         if not self.healthy:
