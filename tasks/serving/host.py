@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -21,7 +20,6 @@ import aiohttp
 from aiohttp import web
 
 from tasks.core.errors import ConfigError, MissingToolError, TransientError, TunegateError, error_record
-from tasks.core.files import read_json, write_json
 from tasks.core.gpus import SLOT_GPUS_VARIABLE, slot_groups
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
@@ -36,6 +34,7 @@ from tasks.serving.audit.room import Room
 from tasks.serving.audit.secret import audit_secret
 from tasks.serving.door.connections import GuardedRunner
 from tasks.serving.gateway import Gateway, GatewayParts
+from tasks.serving.host_lock import HostLock
 from tasks.serving.housekeeping import Housekeeping
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
@@ -368,33 +367,6 @@ def slot_gpus(slot: str, slots: list[str]) -> str | None:
         raise ConfigError(f"{SLOT_GPUS_VARIABLE}={os.environ[SLOT_GPUS_VARIABLE]!r} must name {len(slots)} groups",
                           f"export {SLOT_GPUS_VARIABLE}='0|1'")  # fmt: skip
     return ",".join(groups[slots.index(slot)])
-
-
-class HostLock:
-    """Hold the project's host lock for as long as the host runs; the kernel frees it when the process dies."""
-
-    def __init__(self, project: Project) -> None:
-        folder = serving_folder(project)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.pid_file = folder / "host.json"
-        self.url = project.gateway_url
-        self._lock = os.open(folder / "host.lock", os.O_CREAT | os.O_RDWR, 0o600)
-
-    def __enter__(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            running = read_json(self.pid_file) if self.pid_file.exists() else {"pid": "unknown", "url": self.url}
-            raise ConfigError(
-                f"this project is served already: process {running['pid']} at {running['url']}",
-                "tunegate status, or tunegate stop",
-            ) from error
-        write_json(self.pid_file, {"pid": os.getpid(), "url": self.url})
-
-    def __exit__(self, *_: object) -> None:
-        self.pid_file.unlink(missing_ok=True)
-        os.close(self._lock)
 
 
 def run_host() -> None:
