@@ -38,7 +38,8 @@ def live(url: str | None, limit: int | None, concurrency: int, output: Path | No
     """Ask the live endpoint what its version was evaluated on, through the gateway, and compare item by item.
 
     The key (role evaluator) comes from $TUNEGATE_API_KEY; without it a key is made for this call and revoked after it.
-    A killed run goes on where it was. Ends with exit code 4 where the endpoint does not answer as the released version did.
+    A killed run goes on where it was. Ends with exit code 4 where the endpoint does not answer as the released version
+    did.
     """
     from tasks.evaluation.live.live import Endpoint, evaluate_live, read_live_questions
 
