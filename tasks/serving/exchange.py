@@ -19,6 +19,8 @@ from tasks.serving.slots import Lease
 
 log = logging.getLogger(__name__)
 
+#: Where a payload says what is asked; recorded as the prompt.
+ASKED = frozenset({"messages", "prompt", "input", "instructions"})
 EVENT_END = b"\n\n"
 #: vLLM's answers that are about the request, not about vLLM; passed back as they are.
 CALLERS_FAULT = frozenset({400, 404, 413, 422})
@@ -93,8 +95,7 @@ class Exchange:
             **self.facts, "kind": "request", "time": _now(),
             "version": self.lease.deployment.version, "lineage_id": self.lease.deployment.lineage_id,
             "slot": self.lease.slot, "stream": self.admitted.stream, "prompt": self.admitted.prompt,
-            "settings": {name: value for name, value in self.admitted.payload.items()
-                         if name not in ("messages", "prompt", "input", "instructions")},
+            **_asked_with(self.admitted.payload),
         })  # fmt: skip
         try:
             return await self._run(request, recorded)
@@ -228,6 +229,14 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             yield event + EVENT_END
     if rest:
         yield rest
+
+
+def _asked_with(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return what else was asked for: settings as they are, and apart from them what is or holds text."""
+    rest = {name: value for name, value in payload.items() if name not in ASKED}
+    settings = {name: value for name, value in rest.items() if isinstance(value, int | float)}
+    beside = {name: value for name, value in rest.items() if name not in settings}
+    return {"settings": settings} | ({"beside": beside} if beside else {})
 
 
 def _now() -> str:

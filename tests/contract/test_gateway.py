@@ -364,6 +364,17 @@ def test_question_and_answer_are_audited_without_personal_data(live, client, key
     assert verify(audit_folder(live.project))["problems"] == []
 
 
+def test_texts_beside_the_prompt_are_audited_without_personal_data(live, client):
+    schema = {"type": "object", "description": "来电人的电话是13800138000"}
+    form = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
+    response = client.post(CHAT, json=chat(response_format=form, stop=["13900139000"], max_tokens=9))
+    asked, _ = records_of(live.project, response.headers["x-request-id"], 2)
+    assert asked["settings"] == {"max_tokens": 9}
+    assert set(asked["beside"]) == {"response_format", "stop"}
+    assert asked["masks"] == {"mobile": 2}
+    assert "13800138000" not in json.dumps(asked, ensure_ascii=False)
+
+
 def test_keys_never_reach_log_or_audit(live, client, key):
     client.post(CHAT, json=chat())
     state = live.project.state

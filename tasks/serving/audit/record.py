@@ -17,8 +17,9 @@ log = logging.getLogger(__name__)
 
 #: Text in, text without personal data and the number of masks by type out.
 Redact = Callable[[str], tuple[str, dict[str, int]]]
-#: The text of a request or an answer: masked, and digested before that.
-TEXTS = ("prompt", "answer")
+#: The text of a request (its prompt; tools, schemas and stop strings beside it) or of an answer: masked, and digested
+#: before that.
+TEXTS = ("prompt", "beside", "answer")
 #: Short values that callers choose: masked too, and cut.
 SHORT_TEXTS = ("user", "message", "param")
 SHORT_CHARACTERS = 200
