@@ -99,7 +99,8 @@ array or a row a line, from its content. `tunegate data preview FILE` shows rows
 """
 RULES = """\
 - **Reasoning** takes one form, `<think>`, before the answer, and is taught as the base model's chat template shows it.
-  An answer whose reasoning the template drops (earlier turns in Qwen3's) carries no loss; the ledger says so.
+  An answer whose reasoning the template drops (earlier turns in Qwen3's) carries no loss in the row; it is taught in a
+  sample of its own, the row up to it, where it is last (docs/training.md). The ledger names both.
 - **Calls** take one form: arguments are an object whether the row had an object, JSON text, or JSON text in JSON text.
   Results stand in the order of their calls; ids are paired here and made anew in one form for the template.
 - **Nulls**: a table gives every schema all fields of all rows. In a structure, and in JSON text in which a null stands

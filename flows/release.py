@@ -1,6 +1,6 @@
 """The flows `promote`, `rollback` and `reconcile`: the same functions as the commands of these names."""
 
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 
@@ -9,20 +9,30 @@ from tasks.core.settings import Settings, load_settings
 
 
 @flow(name="promote", persist_result=False)
-def promote(version: str, reason: str = "promoted from Prefect", by: str | None = None) -> dict[str, Any]:
+def promote(
+    version: str,
+    reason: str = "promoted from Prefect",
+    by: str | None = None,
+    strategy: Literal["switch", "canary", "shadow"] | None = None,
+) -> dict[str, Any]:
     """Make a version champion and serve it.
 
     Args:
         version: number of the registered version.
         reason: kept in the champion history.
         by: who asks; the worker's user where not given.
+        strategy: how traffic moves; promote.strategy where not given. With canary and shadow the flow ends when the
+            trial has begun.
     """
     from tasks.release.history import requester
     from tasks.release.reconcile import promote as make_champion
 
     project, settings = _here()
-    outcome = make_champion(project, settings, version, by=by or requester(), reason=reason)
-    get_run_logger().info("version %s is champion, served at %s", version, project.gateway_url)
+    outcome = make_champion(project, settings, version, by=by or requester(), reason=reason, strategy=strategy)
+    on_trial = outcome["action"] == "rollout"
+    get_run_logger().info(
+        "version %s is %s, served at %s", version, "on trial" if on_trial else "champion", project.gateway_url
+    )
     return outcome
 
 

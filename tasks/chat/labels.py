@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from unicodedata import normalize
 
+from tasks.chat.conversation import OPEN, with_thought
 from tasks.chat.rows import IGNORED
 from tasks.chat.template import thought_and_answer
 
@@ -89,12 +90,8 @@ def _is_completion(text: str, answer: dict[str, Any]) -> bool:
     if calls := answer.get("tool_calls"):
         return all(_writes_call(text, call["function"]) for call in calls)
     thought, reply = thought_and_answer(answer)
-    forms = (
-        answer["content"],
-        reply,
-        f"<think>\n{thought}\n</think>\n\n{reply}",
-        f"{thought}\n</think>\n\n{reply}",
-    )
+    thinking = with_thought(thought, reply)
+    forms = (answer["content"], reply, thinking, thinking.removeprefix(f"{OPEN}\n"))
     return _plain(text) in {_plain(form) for form in forms}
 
 

@@ -3,13 +3,13 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tasks.chat.conversation import CLOSE, OPEN
+from tasks.chat.conversation import OPEN, split_thought, with_thought
 from tasks.chat.sequences import common_prefix
 from tasks.chat.template import Message, served_messages, served_tools, thought_and_answer, thought_opened
 from tasks.core.errors import DataContractError
@@ -49,25 +49,49 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """The rows to train on, and each row left out: `row_id`, `reason`, `tokens`."""
+    """The rows to train on, and each row left out: `row_id`, `reason`, `tokens`.
+
+    Args:
+        rows: what is trained, in order; samples of earlier thoughts stand behind the row they are of.
+        dropped: what is not.
+        thought_samples: how many of `rows` are such samples.
+    """
 
     rows: list[TokenRow]
     dropped: list[dict[str, Any]]
+    thought_samples: int = 0
+
+    @property
+    def conversations(self) -> int:
+        """Prepared rows among `rows`."""
+        return len(self.rows) - self.thought_samples
 
 
 #: Why an answer carries no loss with a template.
 NO_LOSS = {
     "never_asked": "the server never asks for an answer in the form that it has as history",
     "thought_dropped": "the template drops its thought",
+    "rewritten": "the template writes what stands before it in another way once the conversation goes on",
     "merges": "its first token is one with the prompt's last",
+    "too_long_alone": "the template drops its thought, and up to there the row with it is longer than training takes",
 }
+
+
+def taught_alone(turns: Sequence[int]) -> str:
+    """Say in words which answers are taught in samples of their own.
+
+    Args:
+        turns: their places, from 0.
+    """
+    names = ", ".join(str(turn + 1) for turn in turns)
+    return f"turn {names}: taught in a sample of its own, where it is last: the template drops earlier thoughts"
 
 
 class RowRefused(Exception):
     """A single row cannot be trained on; the argument is the reason."""
 
 
-def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRows:
+def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int, *, every_thought: bool = False) -> EncodedRows:
     """Render and tokenize every row of a prepared split.
 
     Rows that do not fit are left out whole (a cut answer would teach the model to stop early) and are reported.
@@ -76,12 +100,14 @@ def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRo
         path: JSON Lines of chat rows.
         tokenizer: of the base model; its own chat template is used.
         max_length_tokens: longest row that is trained on.
+        every_thought: teach earlier thoughts that the template drops, in samples of their own (`thought_samples`).
 
     Raises:
         DataContractError: a row is not a chat row, or nothing is left to train on.
     """
     rows: list[TokenRow] = []
     dropped: list[dict[str, Any]] = []
+    further = 0
     for number, value in enumerate(read_jsonl(path), start=1):
         row_id, messages, tools, untaught = _chat_row(value, f"{path}:{number}")
         try:
@@ -89,12 +115,49 @@ def encode_rows(path: Path, tokenizer: Any, max_length_tokens: int) -> EncodedRo
         except RowRefused as refusal:
             dropped.append({"row_id": row_id, "reason": str(refusal), "tokens": None})
             continue
-        if len(row.input_ids) > max_length_tokens:
-            dropped.append({"row_id": row_id, "reason": "too_long", "tokens": len(row.input_ids)})
-        else:
-            rows.append(row)
+        samples = thought_samples(row, messages, tokenizer, tools) if every_thought else ()
+        for one in (row, *samples):
+            if len(one.input_ids) <= max_length_tokens:
+                rows.append(one)
+                further += one is not row
+                continue
+            dropped.append({"row_id": one.row_id, "reason": "too_long", "tokens": len(one.input_ids)})
+            if one is row:
+                break
     _report(path, rows, dropped, max_length_tokens)
-    return EncodedRows(rows, dropped)
+    return EncodedRows(rows, dropped, further)
+
+
+def thought_samples(
+    row: TokenRow, messages: list[Message], tokenizer: Any, tools: list[Any] | None = None
+) -> Iterator[TokenRow]:
+    """Yield what teaches earlier answers whose thought (or one they follow on) the template drops: the row up to each.
+
+    Where such an answer is last the template shows its thought, and a server asks for it with nothing behind it. What
+    the row itself or another sample teaches carries no loss; thoughts shown together (around calls) are one sample.
+
+    Args:
+        row: the whole conversation, encoded.
+        messages: as it was given to `encode_row`.
+        tokenizer: of the base model.
+        tools: functions on offer.
+    """
+    waiting = {
+        turn for turn, why in row.history_turns
+        if why == "rewritten" or thought_and_answer(row.messages[turn])[0].strip()
+    }  # fmt: skip
+    while waiting:
+        end = max(waiting) + 1
+        others = [
+            turn for turn, said in enumerate(messages[:end]) if said["role"] == "assistant" and turn not in waiting
+        ]
+        waiting.discard(end - 1)
+        try:
+            sample = encode_row(f"{row.row_id}#{end}", messages[:end], tokenizer, tools, others)
+        except RowRefused:
+            continue  # the template shows this thought nowhere: the answer stays without loss
+        waiting.difference_update(sample.trained_turns)
+        yield sample
 
 
 def encode_row(
@@ -192,13 +255,15 @@ def _trained_text(messages: list[Message], write: Writer) -> tuple[str, int, boo
     """
     text = write(messages)
     asked, start = _handed_over(messages[:-1], text, write)
+    if start is None:
+        raise RowRefused("template_rewrites_earlier_turns")
     if asked == text[:start] or not thought_opened(asked):
         return text, start, False
     thought, _ = thought_and_answer(messages[-1])
     answer = text[start:].lstrip("\n")
-    if answer.startswith(OPEN) and CLOSE in answer:
-        answer = answer.partition(CLOSE)[2].lstrip("\n")
-    return f"{asked}{thought}\n{CLOSE}\n\n{answer}", len(asked), True
+    if answer.startswith(OPEN):
+        answer = split_thought(answer)[1]
+    return asked + with_thought(thought, answer).removeprefix(f"{OPEN}\n"), len(asked), True
 
 
 def _encoded(tokenizer: Any, text: str, start: int) -> tuple[list[int], bool]:
@@ -219,6 +284,8 @@ def _encoded(tokenizer: Any, text: str, start: int) -> tuple[list[int], bool]:
 def _first_token(messages: list[Message], turn: int, text: str, ids: list[int], write: Writer) -> tuple[int, str]:
     """Return the place of an answer's first token, and why it carries no loss ("" where it does)."""
     asked, start = _handed_over(messages[:turn], text, write)
+    if start is None:
+        return 0, "rewritten"
     if asked != text[:start] and thought_opened(asked):
         return 0, "never_asked"
     thought, _ = thought_and_answer(messages[turn])
@@ -230,17 +297,18 @@ def _first_token(messages: list[Message], turn: int, text: str, ids: list[int], 
     return len(before), "" if ids[: len(before)] == before else "merges"
 
 
-def _handed_over(before: list[Message], text: str, write: Writer) -> tuple[str, int]:
+def _handed_over(before: list[Message], text: str, write: Writer) -> tuple[str, int | None]:
     """Return what the server renders to ask for the turn after `before`, and the character of `text` it begins at.
 
     Some templates open more after the generation prompt than they render for a finished turn (`<think>`): the answer
-    starts where the two part, but never inside the messages before it.
+    starts where the two part, but never inside the messages before it. None: these are written in another way there
+    (Qwen3's thoughts around calls, once the user goes on).
     """
     closed, asked = write(before), write(before, generate=True)
     handed = asked.rstrip().removesuffix(OPEN) if thought_opened(asked) else asked
     start = next((len(form) for form in (asked, handed) if text.startswith(form)), common_prefix(asked, text))
     if start < len(closed) or (len(asked) > len(closed) and start == len(closed)):
-        raise RowRefused("template_rewrites_earlier_turns")
+        return asked, None
     return asked, start
 
 

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from tasks.chat.conversation import CLOSE, OPEN
+from tasks.chat.conversation import CLOSE, OPEN, split_thought, with_thought
 
 Message = dict[str, Any]
 
@@ -20,7 +20,8 @@ _TRAILING_CALLS = re.compile(r"(?:\A|\n)(?:<tool_call>\n(?:(?!</tool_call>).)*\n
 _ALWAYS = ("name", "description", "parameters")
 #: ... and these where given. Source: vllm/entrypoints/generate/base/protocol.py, FunctionDefinition (0.32.0).
 _WHERE_GIVEN = ("strict", "defer_loading")
-_PROBE = "tunegate_probe"
+#: The name of a function nobody has.
+PROBE = "tunegate_probe"
 #: Fields that vLLM hands a template an assistant's thought in. Source: vllm/renderers/chat_utils.py (0.32.0).
 THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 
@@ -104,10 +105,10 @@ _MOST_TEMPLATES = 64
 
 def _probe_thought(tokenizer: Any) -> str | None:
     """Return the field in which a thought comes out of the template better than in the text."""
-    inline = _rendered(tokenizer, [{"role": "assistant", "content": f"{OPEN}\n{_PROBE}\n{CLOSE}\n\n!"}], None)
+    inline = _rendered(tokenizer, [{"role": "assistant", "content": with_thought(PROBE, "!")}], None)
     for field in THOUGHT_FIELDS:
-        given = _rendered(tokenizer, [{"role": "assistant", "content": "!", field: _PROBE}], None)
-        if _PROBE in given and (_PROBE not in inline or inline.count(OPEN) > given.count(OPEN)):
+        given = _rendered(tokenizer, [{"role": "assistant", "content": "!", field: PROBE}], None)
+        if PROBE in given and (PROBE not in inline or inline.count(OPEN) > given.count(OPEN)):
             return field
     return None
 
@@ -119,13 +120,19 @@ def as_request(messages: list[Message]) -> list[Message]:
 
 def writes_calls(tokenizer: Any) -> bool:
     """Tell whether the chat template writes the structured calls of an assistant's turn."""
-    call = {"id": "call00000", "type": "function", "function": {"name": _PROBE, "arguments": {"a": "b"}}}
-    return _probe(tokenizer, [{"role": "assistant", "content": "", "tool_calls": [call]}], None)
+    return bool(written_call(tokenizer))
+
+
+def written_call(tokenizer: Any) -> str:
+    """Return a question and a call of the function `PROBE` as the chat template writes them, "" where it does not."""
+    call = {"id": "call00000", "type": "function", "function": {"name": PROBE, "arguments": {"a": "b"}}}
+    written = _rendered(tokenizer, [{"role": "assistant", "content": "", "tool_calls": [call]}], None)
+    return written if PROBE in written else ""
 
 
 def offers_tools(tokenizer: Any) -> bool:
     """Tell whether the chat template tells the model about the tools on offer."""
-    return _probe(tokenizer, [], served_tools([{"name": _PROBE, "description": "d", "parameters": {}}]))
+    return _probe(tokenizer, [], served_tools([{"name": PROBE, "description": "d", "parameters": {}}]))
 
 
 def switches_thinking(tokenizer: Any) -> bool:
@@ -165,14 +172,6 @@ def render(
 def thought_opened(asked: str) -> bool:
     """Tell whether a rendered prompt asks for an answer with a thought already opened."""
     return asked.rstrip().endswith(OPEN)
-
-
-def split_thought(content: str) -> tuple[str, str]:
-    """Return (reasoning, answer) of an assistant's text; the reasoning may be empty."""
-    if CLOSE not in content:
-        return "", content
-    thought, _, answer = content.partition(CLOSE)
-    return thought.rpartition(OPEN)[2].strip("\n"), answer.lstrip("\n")
 
 
 def _served_tool(tool: Any) -> dict[str, Any]:
@@ -226,7 +225,7 @@ def _on_the_wire(message: Message) -> Message:
 
 def _probe(tokenizer: Any, turns: list[Message], tools: list[Any] | None) -> bool:
     """Tell whether the name of the probe function comes out of the template."""
-    return _PROBE in _rendered(tokenizer, turns, tools)
+    return PROBE in _rendered(tokenizer, turns, tools)
 
 
 def _rendered(tokenizer: Any, turns: list[Message], tools: list[Any] | None) -> str:

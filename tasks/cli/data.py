@@ -111,6 +111,8 @@ def export(name: str, folder: Path, container: str, packed: bool, as_json: bool)
     lines = [f"{folder / file}: {found['rows'][split]} rows" for split, file in found["files"].items()]
     left_out = {split: rows for split, rows in found["left_out"].items() if rows}
     lines += [f"left out of {split}: {rows} rows with no room in {name}" for split, rows in left_out.items()]
+    lines += [f"no room for {what}: {rows} rows" for what, rows in found["no_room_for"].items()]
+    lines += [f"not in the files: {field} of {rows} rows" for field, rows in found["lost"].items()]
     emit(found, as_json=as_json, text="\n".join(lines))
 
 
@@ -164,7 +166,7 @@ def _explanation(found: dict[str, Any]) -> str:
 
 def _previewed(row: dict[str, Any]) -> str:
     """Return a previewed row as a person reads it."""
-    lines = [f"line {row['line']}   {row['format'] or 'not understood'}   {row['language'] or ''}".rstrip()]
+    lines = [f"line {row['line']}   {row['format'] or ''}   {row['language'] or ''}".rstrip()]
     if row["turns"]:
         more = [name for name in ("tools", "rejected") if row[name]]
         lines.append(f"turns    {', '.join([*row['turns'], *more])}")
@@ -173,6 +175,8 @@ def _previewed(row: dict[str, Any]) -> str:
     lines += [f"masked   {masked}"] if masked else []
     lines += [f"refused  {row['refused']}"] if row["refused"] else []
     lines += [f"text     {row['tokens']} tokens, taught between ⟦ and ⟧", row["text"]] if row["text"] else []
+    for text in row["thought_samples"]:
+        lines += ["sample   of an earlier thought, its own", text]
     return "\n".join(lines)
 
 
@@ -200,6 +204,10 @@ def _summary(found: dict[str, Any]) -> str:
         f"too long     {found['tokens']['too_long']} of more than {found['tokens']['max_length_tokens']} tokens"
     )
     lines.append(f"splits       {_named(found['splits'])}")
+    added = {kind: text for kind, text in found.get("template", {}).items() if text}
+    lines += [
+        f"template     adds: {kind.replace('_', ' ')}: {' '.join(text.split())[:100]}" for kind, text in added.items()
+    ]
     lines += [f"note         {note}" for note in found.get("notes", ())]
     return "\n".join(lines)
 

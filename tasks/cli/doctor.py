@@ -36,7 +36,7 @@ def examine(settings: Settings, project: Project) -> list[Check]:
     from tasks.core.gpus import find_gpus
     from tasks.machine import cards, columns, network, resources, tools
     from tasks.machine.base import check_base
-    from tasks.machine.fit import check_fit
+    from tasks.machine.fit import check_fit, check_swap
 
     need = settings.hardware
     gpus = find_gpus()
@@ -52,6 +52,7 @@ def examine(settings: Settings, project: Project) -> list[Check]:
         *cards.check_slot_gpus(settings, gpus),
         *cards.check_work_gpus(settings, gpus),
         *check_fit(settings, base, gpus, total_gib),
+        check_swap(settings, base, gpus, total_gib),
         *columns.check_columns(settings, project),
         *check_base(settings, base),
         *network.base_pin(settings),

@@ -48,18 +48,25 @@ def approve(version: str, by: str, reason: str, as_json: bool) -> None:
 @click.command()
 @click.argument("version")
 @click.option("--reason", default="promoted from the command line", show_default=True, help="Kept in the history.")
+@click.option("--strategy", type=click.Choice(["switch", "canary", "shadow"]),
+              help="How traffic moves: at once, by a rising share, or after a time of mirrored requests. "
+                   "Usually promote.strategy.")  # fmt: skip
 @json_option
-def promote(version: str, reason: str, as_json: bool) -> None:
+def promote(version: str, reason: str, strategy: Any, as_json: bool) -> None:
     """Make VERSION champion: start it in the idle slot, smoke-test it, switch, drain the old one.
 
+    With --strategy canary or shadow the command returns when the trial has begun; `tunegate canary status` shows it.
     What it starts keeps serving; `tunegate stop` ends it.
     """
     from tasks.release.history import requester
     from tasks.release.reconcile import promote as make_champion
 
     project, settings = project_and_settings()
-    outcome = make_champion(project, settings, version, by=requester(), reason=reason)
-    emit(outcome, as_json=as_json, text=f"version {version} is champion, served at {project.gateway_url}")
+    outcome = make_champion(project, settings, version, by=requester(), reason=reason, strategy=strategy)
+    text = f"version {version} is champion, served at {project.gateway_url}"
+    if outcome["action"] == "rollout":
+        text = f"version {version} is being tried beside the champion\n  next: tunegate canary status"
+    emit(outcome, as_json=as_json, text=text)
 
 
 @click.command()

@@ -46,6 +46,7 @@ from tasks.core.params.model import (
     QuantizeParams,
     TrainParams,
 )
+from tasks.core.params.monitor import MonitorParams
 from tasks.core.params.orchestration import LimitsParams, ScheduledParams, ScheduleParams
 from tasks.core.params.release import GatewayParams, Hardware, PromoteParams, RegisterParams, ServeParams
 from tasks.core.params.section import Section
@@ -75,6 +76,7 @@ __all__ = [
     "LimitsParams",
     "LoraParams",
     "MergeParams",
+    "MonitorParams",
     "NearDuplicateParams",
     "ParallelParams",
     "Policy",
@@ -118,6 +120,7 @@ class Settings(Section):
     promote: PromoteParams
     serve: ServeParams
     limits: LimitsParams
+    monitor: MonitorParams
     schedule: ScheduleParams
 
     def section(self, name: str) -> Any:

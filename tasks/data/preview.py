@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.chat.labels import taught
-from tasks.chat.rows import NO_LOSS, RowRefused, TokenRow, encode_row
+from tasks.chat.rows import NO_LOSS, RowRefused, TokenRow, encode_row, taught_alone, thought_samples
 from tasks.chat.template import offers_tools
 from tasks.core.errors import ConfigError
 from tasks.core.settings import PrepareParams
@@ -18,6 +18,7 @@ from tasks.data.problems import BadRowError
 from tasks.data.reading.blocks import DamageError
 from tasks.data.reading.formats import Parsed
 from tasks.data.reading.raw import Parser, RawRow, file_chunks, kind_of, parser_of, rows_of
+from tasks.data.tokens import refused_by_encoder
 
 #: Rows that are looked at for those that are shown.
 LOOKED_AT = 2000
@@ -41,6 +42,7 @@ class Preview:
         rejected: whether a refused answer stands beside the answer.
         tokens: of the row as it is trained.
         text: the exact text that is trained on, what is taught between the two signs.
+        thought_samples: further texts, of earlier answers whose thought the template shows only where they are last.
     """
 
     line: int
@@ -54,6 +56,7 @@ class Preview:
     rejected: bool = False
     tokens: int = 0
     text: str = ""
+    thought_samples: list[str] = field(default_factory=list)
 
 
 def preview(
@@ -103,11 +106,15 @@ def _shown(raw: RawRow, parse: Parser, desensitizer: Desensitizer, tokenizer: An
             raise raw.problem
         parsed = parse(raw.value)
         _fill(shown, parsed)
-        row = _encoded(shown, parsed, desensitizer, tokenizer)
-    except (BadRowError, RowRefused) as refusal:
+        row, samples = _encoded(shown, parsed, desensitizer, tokenizer, longest)
+    except BadRowError as refusal:
         shown.refused = str(refusal)
         return shown
+    except RowRefused as refusal:
+        shown.refused = str(refused_by_encoder(refusal))
+        return shown
     shown.tokens, shown.text = len(row.input_ids), marked_text(row, tokenizer)
+    shown.thought_samples = [marked_text(one, tokenizer) for one in samples]
     if shown.tokens > longest:
         shown.refused = f"too_long: more than {longest} tokens (train.max_length_tokens)"
     return shown
@@ -120,8 +127,10 @@ def _fill(shown: Preview, parsed: Parsed) -> None:
     shown.tools, shown.rejected = parsed.tools is not None, parsed.rejected is not None
 
 
-def _encoded(shown: Preview, parsed: Parsed, desensitizer: Desensitizer, tokenizer: Any) -> TokenRow:
-    """Mask and encode a row as prepare and training do."""
+def _encoded(
+    shown: Preview, parsed: Parsed, desensitizer: Desensitizer, tokenizer: Any, longest: int
+) -> tuple[TokenRow, list[TokenRow]]:
+    """Mask and encode a row as prepare and training do; return it and the samples of its earlier thoughts."""
     tools_text = [{"role": "tools", "content": parsed.tools}] if parsed.tools else []
     cleaned = desensitizer.clean((*parsed.messages, *tools_text))
     messages = list(cleaned.messages[: len(parsed.messages)])
@@ -133,8 +142,12 @@ def _encoded(shown: Preview, parsed: Parsed, desensitizer: Desensitizer, tokeniz
     if tools and not offers_tools(tokenizer):
         shown.notes.append("the base model's chat template never shows the tools on offer")
     row = encode_row("", messages, tokenizer, tools, parsed.untaught)
-    shown.notes += [f"no loss on turn {place + 1}: {NO_LOSS[why]}" for place, why in row.history_turns]
-    return row
+    samples = [one for one in thought_samples(row, messages, tokenizer, tools) if len(one.input_ids) <= longest]
+    alone = sorted(turn for one in samples for turn in one.trained_turns)
+    lost = [(place, why) for place, why in row.history_turns if place not in alone]
+    shown.notes += [f"no loss on turn {place + 1}: {NO_LOSS[why]}" for place, why in lost]
+    shown.notes += [taught_alone(alone)] if alone else []
+    return row, samples
 
 
 def marked_text(row: TokenRow, tokenizer: Any) -> str:

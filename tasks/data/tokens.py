@@ -7,18 +7,21 @@ a row whose rendered text has no more bytes than the limit has tokens fits witho
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unicodedata import is_normalized
 
-from tasks.chat.conversation import OPEN, Message
-from tasks.chat.rows import RowRefused, encode_row
+from tasks.chat.additions import template_additions
+from tasks.chat.conversation import OPEN, Message, with_thought
+from tasks.chat.rows import RowRefused, TokenRow, encode_row, thought_samples
 from tasks.chat.template import CALL, offers_tools, served_messages, served_tools
 from tasks.data.problems import BadRowError
 
 UNCOUNTED = -1
+#: More than a template and the encoder write around an empty thought that a server opens.
+_EMPTY_THOUGHT_BYTES = 32
 #: Longer conversations are not tried on the template before they are trained on.
 _MOST_TURNS = 32
 #: Why training would refuse a row of this form, in words.
@@ -35,12 +38,16 @@ class TemplateEffect:
 
     Args:
         history: answers that carry no loss, by place: (place, why: a key of `tasks.chat.rows.NO_LOSS`).
+        alone: answers whose thought it drops, by place: each is taught where it is last, in a sample of its own.
+        restored: it drops the last answer's thought as well, which is given back: the row has more than is rendered.
         joined: prompt and last answer are encoded apart, because whole the tokens at the border would be others.
         refused: why training would leave such a row out, in words; "" where it would not.
         tools_hidden: whether the row offers tools and the template never shows them.
     """
 
     history: tuple[tuple[int, str], ...] = ()
+    alone: tuple[int, ...] = ()
+    restored: bool = False
     joined: bool = False
     refused: str = ""
     tools_hidden: bool = False
@@ -67,8 +74,19 @@ class RowLengths:
         self._tried = lru_cache(4096)(self._try)
         self._shows_tools: bool | None = None
 
-    def count_where_needed(self, messages: Sequence[Message], tools: str | None) -> int:
-        """Return the tokens of a rendered row, or `UNCOUNTED` for one that surely fits.
+    def additions(self) -> dict[str, str]:
+        """Return what the base model's chat template adds to rows (`tasks.chat.additions`)."""
+        return template_additions(self._tokenizer)
+
+    def count_where_needed(
+        self, messages: Sequence[Message], tools: str | None, effect: TemplateEffect = NO_EFFECT
+    ) -> int:
+        """Return the tokens of a row as it is trained, or `UNCOUNTED` for one that surely fits.
+
+        Args:
+            messages: of the row.
+            tools: JSON text of the tools on offer.
+            effect: of the template on rows of its form.
 
         Raises:
             BadRowError: the text holds a special token of the tokenizer, or the chat template refuses the row.
@@ -80,7 +98,8 @@ class RowLengths:
             return self.count(messages, tools)  # the template writes calls in its own way, with other bytes
         template = self._template_bytes(tuple(message["role"] for message in messages), tools)
         if self._byte_level and (not self._composes or all(map(_is_composed, messages))):
-            size = template + sum(len(message["content"].encode()) for message in messages)
+            size = template + sum([len(message["content"].encode()) for message in messages])
+            size += _EMPTY_THOUGHT_BYTES if effect.restored else 0
             if size <= self.max_length_tokens:
                 return UNCOUNTED
         return self.count(messages, tools)
@@ -91,13 +110,17 @@ class RowLengths:
         Raises:
             BadRowError: training would leave the row out.
         """
-        if len(messages) > _MOST_TURNS:
-            return NO_EFFECT
-        form = tuple((said["role"], OPEN in said["content"], CALL in said["content"]) for said in messages)
-        found = self._tried(form, tools is not None)
+        found = self._effect_of(messages, tools)
         if found.refused:
             raise BadRowError("template_refuses", f"the chat template of the base model: {found.refused}")
         return found
+
+    def _effect_of(self, messages: Sequence[Message], tools: str | None) -> TemplateEffect:
+        """Return what the template makes of a row of this form, of those tried last from memory."""
+        if len(messages) > _MOST_TURNS:
+            return NO_EFFECT
+        form = tuple((said["role"], OPEN in said["content"], CALL in said["content"]) for said in messages)
+        return self._tried(form, tools is not None)
 
     def _try(self, form: _Form, offered: bool) -> TemplateEffect:
         """Encode the shortest conversation of a form as training would."""
@@ -111,12 +134,45 @@ class RowLengths:
         except RowRefused as refusal:
             # What the template itself refuses is said where the row is rendered, with the template's own words.
             return TemplateEffect(refused=_REFUSALS.get(str(refusal), ""), tools_hidden=hidden)
-        return TemplateEffect(row.history_turns, row.joined, "", hidden)
+        alone = {turn for one in thought_samples(row, messages, self._tokenizer, tools) for turn in one.trained_turns}
+        history = tuple((turn, why) for turn, why in row.history_turns if turn not in alone)
+        return TemplateEffect(history, tuple(sorted(alone)), row.thought_restored, row.joined, "", hidden)
+
+    def fitting(self, effect: TemplateEffect, messages: Sequence[Message], tools: str | None) -> TemplateEffect:
+        """Return the effect on a long row: a sample of its own that is too long teaches nothing."""
+        row = self._encoded(messages, tools)
+        samples = thought_samples(row, list(messages), self._tokenizer, _parsed(tools))
+        fit = [one for one in samples if len(one.input_ids) <= self.max_length_tokens]
+        taught = {turn for one in fit for turn in one.trained_turns}
+        lost = [(turn, "too_long_alone") for turn in effect.alone if turn not in taught]
+        alone = tuple(turn for turn in effect.alone if turn in taught)
+        return replace(effect, history=tuple(sorted((*effect.history, *lost))), alone=alone)
+
+    def _encoded(self, messages: Sequence[Message], tools: str | None) -> TokenRow:
+        """Return a row as training encodes it.
+
+        Raises:
+            BadRowError: training would leave it out.
+        """
+        try:
+            return encode_row("", list(messages), self._tokenizer, _parsed(tools))
+        except RowRefused as refusal:
+            raise refused_by_encoder(refusal) from refusal
 
     def count(self, messages: Sequence[Message], tools: str | None) -> int:
-        """Return the tokens of a rendered row."""
-        # Quiet about rows that are longer than the model takes: that is what is being found out.
-        return len(self._tokenizer(self._render(messages, tools), add_special_tokens=False, verbose=False)["input_ids"])
+        """Return the tokens of a row as it is trained."""
+        effect = self._effect_of(messages, tools)
+        if effect.restored or effect.joined:
+            return len(self._encoded(messages, tools).input_ids)
+        return self._tokens_in(self._render(messages, tools))
+
+    def _tokens_in(self, text: str) -> int:
+        """Return the tokens of rendered text; where each begins is not asked for, which is a quarter of the work."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            # Quiet about rows that are longer than the model takes: that is what is being found out.
+            return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return len(backend.encode_batch_fast([text], add_special_tokens=False)[0])
 
     def _measure_template(self, roles: tuple[str, ...], tools: str | None) -> int:
         """Return how many bytes the template itself adds to turns of these roles."""
@@ -128,7 +184,7 @@ class RowLengths:
         from jinja2.exceptions import TemplateError
 
         try:
-            declared = served_tools(json.loads(tools) if tools else None)
+            declared = served_tools(_parsed(tools))
         except ValueError as error:
             raise BadRowError("malformed_tool_call", str(error)) from error
         served = served_messages(list(messages), self._tokenizer)
@@ -139,10 +195,23 @@ class RowLengths:
         return text
 
 
+def refused_by_encoder(refusal: RowRefused) -> BadRowError:
+    """Return why training would leave a row out, as `prepare` says it."""
+    if str(refusal) == "special_token_in_text":
+        return BadRowError("special_token", "the text holds a special token of the base model")
+    words = _REFUSALS.get(str(refusal), str(refusal).replace("_", " "))
+    return BadRowError("template_refuses", f"the chat template of the base model: {words}")
+
+
+def _parsed(tools: str | None) -> list[Any] | None:
+    """Return the tools on offer."""
+    return json.loads(tools) if tools else None
+
+
 def _word(role: str, thinks: bool, calls: bool) -> str:
     """Return the shortest content of a form."""
     word = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>' if calls and role == "assistant" else "a"
-    return f"<think>\nb\n</think>\n\n{word}" if thinks and role == "assistant" else word
+    return with_thought("b", word) if thinks and role == "assistant" else word
 
 
 @lru_cache(2)

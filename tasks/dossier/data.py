@@ -30,6 +30,14 @@ TYPES_ZH = {
 }  # fmt: skip
 POLICIES_ZH = {"mask": "遮盖", "pseudonymize": "假名", "drop": "整行去除", "keep": "保留"}
 LANGUAGES_ZH = {"zh": ("Chinese", "中文"), "en": ("English", "英文")}
+#: Kinds of `tasks.chat.additions`.
+TEMPLATE_ZH = {
+    "system_turn": ("a system turn, where a row has none", "行内无系统提示时加入系统轮"),
+    "in_system_turn": ("words beside a row's own system prompt", "在行内系统提示旁加入文字"),
+    "empty_thought": ("a thought without words, before an answer that has none", "回答无思考时加入空思考"),
+}
+#: Some system turns of templates are pages long.
+TEMPLATE_SHOWN = 600
 #: Cluster sizes that count together, by the largest of them.
 CLUSTER_SIZES = (2, 3, 4, 5, 10, 100, 1000)
 
@@ -73,7 +81,22 @@ def data_facts(prepared: Path, validation: dict[str, Any]) -> dict[str, Any]:
         "sources": _named(summary["sources"]),
         "concepts": _named(summary["concepts"]),
         "drift": validation["drift"],
+        "template": template_facts(summary),
     }
+
+
+def template_facts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the base model's chat template adds to every row that lacks it, as prepare found by asking it.
+
+    Args:
+        summary: `template` by kind of addition.
+    """
+    added = summary["template"]
+    return [
+        {"words": words, "text": added[kind][:TEMPLATE_SHOWN] + ("…" if len(added[kind]) > TEMPLATE_SHOWN else "")}
+        for kind, words in TEMPLATE_ZH.items()
+        if kind in added
+    ]
 
 
 def waterfall(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

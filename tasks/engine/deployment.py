@@ -8,6 +8,7 @@ from typing import Any
 from tasks.core.digest import sha256_file
 from tasks.core.errors import DataContractError
 from tasks.core.manifest import MANIFEST, verify_manifest
+from tasks.engine.abilities import PLAIN, Abilities
 from tasks.engine.fingerprint import Fingerprint
 
 
@@ -19,6 +20,7 @@ class Deployment:
         fingerprint: what its evidence says it answers; None where it has no evidence to be held to.
         manifest_sha256: digest of the weights' manifest; None where the version names none.
         by, reason: who asked for it to be served, and why.
+        abilities: what it can do beside plain text; decides the parsers it is started with.
     """
 
     version: str
@@ -28,6 +30,7 @@ class Deployment:
     manifest_sha256: str | None = None
     by: str = ""
     reason: str = ""
+    abilities: Abilities = PLAIN
 
     def serves_as(self, other: "Deployment | None") -> bool:
         """Tell whether a slot with the other serves this one as well, whoever asked and why."""
@@ -52,7 +55,8 @@ class Deployment:
         """Return the JSON form."""
         return {"version": self.version, "lineage_id": self.lineage_id, "model": str(self.model),
                 "fingerprint": self.fingerprint.row() if self.fingerprint else None,
-                "manifest_sha256": self.manifest_sha256, "by": self.by, "reason": self.reason}  # fmt: skip
+                "manifest_sha256": self.manifest_sha256, "by": self.by, "reason": self.reason,
+                "abilities": self.abilities.row()}  # fmt: skip
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Deployment":
@@ -64,8 +68,8 @@ class Deployment:
         kept = row.get("fingerprint")
         fingerprint = Fingerprint.of_row(kept) if kept else None
         return cls(row["version"], row["lineage_id"], Path(row["model"]), fingerprint, row.get("manifest_sha256"),
-                   row.get("by", ""), row.get("reason", ""))  # fmt: skip
+                   row.get("by", ""), row.get("reason", ""), Abilities.of_row(row.get("abilities")))  # fmt: skip
 
     def _what(self) -> tuple[Any, ...]:
         """Return what decides the answers."""
-        return self.version, self.lineage_id, self.model, self.fingerprint, self.manifest_sha256
+        return self.version, self.lineage_id, self.model, self.fingerprint, self.manifest_sha256, self.abilities

@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -122,6 +122,7 @@ class VllmServer:
         log_path: Path,
         *,
         adapter: Path | None = None,
+        flags: Sequence[str] = (),
         port_variable: str = "TUNEGATE_EVALUATION_PORT",
         gpus: str | None = None,
         spare_cores: int = 1,
@@ -136,6 +137,7 @@ class VllmServer:
             log_path: where the server's output goes; an older log is replaced.
             adapter: folder of a LoRA adapter on top of the model; `served_name` then names the model with the adapter,
                 and `served_name` + "-without-adapter" the bare one.
+            flags: further ones of vLLM, e.g. its parsers.
             port_variable: environment variable that sets the port, for the error message.
             gpus: which GPUs it may see, e.g. "0,1"; None for all that this process sees.
             spare_cores: CPU build: cores left to the rest.
@@ -155,7 +157,8 @@ class VllmServer:
         self.port, self.log_path, self._timeout_s = port, log_path, params.startup_timeout_s
         log_path.parent.mkdir(parents=True, exist_ok=True)
         bare_name = f"{served_name}{BARE_SUFFIX}" if adapter else served_name
-        command = [*server_command(self.python, model.resolve(), port, params, bare_name, cuda=cuda), *lora]
+        command = [*server_command(self.python, model.resolve(), port, params, bare_name, cuda=cuda), *lora,
+                   *flags]  # fmt: skip
         environment = server_environment(self.python, params, cuda=cuda, spare_cores=spare_cores)
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpus

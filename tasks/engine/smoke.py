@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 
+from tasks.chat.template import PROBE
 from tasks.core.errors import DataContractError, TransientError
 from tasks.core.settings import PromoteParams
 from tasks.engine.deployment import Deployment
@@ -32,6 +33,8 @@ async def smoke_test(url: str, deployment: Deployment, params: PromoteParams) ->
             await _require_name(session, url, deployment)
             for prompt in params.smoke_prompts:
                 await _require_answer(session, url, deployment, prompt)
+            if deployment.abilities.tool_parser:
+                await _require_call(session, url, deployment)
             if deployment.fingerprint:
                 await _require_fingerprint(session, url, deployment, deployment.fingerprint)
     except (TimeoutError, aiohttp.ClientError) as error:
@@ -64,10 +67,43 @@ async def _require_answer(session: aiohttp.ClientSession, url: str, deployment: 
     choice = value["choices"][0]
     if value["model"] != deployment.lineage_id:
         raise _failed(deployment, f"{prompt!r} was answered by {value['model']!r}, not by {deployment.lineage_id}")
-    if not (choice["message"]["content"] or "").strip():
-        raise _failed(deployment, f"{prompt!r} got an empty answer")
+    _require_said(choice, deployment, prompt)
     if choice["finish_reason"] not in GOOD_ENDINGS:
         raise _failed(deployment, f"the answer to {prompt!r} ended with {choice['finish_reason']!r}")
+
+
+def _require_said(choice: dict[str, Any], deployment: Deployment, prompt: str) -> None:
+    """Refuse an answer that is empty, or that was taken for a thought: callers read `content`."""
+    content, thought = (choice["message"].get(name) or "" for name in ("content", "reasoning"))
+    if content.strip() or (thought.strip() and choice["finish_reason"] == "length"):
+        return
+    if thought.strip():
+        parser = deployment.abilities.reasoning_parser
+        raise _failed(deployment, f"parser {parser} takes the whole answer to {prompt!r} for a thought: no content")
+    raise _failed(deployment, f"{prompt!r} got an empty answer")
+
+
+async def _require_call(session: aiohttp.ClientSession, url: str, deployment: Deployment) -> None:
+    """Refuse a server that does not give the call it is told to make as a call."""
+    tool = {"type": "function", "function": {"name": PROBE, "parameters": {"type": "object", "properties": {}}}}
+    request = {
+        "model": deployment.lineage_id,
+        "messages": [{"role": "user", "content": "?"}],
+        "tools": [tool],
+        "tool_choice": {"type": "function", "function": {"name": PROBE}},
+        "include_reasoning": deployment.abilities.thinking == "always",
+        "max_tokens": SMOKE_TOKENS,
+        "temperature": 0,
+    }
+    async with session.post(f"{url}/v1/chat/completions", json=request) as answer:
+        value = await answer.json() if answer.status == 200 else {}
+    choice = (value.get("choices") or [{}])[0]
+    calls = (choice.get("message") or {}).get("tool_calls") or []
+    # An always thinking model may not be through with its thought in so few tokens.
+    thinking = deployment.abilities.thinking == "always" and choice.get("finish_reason") == "length"
+    if [call["function"]["name"] for call in calls] != [PROBE] and not thinking:
+        parser = deployment.abilities.tool_parser
+        raise _failed(deployment, f"a call it must make did not come as a call (HTTP {answer.status}, parser {parser})")
 
 
 async def _require_fingerprint(

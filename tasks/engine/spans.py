@@ -7,10 +7,10 @@ be closed first, a row may hold a real one: all of that stands before the scored
 import re
 from typing import Any
 
-from tasks.chat.conversation import CLOSE, OPEN
+from tasks.chat.conversation import CLOSE, OPEN, split_thought, with_thought
 from tasks.chat.labels import taught
 from tasks.chat.rows import RowRefused, encode_row
-from tasks.chat.template import Message, split_thought, thought_opened
+from tasks.chat.template import Message, thought_opened
 
 _EMPTY_THOUGHT = re.compile(rf"\s*(?:{OPEN})?\s*{CLOSE}\s*")
 #: An answer to look for where only what stands before answers is wanted.
@@ -117,7 +117,8 @@ def _as_served(
 def _opening_text(tokenizer: Any, messages: list[Message], asked: str, thought: str, tools: list[Any] | None) -> str:
     """Return what stands between a rendered prompt and the answer."""
     if thought or thought_opened(asked):
-        return f"{'' if thought_opened(asked) else OPEN + chr(10)}{thought}\n{CLOSE}\n\n"
+        opening = with_thought(thought)
+        return opening.removeprefix(f"{OPEN}\n") if thought_opened(asked) else opening
     turns = [*messages, {"role": "assistant", "content": _PROBE}]
     whole: str = tokenizer.apply_chat_template(turns, tools=tools, tokenize=False)
     written = whole[len(asked) :] if whole.startswith(asked) else ""

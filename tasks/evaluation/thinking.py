@@ -2,8 +2,11 @@
 
 import re
 
+from tasks.chat.conversation import OPEN, OTHER_THOUGHT_TAGS
+
 #: How models mark a thought; the templates here write the first, some bases the others in their own text.
-_MARK = re.compile(r"<(?P<close>/?)(?:think|thinking|thought|reasoning)>")
+_NAMES = (OPEN.strip("<>"), *OTHER_THOUGHT_TAGS)
+_MARK = re.compile(rf"<(?P<close>/?)(?:{'|'.join(_NAMES)})>")
 
 
 def split_thinking(text: str, *, opened: bool = False) -> tuple[str | None, str | None]:

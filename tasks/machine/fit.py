@@ -42,6 +42,25 @@ def check_fit(settings: Settings, base: Path | None, gpus: list[Gpu], memory_gib
     ]
 
 
+def check_swap(settings: Settings, base: Path | None, gpus: list[Gpu], memory_gib: float) -> Check:
+    """Name how a new version takes over, and whether there is room for two where two are asked for.
+
+    Args:
+        base: folder of the base model where it is here.
+        gpus: what was found; the stated hardware stands in where there is none.
+        memory_gib: memory of the machine, from which slots serve where the profile asks for no GPU.
+    """
+    if settings.serve.swap == "hold":
+        held = f"hold: the old version stops first, requests wait at most {settings.serve.hold_s:g} s"
+        return Check("swap", "ok", held, "room for one version")
+    cards, two_gib = 2 * settings.serve.vllm.tensor_parallel, 2 * serving(settings, shape_of(settings, base)).gib
+    on_cards = settings.hardware.gpus > 0
+    fits = (len(gpus) or settings.hardware.gpus) >= cards if on_cards else two_gib <= memory_gib
+    needed = f"{cards} GPUs" if on_cards else f"about {two_gib:.1f} GiB for two versions"
+    todo = "" if fits else "serve.swap: hold in params.yaml (no canary, no shadow, no drill), or more memory or cards"
+    return Check("swap", "ok" if fits else "warning", "beside: a new version starts beside the old one", needed, todo)
+
+
 def _how(settings: Settings) -> str:
     """Return the mode of training, and how several processes share the model."""
     parallel = settings.train.parallel

@@ -8,6 +8,7 @@ from tasks.core.settings import Settings
 from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
 from tasks.release.history import read_history, requester
+from tasks.release.journal import Strategy
 from tasks.release.reconcile import next_command, promote
 from tasks.release.registry import Registry
 from tasks.serving import control
@@ -47,7 +48,10 @@ def go_live(
     if champion and champion.number == number and not running and not keep_serving:
         return _not_asked(f"nothing changed: version {number} is champion already; tunegate serve brings it up")
     try:
-        promote(project, settings, number, by=requester(), reason="tunegate run: PASS, no approval outstanding")
+        # What ends with this call is no place for a rollout.
+        strategy: Strategy | None = None if running else "switch"
+        done = promote(project, settings, number, by=requester(), reason="tunegate run: PASS, no approval outstanding",
+                       strategy=strategy)  # fmt: skip
         answers = ask(project, settings.promote.smoke_prompts, timeout_s=settings.promote.smoke_timeout_s)
         report("promote: asked the gateway %d questions, it answered", len(answers))
     finally:
@@ -57,6 +61,8 @@ def go_live(
                 keep_stopped(project, wish)
     kept = running or keep_serving
     serving = f"serving at {project.gateway_url} (tunegate stop ends it)" if kept else "served, asked, stopped again"
+    if done["action"] == "rollout":
+        return {"outcome": f"version {number}: {done['reason']}; {serving}", "answers": answers}
     return {"outcome": f"version {number} is champion; {serving}", "answers": answers}
 
 

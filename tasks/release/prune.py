@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def prune(project: Project, registry: Registry, *, keep: int, dry_run: bool = False) -> dict[str, Any]:
     """Delete the weights of old versions: in the artifact store, in local copies, in the kept objects.
 
-    Never touched: the champion, every version a rollback can go back to, what the host serves, and the newest `keep`.
+    Never touched: champion, every version a rollback can go back to, what the host serves or tries, the newest `keep`.
     Reports, verdict, approvals and history of a pruned version stay; it can be restored and made again.
 
     Args:
@@ -67,6 +67,8 @@ def _needed(project: Project, registry: Registry, versions: list[Version], keep:
     needed |= dict.fromkeys(champions_before(read_history(registry)), "a rollback can go back to it")
     if (host := control.host_status(project)) and host["version"]:
         needed[str(host["version"])] = "it is being served"
+    if host and host["rollout"]:
+        needed[str(host["rollout"]["version"])] = "it is being tried"
     if champion := registry.champion():
         needed[champion.number] = "it is the champion"
     known = {version.number for version in versions}

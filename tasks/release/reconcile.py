@@ -14,11 +14,13 @@ from tasks.core.exclusive import exclusively
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.core.tracking import answering
+from tasks.engine.abilities import abilities_of
 from tasks.engine.deployment import Deployment
+from tasks.release import rollout
 from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
 from tasks.release.history import Event, Kind, append_event, read_history, readable_history
-from tasks.release.journal import Intent, Journal
+from tasks.release.journal import Intent, Journal, Strategy
 from tasks.release.registry import PREFIX, Registry, Version
 from tasks.release.version_evidence import evaluated_fingerprint
 from tasks.serving import control
@@ -70,9 +72,20 @@ def reconcile_once(project: Project, settings: Settings) -> dict[str, Any]:
 
 @answering()
 def promote(
-    project: Project, settings: Settings, number: str, *, by: str, reason: str, kind: Kind = "promote"
+    project: Project,
+    settings: Settings,
+    number: str,
+    *,
+    by: str,
+    reason: str,
+    kind: Kind = "promote",
+    strategy: Strategy | None = None,
 ) -> dict[str, Any]:
     """Make a version champion and serve it; on any failure the alias and the serving stay as they were.
+
+    Args:
+        strategy: None is `promote.strategy`, where another version is live. With `canary` and `shadow` this returns
+            when the rollout has begun ({"action": "rollout"}); the host ends it, the next `settle` records it.
 
     Raises:
         GateFailedError: the version may not go live (no PASS, approvals missing, a demo verdict in production, or
@@ -87,15 +100,21 @@ def promote(
         _require_rightful(registry, settings, version, kind)
         before = registry.champion()
         journal = Journal(project)
+        strategy = rollout.chosen_strategy(project, strategy, settings.promote.strategy, number, kind)
         intent = journal.begin(
-            kind, number, version.lineage_id, by=by, reason=reason, before=before.number if before else None
-        )
+            kind, number, version.lineage_id, by=by, reason=reason, before=before.number if before else None,
+            strategy=strategy,
+        )  # fmt: skip
         try:
-            outcome = _ensure_served(project, registry, version, by=by, reason=reason)
+            outcome = _ensure_served(project, registry, version, by=by, reason=reason, strategy=strategy)
         except TunegateError as error:
             journal.end()
             _note_failure(registry, number, error)
             raise
+        if outcome["action"] == "rollout":
+            journal.reached(intent, "rollout")
+            lift_stop(project)
+            return outcome
         journal.reached(intent, "switched")
         _forget_failures(registry, version)
         _finish(registry, journal, intent)
@@ -116,16 +135,28 @@ def settle(project: Project, registry: Registry) -> Intent | None:
     status = control.host_status(project)
     if status and status["deploying"] == intent.version:
         return intent
-    what = f"{intent.kind} of version {intent.version} by {intent.by} at {intent.time} ended half-way"
+    if rollout.is_trying(status, intent):
+        journal.reached(intent, "rollout")
+        return intent
+    what = f"{intent.kind} of version {intent.version} by {intent.by} at {intent.time} {_how_it_ended(project, intent)}"
     wanted = status["wanted"] if status else control.recorded_version(project)
-    if intent.step != "intended" or wanted == intent.version:
+    if intent.step in ("switched", "recorded") or wanted == intent.version:
         log.warning("reconcile: %s; it is finished", what)
         _finish(registry, journal, intent)
     else:
         log.warning("reconcile: %s; it is taken back", what)
-        registry.tag(intent.version, "deploy_failed", what)
+        if rollout.last_of(project, intent):
+            rollout.keep_evidence(project, registry, intent)
+        else:
+            registry.tag(intent.version, "deploy_failed", what)
         journal.end()
     return None
+
+
+def _how_it_ended(project: Project, intent: Intent) -> str:
+    """Return the end of a change whose command is gone: of its rollout, or of the command itself."""
+    state = rollout.last_of(project, intent)
+    return f"({intent.strategy}) {rollout.outcome_words(state)}" if state else "ended half-way"
 
 
 def exclusively_reconciling(project: Project) -> AbstractContextManager[None]:
@@ -153,8 +184,9 @@ def deployment_of(registry: Registry, version: Version, *, by: str, reason: str)
     """
     fingerprint = evaluated_fingerprint(registry, version)
     digest = version.tags.get(f"{PREFIX}awq_manifest_sha256")
-    model = registry.weights(version)
-    return Deployment(version.number, version.lineage_id, model.resolve(), fingerprint, digest, by, reason)
+    model = registry.weights(version).resolve()
+    abilities = abilities_of(model)
+    return Deployment(version.number, version.lineage_id, model, fingerprint, digest, by, reason, abilities)
 
 
 def _require_rightful(registry: Registry, settings: Settings, version: Version, kind: Kind) -> None:
@@ -190,7 +222,8 @@ def _served_by_alias(project: Project, registry: Registry, champion: Version) ->
         hint = f"mend the cause, then tunegate promote {champion.number}, or tunegate rollback"
         return {"action": "gave_up", "version": champion.number, "reason": f"{reason}\n  next: {hint}"}
     try:
-        outcome = _ensure_served(project, registry, champion, by=NOT_KNOWN, reason="the alias was moved in MLflow")
+        outcome = _ensure_served(project, registry, champion, by=NOT_KNOWN, reason="the alias was moved in MLflow",
+                                 strategy="switch")  # fmt: skip
     except TunegateError as error:
         registry.tag(champion.number, ATTEMPTS, str(attempts + 1))
         registry.tag(champion.number, "deploy_failed", str(error.message)[:1000])
@@ -204,8 +237,10 @@ def _served_by_alias(project: Project, registry: Registry, champion: Version) ->
 
 def _finish(registry: Registry, journal: Journal, intent: Intent) -> None:
     """Record a switch that has happened, move the alias, and close the journal."""
+    project = journal.project
     if not _recorded(registry, intent):
-        append_event(registry, intent.kind, intent.version, intent.by, intent.reason)
+        append_event(registry, intent.kind, intent.version, intent.by, rollout.reason_of(project, intent))
+    rollout.keep_evidence(project, registry, intent)
     journal.reached(intent, "recorded")
     registry.set_champion(intent.version)
     registry.untag(registry.version(intent.version), "refused")
@@ -227,12 +262,17 @@ def _last(registry: Registry) -> Event | None:
     return events[-1] if events else None
 
 
-def _ensure_served(project: Project, registry: Registry, version: Version, *, by: str, reason: str) -> dict[str, Any]:
-    """Serve a version that may go live, unless it is served and healthy already."""
+def _ensure_served(
+    project: Project, registry: Registry, version: Version, *, by: str, reason: str, strategy: Strategy
+) -> dict[str, Any]:
+    """Serve a version that may go live, unless it is served and healthy already; or begin its rollout."""
     registry.untag(version, "refused")
     if _serves(control.host_status(project), version):
         return {"action": "none", "version": version.number, "reason": "served already"}
-    _deploy(project, deployment_of(registry, version, by=by, reason=reason))
+    deployment = deployment_of(registry, version, by=by, reason=reason)
+    if strategy != "switch":
+        return rollout.begin(project, deployment, strategy)
+    _deploy(project, deployment)
     return {"action": "deployed", "version": version.number, "reason": "it is the champion"}
 
 

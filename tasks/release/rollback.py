@@ -10,7 +10,7 @@ from tasks.core.settings import Settings
 from tasks.engine.deployment import Deployment
 from tasks.release.history import champions_before, readable_history
 from tasks.release.journal import Journal
-from tasks.release.reconcile import deployment_of, exclusively_reconciling, promote
+from tasks.release.reconcile import deployment_of, exclusively_reconciling, promote, settle
 from tasks.release.registry import Registry
 from tasks.serving import control
 
@@ -23,8 +23,8 @@ NOTHING_BEFORE = ("there is no earlier champion to go back to", "tunegate status
 def rollback(project: Project, settings: Settings, *, by: str, reason: str) -> dict[str, Any]:
     """Serve the champion before the present one again; where that one does not come up, the one before it.
 
-    A deployment under way is ended. Where MLflow does not answer, the host goes back to what it served before by its
-    own record; history and alias follow when MLflow is back (`tunegate reconcile`).
+    A deployment or a rollout under way is ended. Where MLflow does not answer, the host goes back to what it served
+    before by its own record; history and alias follow when MLflow is back (`tunegate reconcile`).
 
     Raises:
         ConfigError: there was no other champion before.
@@ -32,7 +32,9 @@ def rollback(project: Project, settings: Settings, *, by: str, reason: str) -> d
     """
     control.abort_deployment(project)
     try:
-        targets = _targets(Registry(project, settings.register_.model_name))
+        registry = Registry(project, settings.register_.model_name)
+        _settle_rollout(project, registry)
+        targets = _targets(registry)
     except TransientError as error:
         log.warning("rollback: %s; the host's own record is used", error.message)
         return _by_the_hosts_record(project, by=by, reason=reason)
@@ -71,6 +73,14 @@ def drill(project: Project, settings: Settings) -> dict[str, Any]:
         control.ensure_host(project)
         seconds = control.rehearse(project, wanted, on_progress=lambda line: log.info("drill: %s", line))
     return {"version": wanted.version, "seconds": round(seconds, 1)}
+
+
+def _settle_rollout(project: Project, registry: Registry) -> None:
+    """Record a rollout that the host has ended by itself: what went live by it is what is gone back from."""
+    intent = Journal(project).read()
+    if intent and intent.strategy != "switch":
+        with exclusively_reconciling(project):
+            settle(project, registry)
 
 
 def _targets(registry: Registry) -> list[str]:

@@ -10,12 +10,13 @@ from tasks.core.settings import Settings
 from tasks.release.history import read_history
 from tasks.release.journal import Journal
 from tasks.release.registry import PREFIX, Registry, Version
+from tasks.release.rollout import ROLLOUT, described
 from tasks.serving import control
 from tasks.serving.stopped import stopped
 
 
 def serving_status(project: Project, settings: Settings) -> dict[str, Any]:
-    """Return champion, serving, stopped, recovering, given_up, under_way, in_sync, versions; None: there is none."""
+    """Return champion, serving, stopped, recovering, given_up, under_way, rollout, in_sync, versions; None: none."""
     registry = Registry(project, settings.register_.model_name)
     champion = registry.champion()
     host = control.host_status(project)
@@ -29,6 +30,7 @@ def serving_status(project: Project, settings: Settings) -> dict[str, Any]:
         "recovering": host["wanted"] if host and host["recovering"] else None,
         "given_up": host["given_up"] if host else {},
         "under_way": under_way(project),
+        "rollout": host["rollout"] if host else None,
         "in_sync": (champion.number if champion else None) == (serving["version"] if serving else None),
         "versions": [_summary(version) for version in registry.versions()],
     }
@@ -56,6 +58,8 @@ def describe(state: dict[str, Any]) -> str:
     ]
     if intent := state["under_way"]:
         lines.append(f"under way: {intent['kind']} of version {intent['version']} by {intent['by']}, {intent['step']}")
+    if state["rollout"]:
+        lines += [f"trying:   {described(state['rollout'])}", "          tunegate canary abort | promote"]
     lines.append(f"in sync:  {'yes' if state['in_sync'] else 'no: tunegate reconcile --once'}")
     return "\n".join([*lines, *version_lines(state)])
 
@@ -116,6 +120,7 @@ def _summary(version: Version) -> dict[str, Any]:
         "approved_by": [item["by"] for item in version.approvals],
         "refused": version.tags.get(f"{PREFIX}refused"),
         "pruned": version.pruned,
+        "rollout": json.loads(rollout) if (rollout := version.tags.get(f"{PREFIX}{ROLLOUT}")) else None,
     }
 
 
@@ -126,6 +131,8 @@ def _line(version: dict[str, Any] | None, absent: str, label: str) -> str:
     approved = ", ".join(version["approved_by"]) or "nobody"
     refused = f", refused: {version['refused']}" if version["refused"] else ""
     pruned = f", weights deleted {version['pruned']}" if version["pruned"] else ""
+    if (rollout := version["rollout"]) and rollout["phase"] != "promoted":
+        refused += f", {rollout['strategy']} {rollout['phase']}: {rollout['why']}"
     mark = " (demo)" if version["demo"] else ""
     return (f"{label}: {version['version']}, verdict {version['verdict']}{mark}, lineage {version['lineage_id']}, "
             f"approved by {approved}{refused}{pruned}")  # fmt: skip

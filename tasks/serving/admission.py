@@ -1,65 +1,18 @@
-"""What may pass to vLLM: a list of allowed fields and caps. All that is not named here is refused, not ignored.
-
-vLLM accepts far more than the OpenAI API: fields that load files or URLs, choose templates, turn off the stop token,
-ask for thousands of log-probabilities. A list of what is allowed does not grow holes when vLLM grows fields.
-"""
+"""What may pass to vLLM: the table of fields, and what fields ask of each other. What is not named there is refused."""
 
 import json
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
-Kind = Literal["chat", "completion"]
+from tasks.engine.abilities import Abilities
+from tasks.serving.api.caps import Caps
+from tasks.serving.api.fields import Kind, read_fields, read_messages
+from tasks.serving.api.refusal import Refusal, bad, unavailable, unsupported
 
-_SAMPLING = frozenset(
-    {"model", "temperature", "top_p", "n", "max_tokens", "stream", "stream_options", "stop", "presence_penalty",
-     "frequency_penalty", "logit_bias", "logprobs", "seed", "user"}
-)  # fmt: skip
-ALLOWED: dict[Kind, frozenset[str]] = {
-    "chat": _SAMPLING | {"messages", "max_completion_tokens", "top_logprobs", "response_format"},
-    "completion": _SAMPLING | {"prompt", "echo"},
-}
-MESSAGE_FIELDS = frozenset({"role", "content", "name"})
-MESSAGE_ROLES = frozenset({"system", "user", "assistant"})
-#: No JSON schemas: a hostile one can keep the grammar compiler busy for minutes.
-RESPONSE_FORMATS = ({"type": "text"}, {"type": "json_object"})
-RETRY_AFTER_S = 5
-_ERROR_TYPES = {
-    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 408: "timeout_error",
-    429: "rate_limit_error", 503: "service_unavailable_error",
-}  # fmt: skip
+__all__ = ["Admitted", "Caps", "Kind", "Refusal", "admit", "fitted", "unavailable"]
 
-
-class Refusal(Exception):
-    """The gateway's answer to a request it does not pass on, in OpenAI's error shape.
-
-    Args:
-        status: HTTP status.
-        code: short name for programs.
-        message: what is wrong and what to do, for people.
-        param: the field at fault.
-        retry_after_s: when to try again.
-    """
-
-    def __init__(
-        self, status: int, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.param = status, code, message, param
-        self.retry_after_s = retry_after_s
-
-    def body(self) -> bytes:
-        """Return the JSON body."""
-        kind = _ERROR_TYPES.get(self.status, "invalid_request_error")
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
-        return json.dumps({"error": error}, ensure_ascii=False).encode()
-
-
-@dataclass(frozen=True)
-class Caps:
-    """Limits on one request, from `serve.gateway` and the model's context."""
-
-    max_completion_tokens: int
-    max_choices: int
+#: Names of the longest answer asked for; vLLM gets one of them.
+_LENGTHS = {"chat": "max_tokens", "completion": "max_tokens", "responses": "max_output_tokens"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +26,9 @@ class Admitted:
         most_tokens: the most completion tokens the answer can have, over all choices.
         usage_asked: whether the caller asked for a usage chunk at the end of the stream.
         user: whom the caller says it asks for; for the log alone.
+        kind: route.
+        thinks: whether the model is to think; None where the caller did not say.
+        begins_within_s: how long the answer may take to begin; None: as long as any other.
     """
 
     payload: dict[str, Any]
@@ -82,6 +38,9 @@ class Admitted:
     most_tokens: int
     usage_asked: bool
     user: str | None = None
+    kind: Kind = "chat"
+    thinks: bool | None = None
+    begins_within_s: float | None = None
 
 
 def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
@@ -90,33 +49,88 @@ def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
     Raises:
         Refusal: 400, naming the field at fault.
     """
-    payload = _parse(body)
-    if unknown := sorted(set(payload) - ALLOWED[kind]):
-        raise _bad(f"not supported here: {', '.join(unknown)}", unknown[0], "unsupported_field")
-    model = payload.pop("model", None)
-    if not isinstance(model, str) or not model:
-        raise _bad("model is missing: the registered name, 'champion' or a lineage id", "model")
-    prompt = _messages(payload) if kind == "chat" else _prompt(payload, caps)
-    most = _cap_tokens(kind, payload, caps)
-    choices = _cap_choices(payload, caps)
+    given = _parse(body)
+    said, user = read_fields(given, kind, caps), given.get("user")
+    model = said.pop("model", None)
+    if not model:
+        raise bad("model is missing: the registered name, 'champion' or a lineage id", "model")
+    prompt = _asked(kind, said, caps)
+    most = _longest(kind, said, caps)
+    stream, usage_asked = said.get("stream", False), said.pop("stream_options", False)
+    thinks = _thinks(said)
+    _pair_tools(said)
+    if stream and kind != "responses":
+        # Always asked for: the gateway charges tokens.
+        said["stream_options"] = {"include_usage": True}
+    if kind == "responses":
+        said["store"] = False
     prompts = len(prompt) if kind == "completion" and isinstance(prompt, list) else 1
-    stream, usage_asked = _stream(payload)
-    user = payload.pop("user", None)
-    if user is not None and not isinstance(user, str):
-        raise _bad("user must be text", "user")
-    return Admitted(payload, model, prompt, stream, most * choices * prompts, usage_asked, user)
+    limit_s = caps.schema_timeout_s if _is_constrained(said) else None
+    most_tokens = most * said.get("n", 1) * prompts
+    return Admitted(said, model, prompt, stream, most_tokens, bool(stream and usage_asked), user, kind, thinks, limit_s)
+
+
+def fitted(admitted: Admitted, abilities: Abilities) -> Admitted:
+    """Return a request in the form that the live model understands.
+
+    Raises:
+        Refusal: 400 where it asks for what this model's template does not know.
+    """
+    if admitted.payload.get("tools") and abilities.tool_parser is None:
+        raise unsupported(f"tools: {abilities.why_no_tools}; put what the model should know into a message", "tools")
+    return _thinking(_without_thought(admitted, abilities), abilities)
+
+
+def _without_thought(admitted: Admitted, abilities: Abilities) -> Admitted:
+    """Return a request whose answer is held to a form from its first token on, where the prompt opens no thought.
+
+    vLLM holds an answer to its form only behind a thought; one that never comes would leave the answer free.
+    """
+    if admitted.begins_within_s is None or abilities.reasoning_parser is None or abilities.thinking == "always":
+        return admitted
+    if admitted.thinks:
+        name = "tool_choice" if "tool_choice" in admitted.payload else "response_format"
+        raise unsupported(f"{name}: an answer held to a form is given without a thought; leave one of them out", name)
+    thinks = False if abilities.thinking == "switched" else admitted.thinks
+    return replace(admitted, payload=admitted.payload | {"include_reasoning": False}, thinks=thinks)
+
+
+def _thinking(admitted: Admitted, abilities: Abilities) -> Admitted:
+    """Return a request that says to the template whether the model is to think, where the caller said so."""
+    if admitted.thinks is None:
+        return admitted
+    name = "reasoning" if admitted.kind == "responses" else "reasoning_effort"
+    if abilities.thinking == "switched":
+        settings = {"chat_template_kwargs": {"enable_thinking": admitted.thinks}}
+        return replace(admitted, payload=admitted.payload | settings)
+    if admitted.thinks != (abilities.thinking == "always"):
+        known = "always thinks" if abilities.thinking == "always" else "has no thinking mode"
+        raise unsupported(f"{name}: the model that is live {known}; leave it out", name)
+    return admitted
 
 
 def _parse(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body; no NaN, no half surrogate pairs, no endless nesting."""
+    """Return the JSON object in a body; no NaN, no infinities, no half surrogate pairs, no endless nesting."""
     try:
         value = json.loads(body, parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode()
+        written = json.dumps(value, ensure_ascii=False)
+        written.encode()
     except (ValueError, RecursionError) as error:
-        raise _bad(f"the body is not valid JSON: {error}", None, "malformed_json") from error
+        raise bad(f"the body is not valid JSON: {error}", None, "malformed_json") from error
     if not isinstance(value, dict):
-        raise _bad("the body is not a JSON object", None, "malformed_json")
+        raise bad("the body is not a JSON object", None, "malformed_json")
+    if "Infinity" in written and (name := next((name for name, one in value.items() if not _is_finite(one)), None)):
+        raise bad(f"{name} holds a number beyond every range", name)
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Tell whether a JSON value holds no infinity: what a number beyond a double's range is read as."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _no_constant(name: str) -> None:
@@ -124,91 +138,52 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _messages(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the messages after checking that they are text and nothing else: no pictures to fetch, no tools."""
-    messages = payload.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise _bad("messages must be a list with at least one message", "messages")
-    for number, message in enumerate(messages):
-        where = f"messages[{number}]"
-        if not isinstance(message, dict) or message.get("role") not in MESSAGE_ROLES:
-            raise _bad(f"{where}.role must be one of {', '.join(sorted(MESSAGE_ROLES))}", f"{where}.role")
-        if unknown := sorted(set(message) - MESSAGE_FIELDS):
-            raise _bad(f"{where} has fields not supported here: {', '.join(unknown)}", where, "unsupported_field")
-        if not _is_text(message.get("content")):
-            raise _bad(f"{where}.content must be text", f"{where}.content")
-    if payload.get("response_format") not in (None, *RESPONSE_FORMATS):
-        raise _bad("response_format must be text or json_object", "response_format", "unsupported_field")
-    return messages
+def _asked(kind: Kind, said: dict[str, Any], caps: Caps) -> Any:
+    """Return what is asked, checked, and put it into the payload."""
+    name = {"chat": "messages", "completion": "prompt", "responses": "input"}[kind]
+    asked = said.get(name)
+    if kind == "chat":
+        said[name] = read_messages(asked or [], caps)
+    elif not asked or (isinstance(asked, list) and not all(asked)):
+        raise bad(f"{name} must be text", name)
+    if kind == "responses" and "instructions" in said:
+        return {"instructions": said["instructions"], "input": asked}
+    return said[name]
 
 
-def _is_text(content: Any) -> bool:
-    """Return whether a message's content is a string, or a list of text parts as the OpenAI client may send it."""
-    if isinstance(content, list):
-        return bool(content) and all(
-            isinstance(part, dict) and set(part) == {"type", "text"} and part["type"] == "text"
-            and isinstance(part["text"], str)
-            for part in content
-        )  # fmt: skip
-    return isinstance(content, str)
-
-
-def _prompt(payload: dict[str, Any], caps: Caps) -> str | list[str]:
-    """Return the prompt of a completion: text, or as many texts as choices are allowed (token ids hide their text)."""
-    prompt = payload.get("prompt")
-    texts = prompt if isinstance(prompt, list) else [prompt]
-    if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise _bad("prompt must be text", "prompt")
-    if len(texts) > caps.max_choices:
-        raise _bad(f"prompt may hold {caps.max_choices} text(s)", "prompt", "over_the_cap")
-    return prompt  # type: ignore[return-value]
-
-
-def _cap_tokens(kind: Kind, payload: dict[str, Any], caps: Caps) -> int:
+def _longest(kind: Kind, said: dict[str, Any], caps: Caps) -> int:
     """Return the completion tokens asked for; where nothing is asked for, ask for the cap."""
-    names = [name for name in ("max_completion_tokens", "max_tokens") if payload.get(name) is not None]
-    for name in names:
-        _require_int(payload, name, caps.max_completion_tokens)
-    if not names:
-        payload["max_tokens"] = caps.max_completion_tokens
-        names = ["max_tokens"]
-    return int(payload[names[0]])
+    name = _LENGTHS[kind]
+    lengths = [said.pop(one) for one in ("max_completion_tokens", "max_tokens", "max_output_tokens") if one in said]
+    said[name] = lengths[0] if lengths else caps.max_completion_tokens
+    if said.get("min_tokens", 0) > said[name]:
+        raise bad(f"min_tokens is above {name}, {said[name]}", "min_tokens")
+    return int(said[name])
 
 
-def _cap_choices(payload: dict[str, Any], caps: Caps) -> int:
-    """Return the number of choices asked for."""
-    if payload.get("n") is None:
-        return 1
-    _require_int(payload, "n", caps.max_choices)
-    return int(payload["n"])
+def _thinks(said: dict[str, Any]) -> bool | None:
+    """Return whether the model is to think, from the field of the template or the effort; None: not said."""
+    switch = said.pop("chat_template_kwargs", None)
+    effort = said.pop("reasoning_effort", None) or said.pop("reasoning", None)
+    if switch is not None and effort is not None and switch != (effort != "none"):
+        raise bad("reasoning_effort and chat_template_kwargs.enable_thinking say opposite things", "reasoning_effort")
+    return switch if effort is None else effort != "none"
 
 
-def _require_int(payload: dict[str, Any], name: str, most: int) -> None:
-    """Refuse a field that is not a whole number from 1 to `most`."""
-    value = payload[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _bad(f"{name} must be a whole number from 1 to {most}", name)
-    if value > most:
-        raise _bad(f"{name} is {value}, the cap here is {most}", name, "over_the_cap")
+def _pair_tools(said: dict[str, Any]) -> None:
+    """Refuse a choice among tools that are not there; without tools, what is said about them says nothing."""
+    names = {tool["function"]["name"] for tool in said.get("tools", ())}
+    choice, parallel = said.pop("tool_choice", None), said.pop("parallel_tool_calls", None)
+    named = choice["function"]["name"] if isinstance(choice, dict) else None
+    if (choice == "required" and not names) or (named and named not in names):
+        raise bad(f"tool_choice asks for {named or 'a tool'}, which is not among tools", "tool_choice")
+    if names:
+        said["tool_choice"] = choice or "auto"
+        if parallel is not None:
+            said["parallel_tool_calls"] = parallel
 
 
-def _stream(payload: dict[str, Any]) -> tuple[bool, bool]:
-    """Return whether to stream and whether usage is asked for; the gateway always asks, to know the tokens."""
-    stream, options = payload.get("stream") or False, payload.pop("stream_options", None)
-    if not isinstance(stream, bool):
-        raise _bad("stream must be true or false", "stream")
-    if options is not None and not (isinstance(options, dict) and set(options) <= {"include_usage"}):
-        raise _bad("stream_options may hold include_usage", "stream_options", "unsupported_field")
-    if stream:
-        payload["stream_options"] = {"include_usage": True}
-    return stream, bool(stream and options and options.get("include_usage"))
-
-
-def unavailable(code: str, message: str) -> Refusal:
-    """Return a 503 that asks to come back."""
-    return Refusal(503, code, message, retry_after_s=RETRY_AFTER_S)
-
-
-def _bad(message: str, param: str | None, code: str = "invalid_value") -> Refusal:
-    """Return a 400."""
-    return Refusal(400, code, message, param=param)
+def _is_constrained(said: dict[str, Any]) -> bool:
+    """Tell whether a grammar has to be compiled before the answer."""
+    forced = said.get("tool_choice") == "required" or isinstance(said.get("tool_choice"), dict)
+    return forced or "response_format" in said or "text" in said

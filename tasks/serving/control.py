@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError, TransientError, TunegateError
+from tasks.core.files import read_json
 from tasks.core.keeper import alive
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.engine.deployment import Deployment
-from tasks.serving.paths import control_socket, host_log
+from tasks.serving.paths import control_socket, host_log, rollout_path
 from tasks.serving.record import ServedRecord
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ ABORT_TIMEOUT_S = 60.0
 STOP_MARGIN_S = 60.0
 POLL_S = 0.1
 #: What a host of an older release does not say of itself, and how it answers what it does not know.
-OLDER_HOST: dict[str, Any] = {"wanted": None, "recovering": False, "given_up": {}, "previous": []}
+OLDER_HOST: dict[str, Any] = {"wanted": None, "recovering": False, "given_up": {}, "previous": [],
+                              "rollout": None}  # fmt: skip
 NOT_KNOWN = 404
 _started: "list[subprocess.Popen[bytes]]" = []
 _ERRORS: dict[str, type[TunegateError]] = {
@@ -48,7 +50,8 @@ def host_status(project: Project) -> dict[str, Any] | None:
     Returns:
         {"url", "slot", "version", "lineage_id", "healthy", "host_pid", "in_flight", "audit_healthy"; "deploying": the
         version being started, "wanted": what the host keeps up, "recovering": whether it is bringing that up itself,
-        "given_up": {version: why}, "previous": deployments it can go back to, nearest first}; None where there is none.
+        "given_up": {version: why}, "previous": deployments it can go back to, nearest first; "rollout": what is being
+        tried, as in rollout.json}; None where there is none.
 
     Raises:
         TransientError: a host runs but does not answer.
@@ -99,6 +102,50 @@ def rehearse(project: Project, deployment: Deployment, *, on_progress: Callable[
     started = time.monotonic()
     _ask_slots(project, "/rehearse", deployment, on_progress)
     return time.monotonic() - started
+
+
+def begin_rollout(
+    project: Project, deployment: Deployment, strategy: str, *, on_progress: Callable[[str], None] = log.info
+) -> None:
+    """Start a version beside the live one and give it its first share; returns when it has it.
+
+    A caller that ends before that ends the start; after it the rollout goes on in the host.
+
+    Args:
+        strategy: `canary` or `shadow`.
+
+    Raises:
+        TunegateError: as `deploy`; also TransientError where nothing healthy is live or a rollout is under way.
+    """
+    _ask_slots(project, f"/rollout/{strategy}", deployment, on_progress)
+
+
+def end_rollout(project: Project, end: str, why: str) -> bool:
+    """End the rollout under way by hand; return whether there was one.
+
+    Args:
+        end: `abort` (the candidate is taken back) or `promote` (it gets all of the traffic, whatever the tests say).
+        why: kept with its evidence.
+
+    Raises:
+        TransientError: the host does not answer, or the candidate could not go live.
+    """
+    try:
+        with _Connection(control_socket(project), None) as connection:
+            value = json.loads(connection.ask("POST", f"/rollout/{end}", {"why": why}).read())
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise TransientError(f"the serving host does not answer: {error}", f"read {host_log(project)}") from error
+    if "error" in value:
+        raise _error(value["error"])
+    return bool(value["done"])
+
+
+def last_rollout(project: Project) -> dict[str, Any] | None:
+    """Return the state of the rollout under way, or of the last one, with its evidence; None where there was none."""
+    path = rollout_path(project)
+    return read_json(path) if path.is_file() else None
 
 
 def recorded_version(project: Project) -> str | None:

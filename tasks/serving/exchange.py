@@ -12,16 +12,14 @@ import aiohttp
 from aiohttp import web
 
 from tasks.serving.admission import Admitted, Refusal, unavailable
+from tasks.serving.answers import ends, is_usage, said, usage_of
 from tasks.serving.audit import AuditLog
+from tasks.serving.outcome import CALLER_LEFT_STATUS, of_status
 from tasks.serving.slots import Lease
 
 log = logging.getLogger(__name__)
 
 EVENT_END = b"\n\n"
-DONE = b"data: [DONE]"
-#: Both spellings of the chunk that holds nothing but the usage.
-NO_CHOICES = (b'"choices":[]', b'"choices": []')
-CALLER_LEFT = 499
 #: vLLM's answers that are about the request, not about vLLM; passed back as they are.
 CALLERS_FAULT = frozenset({400, 404, 413, 422})
 
@@ -45,16 +43,43 @@ class Exchange:
     ) -> None:
         self.session, self.audit, self.lease, self.admitted = session, audit, lease, admitted
         self.facts, self.headers = facts, headers
+        #: Sent to vLLM beside our own: the trace that its spans belong to.
+        self.upstream_headers: dict[str, str] = {}
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
-        self.status = CALLER_LEFT
+        self.status = CALLER_LEFT_STATUS
+        self.started = time.perf_counter()
+        #: When the first bytes of the answer came, and the last event of a stream; as `started`.
+        self.first_at: float | None = None
+        self.last_at: float | None = None
         self._answer: list[bytes] = []
+
+    @property
+    def outcome(self) -> str:
+        """What became of it."""
+        return of_status(self.status)
+
+    @property
+    def first_s(self) -> float | None:
+        """Seconds to the answer's first bytes; None before they came."""
+        return None if self.first_at is None else self.first_at - self.started
+
+    @property
+    def between_tokens_s(self) -> float | None:
+        """The mean time between two tokens of a stream; None where there were not two."""
+        if not self.first_at or not self.last_at or (self.completion_tokens or 0) < 2:
+            return None
+        return (self.last_at - self.first_at) / (self.completion_tokens - 1)  # type: ignore[operator]
 
     def used_tokens(self, reserved: int) -> int:
         """Return the tokens to charge: what vLLM counted, or the reservation where the caller left before the end."""
         if self.completion_tokens is not None:
             return (self.prompt_tokens or 0) + self.completion_tokens
-        return reserved if self.status in (200, CALLER_LEFT) else 0
+        return reserved if self.status in (200, CALLER_LEFT_STATUS) else 0
+
+    def answer_text(self) -> str:
+        """Return what was answered so far as one text; not for the event loop."""
+        return str(self._said())
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Ask the slot and return its answer, sent already where it was streamed.
@@ -69,7 +94,7 @@ class Exchange:
             "version": self.lease.deployment.version, "lineage_id": self.lease.deployment.lineage_id,
             "slot": self.lease.slot, "stream": self.admitted.stream, "prompt": self.admitted.prompt,
             "settings": {name: value for name, value in self.admitted.payload.items()
-                         if name not in ("messages", "prompt")},
+                         if name not in ("messages", "prompt", "input", "instructions")},
         })  # fmt: skip
         try:
             return await self._run(request, recorded)
@@ -79,7 +104,7 @@ class Exchange:
         finally:
             # No await here: this also runs when the caller has left and the task is being cancelled.
             self.audit.submit({
-                **facts, "kind": "answer", "time": _now(), "status": self.status, "answer": self._text,
+                **facts, "kind": "answer", "time": _now(), "status": self.status, "answer": self._said,
                 "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens,
                 "milliseconds": round((time.perf_counter() - started) * 1000),
             })  # fmt: skip
@@ -87,7 +112,7 @@ class Exchange:
     async def _run(self, request: web.Request, recorded: "asyncio.Future[bool]") -> web.StreamResponse:
         """Ask, wait until the request is recorded, pass the answer on."""
         try:
-            upstream = await self._ask(request.path)
+            upstream = await self._begun(request.path)
             async with upstream:
                 if not await recorded:
                     raise unavailable("audit_unavailable", "the request could not be recorded, so it is not answered")
@@ -100,12 +125,28 @@ class Exchange:
             log.warning("%s: slot %s: %s", self.headers["x-request-id"], self.lease.slot, error or "timed out")
             raise unavailable("upstream_lost", "the model server did not answer") from error
 
+    async def _begun(self, path: str) -> aiohttp.ClientResponse:
+        """Send the request and return its answer's beginning; in bounded time where a grammar is compiled for it.
+
+        Raises:
+            Refusal: 503, the caller's schema took too long.
+        """
+        try:
+            async with asyncio.timeout(self.admitted.begins_within_s):
+                return await self._ask(path)
+        except TimeoutError as error:
+            if self.admitted.begins_within_s is None:
+                raise
+            limit = f"{self.admitted.begins_within_s:g} s"
+            message = f"an answer in this form did not begin in {limit}; ask for a simpler one"
+            raise unavailable("schema_timeout", message) from error
+
     async def _ask(self, path: str) -> aiohttp.ClientResponse:
         """Send the request; once more where an idle connection was closed under it (nothing was generated then)."""
         payload = {"model": self.lease.deployment.lineage_id, **self.admitted.payload}
         body = json.dumps(payload, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity",
-                   "X-Request-Id": self.headers["x-request-id"]}  # fmt: skip
+                   "X-Request-Id": self.headers["x-request-id"], **self.upstream_headers}  # fmt: skip
         url = f"{self.lease.url}{path}"
         try:
             return await self.session.post(url, data=body, headers=headers)
@@ -125,7 +166,7 @@ class Exchange:
     async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
         """Return an answer that came in one piece, byte for byte."""
         body = await upstream.read()
-        self._answer, self.status = [body], 200
+        self._answer, self.status, self.first_at = [body], 200, time.perf_counter()
         self._read_usage(body)
         return web.Response(body=body, content_type="application/json", headers=self.headers)
 
@@ -153,43 +194,29 @@ class Exchange:
         """Pass every event on, but for a usage chunk nobody asked for.
 
         Raises:
-            ClientError: the connection to either side is lost, or the stream ended before its [DONE].
+            ClientError: the connection to either side is lost, or the stream ended before its last event.
         """
         async for event in _events(upstream.content):
             self._answer.append(event)
-            if any(mark in event for mark in NO_CHOICES):
-                self._read_usage(event.removeprefix(b"data: "))
-                if not self.admitted.usage_asked:
-                    continue
+            if is_usage(event) or (ends(event) and self.admitted.kind == "responses"):
+                self._read_usage(event)
+            if is_usage(event) and not self.admitted.usage_asked:
+                continue
             await response.write(event)
-            if event.startswith(DONE):
+            if ends(event):
                 self.status = 200
                 return
+            self.last_at = time.perf_counter()
+            self.first_at = self.first_at or self.last_at
         raise aiohttp.ServerDisconnectedError("it ended early")
 
     def _read_usage(self, body: bytes) -> None:
-        """Take the token counts out of an answer or a usage chunk."""
-        usage = (json.loads(body).get("usage") or {}) if body else {}
-        self.prompt_tokens, self.completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        """Take the token counts out of an answer or the event that holds them."""
+        self.prompt_tokens, self.completion_tokens = usage_of(body)
 
-    def _text(self) -> Any:
-        """Return what was answered: text, or a list of texts for several choices. Runs in the audit log's thread."""
-        texts: dict[int, str] = {}
-        for piece in self._answer:
-            payload = piece.removeprefix(b"data: ").strip()
-            if not payload.startswith(b"{"):
-                continue
-            try:
-                value = json.loads(payload)
-            except ValueError:
-                return payload.decode("utf-8", "replace")
-            for choice in value.get("choices", ()):
-                index = choice.get("index", 0)
-                texts[index] = texts.get(index, "") + _choice_text(choice)
-            if "error" in value:
-                return value["error"]
-        found = [texts[index] for index in sorted(texts)]
-        return found[0] if len(found) == 1 else found
+    def _said(self) -> Any:
+        """Return what was answered. Runs in the audit log's thread."""
+        return said(self._answer)
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -201,12 +228,6 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             yield event + EVENT_END
     if rest:
         yield rest
-
-
-def _choice_text(choice: dict[str, Any]) -> str:
-    """Return the text of a choice: of a chat, a chat's chunk, or a completion."""
-    message = choice.get("message") or choice.get("delta") or {}
-    return str(message.get("content") or choice.get("text") or "")
 
 
 def _now() -> str:

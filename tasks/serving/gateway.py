@@ -18,7 +18,7 @@ from tasks.core.settings import GatewayParams
 from tasks.engine.deployment import Deployment
 from tasks.engine.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.engine.server import IDLE_CONNECTION_S
-from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, unavailable
+from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, fitted, unavailable
 from tasks.serving.audit import AuditLog
 from tasks.serving.audit.log import SHORT_CHARACTERS
 from tasks.serving.audit.refusals import Refusals
@@ -31,21 +31,30 @@ from tasks.serving.exchange import Exchange
 from tasks.serving.keys import ApiKey, KeyStore, Role
 from tasks.serving.limits import Limits
 from tasks.serving.metrics import Metrics
+from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
+from tasks.serving.probe import EngineProbe
 from tasks.serving.slots import Lease, Slots
+from tasks.serving.tracing import Tracing, describe, upstream_headers
 
 log = logging.getLogger(__name__)
 
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
-HEALTH, METRICS = "/healthz", "/metrics"
+RESPONSES, EMBEDDINGS = "/v1/responses", "/v1/embeddings"
+ROUTES = (CHAT, COMPLETIONS, RESPONSES, MODELS)
+#: Whether chats can be answered (of old also /healthz), and whether this process does anything at all.
+READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
 #: What is recorded of a path.
 ROUTE_CHARACTERS = 200
+#: In the words of OpenTelemetry's conventions.
+OPERATIONS: dict[Kind, str] = {"chat": "chat", "completion": "text_completion", "responses": "chat"}
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _REQUEST_ID = web.RequestKey("tunegate_request_id", str)
 _DEPLOYMENT = web.RequestKey("tunegate_deployment", Deployment)
+_OUTCOME = web.RequestKey("tunegate_outcome", str)
 _KEY = web.RequestKey("tunegate_key", ApiKey)
 #: Whether the log has a record of the request itself; its refusal is then the status of its answer.
 _RECORDED = web.RequestKey("tunegate_recorded", bool)
@@ -60,6 +69,8 @@ class GatewayParts:
         context_tokens: the model's context length; no answer can be longer.
         model_name: registered name, one of the names callers may use.
         budgets_path: where it is kept what each key has used this day and month.
+        unit_of: what of a request stays with one version during a rollout; None: the live version answers.
+        watched: told of every exchange at its end.
     """
 
     params: GatewayParams
@@ -68,8 +79,12 @@ class GatewayParts:
     keys: KeyStore
     slots: Slots
     audit: AuditLog
+    probe: EngineProbe
     metrics: Metrics
+    tracing: Tracing
     budgets_path: Path
+    unit_of: Callable[[ApiKey, Admitted], str | None] = lambda key, admitted: None
+    watched: Callable[[Exchange], None] = lambda exchange: None
 
 
 class Gateway:
@@ -82,17 +97,22 @@ class Gateway:
         self.budgets = Budgets(parts.budgets_path, parts.params.door)
         self.refusals = Refusals(parts.audit, lambda: self.parts.params.audit.refusals_per_minute)
         self.body_cap = body_cap(parts.context_tokens, parts.params.max_body_bytes)
-        self.caps = Caps(min(parts.params.max_completion_tokens, parts.context_tokens - 1), parts.params.max_choices)
+        self.caps = Caps.of(parts.params, parts.context_tokens)
         self._session: aiohttp.ClientSession
 
     def app(self) -> web.Application:
         """Return the application; run it with `handler_cancellation=True`, so that a caller who leaves frees vLLM."""
         app = web.Application(middlewares=[self._frame], client_max_size=self.body_cap)
-        app.router.add_get(HEALTH, self._health)
+        app.router.add_get(ALIVE, self._alive)
+        app.router.add_get(READY, self._ready)
+        app.router.add_get(HEALTH, self._ready)
         app.router.add_get(METRICS, self._metrics)
         app.router.add_get(MODELS, self._models)
         app.router.add_post(CHAT, self._chat)
         app.router.add_post(COMPLETIONS, self._completion)
+        app.router.add_post(RESPONSES, self._response)
+        app.router.add_post(EMBEDDINGS, self._embeddings)
+        app.router.add_get(f"{MODELS}/{{name}}", self._model)
         app.cleanup_ctx.append(self._connected)
         return app
 
@@ -100,7 +120,7 @@ class Gateway:
         """Go by other limits from the next request on; those under way and what was used stay counted."""
         self.parts = replace(self.parts, params=params)
         self.limits.params, self.places.params, self.budgets.params = params, params.door, params.door
-        self.caps = Caps(min(params.max_completion_tokens, self.parts.context_tokens - 1), params.max_choices)
+        self.caps = Caps.of(params, self.parts.context_tokens)
         self.places.let_in()
 
     async def _connected(self, app: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202 - aiohttp's own
@@ -122,12 +142,12 @@ class Gateway:
         request[_REQUEST_ID] = f"req-{uuid.uuid4().hex}"
         resource = request.match_info.route.resource
         route = resource.canonical if resource else "other"
-        status = 499  # the caller left
+        status, outcome = CALLER_LEFT_STATUS, CALLER_LEFT
         try:
             response = await self._answered(request, handler)
-            status = response.status
+            status, outcome = response.status, request.get(_OUTCOME, OK)
         finally:
-            self.parts.metrics.requests.labels(route, str(status)).inc()
+            self.parts.metrics.requests.labels(route, str(status), outcome).inc()
             self.parts.metrics.request_s.labels(route).observe(time.perf_counter() - started)
         return response
 
@@ -145,15 +165,29 @@ class Gateway:
                 Refusal(
                     status,
                     "no_such_route",
-                    f"{request.method} {request.path}: {error.reason}; there are {CHAT}, {COMPLETIONS}, {MODELS}",
+                    f"{request.method} {request.path}: {error.reason}; there are {', '.join(ROUTES)}",
                 ),
             )
+        except ConnectionError:
+            # The caller left while the answer was written.
+            raise
+        except Exception:
+            # The border: whatever it was, the caller gets an answer to quote and the log the whole of it.
+            log.exception("%s %s: an error nobody foresaw", request[_REQUEST_ID], request.path)
+            self.parts.metrics.internal_errors.inc()
+            if request.writer.output_size:
+                # An answer has begun: a second one inside it would be worse than the end of the connection.
+                raise
+            message = f"an error of the gateway's own; its log has it under {request[_REQUEST_ID]}"
+            response = self._refused(request, Refusal(500, INTERNAL, message))
+            request[_OUTCOME] = INTERNAL
         if not response.prepared:
             response.headers.update(self._headers(request))
         return response
 
     def _refused(self, request: web.Request, refusal: Refusal) -> web.Response:
         """Return a refusal as an answer."""
+        request[_OUTCOME] = of_refusal(refusal.code)
         response = web.Response(status=refusal.status, body=refusal.body(), content_type="application/json")
         if refusal.retry_after_s is not None:
             response.headers["Retry-After"] = str(refusal.retry_after_s)
@@ -177,13 +211,17 @@ class Gateway:
             headers |= {VERSION: deployment.version, LINEAGE: deployment.lineage_id}
         return headers
 
-    async def _health(self, request: web.Request) -> web.Response:
-        """Say whether chats can be answered; the only route without a key."""
+    async def _alive(self, request: web.Request) -> web.Response:
+        """Say that this process answers, whatever it serves: it is not to be ended for want of a champion."""
+        return web.json_response({"status": "ok"})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        """Say whether chats can be answered. Like `_alive`, it needs no key."""
         with self.parts.slots.lease() as lease:
-            served = lease is not None
-        healthy = served and self.parts.audit.healthy
-        value = {"status": "ok" if healthy else "unavailable", "served": served, "audit": self.parts.audit.healthy}
-        return web.json_response(value, status=200 if healthy else 503)
+            served = lease is not None or self.parts.slots.holding
+        found = {"served": served, "engine": self.parts.probe.works, "audit": self.parts.audit.healthy}
+        ready = all(found.values())
+        return web.json_response({"status": "ok" if ready else "unavailable"} | found, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         """Return the metrics to this machine, or to an admin."""
@@ -195,6 +233,7 @@ class Gateway:
             metrics.in_flight.labels(slot.name).set(slot.in_flight)
             if slot is slots.live and slot.deployment:
                 metrics.live.labels(slot.name, slot.deployment.version, slot.deployment.lineage_id).set(1)
+        metrics.engine_works.set(self.parts.probe.works)
         metrics.audit_healthy.set(self.parts.audit.healthy)
         metrics.audit_pending.set(self.parts.audit.pending)
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
@@ -202,11 +241,24 @@ class Gateway:
     async def _models(self, request: web.Request) -> web.Response:
         """List the names of what is served."""
         self._require_key(request, "caller")
+        return web.json_response({"object": "list", "data": [_model_row(name) for name in self._names()]})
+
+    async def _model(self, request: web.Request) -> web.Response:
+        """Describe one name of what is served."""
+        self._require_key(request, "caller")
+        name = request.match_info["name"]
+        if name not in (names := self._names()):
+            raise _no_such_model(name, names)
+        return web.json_response(_model_row(name))
+
+    def _names(self) -> tuple[str, ...]:
+        """Return the names of what is served."""
         with self.parts.slots.lease() as lease:
-            deployment = _require(lease).deployment
-        names = (self.parts.model_name, CHAMPION, deployment.lineage_id)
-        models = [{"id": name, "object": "model", "created": 0, "owned_by": "tunegate"} for name in names]
-        return web.json_response({"object": "list", "data": models})
+            return self._names_of(_require(lease).deployment)
+
+    def _names_of(self, deployment: Deployment) -> tuple[str, ...]:
+        """Return the names a deployment is served under."""
+        return self.parts.model_name, CHAMPION, deployment.lineage_id
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         """Pass a chat on."""
@@ -214,7 +266,20 @@ class Gateway:
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         """Pass a completion on."""
+        if not self.parts.params.completions:
+            self._require_key(request, "caller")
+            message = f"{COMPLETIONS} is switched off here (serve.gateway.completions): it has no template; use {CHAT}"
+            raise Refusal(404, "completions_off", message)
         return await self._passed_on(request, "completion")
+
+    async def _response(self, request: web.Request) -> web.StreamResponse:
+        """Pass a response on."""
+        return await self._passed_on(request, "responses")
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        """Refuse: what is released here is a chat model."""
+        self._require_key(request, "caller")
+        raise Refusal(404, "no_embedding_model", f"no embedding model is configured here; there is {CHAT}")
 
     async def _passed_on(self, request: web.Request, kind: Kind) -> web.StreamResponse:
         """Check a request, ask the live slot, return its answer; the audit log gets both."""
@@ -228,30 +293,68 @@ class Gateway:
             self.parts.metrics.queue_s.labels(key.priority).observe(arrived - queued)
             body = await read_body(request, self.parts.params.door.body_timeout_s, self.body_cap)
             admitted = admit(kind, body, self.caps)
-            with self.parts.slots.lease() as held:
+            # Who asks for a version by its lineage id gets that one.
+            unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
+            await self.parts.slots.opened()
+            with self.parts.slots.lease(unit) as held:
                 lease = _require(held)
                 request[_DEPLOYMENT] = lease.deployment
                 self._require_name(admitted.model, lease.deployment)
-                reserved = self._require_room(key, admitted)
-                request[_RECORDED] = True
-                facts = who_asked(request, key) | {"user": admitted.user}
-                exchange = Exchange(self._session, self.parts.audit, lease, admitted, facts, self._headers(request))
-                try:
-                    self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
-                    return await exchange.run(request)
-                finally:
-                    used = exchange.used_tokens(reserved)
-                    if asks_for_prompt_logprobs(admitted.payload):
-                        used += (self.parts.params.door.evaluator_cost - 1) * (exchange.prompt_tokens or 0)
-                    self.limits.settle(key, reserved, used)
-                    self.budgets.settle(key, reserved, used)
-                    self._count(exchange)
+                admitted = fitted(admitted, lease.deployment.abilities)
+                return await self._asked(request, key, lease, admitted, arrived)
 
-    def _count(self, exchange: Exchange) -> None:
-        """Add an answer's tokens to the metrics."""
+    async def _asked(
+        self, request: web.Request, key: ApiKey, lease: Lease, admitted: Admitted, arrived: float
+    ) -> web.StreamResponse:
+        """Ask the slot of a lease and return its answer; what it cost is settled, counted and watched.
+
+        Args:
+            arrived: when the request had its place, by time.perf_counter().
+        """
+        reserved = self._require_room(key, admitted)
+        request[_RECORDED] = True
+        facts = who_asked(request, key) | {"user": admitted.user}
+        exchange = Exchange(self._session, self.parts.audit, lease, admitted, facts, self._headers(request))
+        try:
+            self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
+            return await self._traced(exchange, request, admitted.kind)
+        finally:
+            used = exchange.used_tokens(reserved)
+            if asks_for_prompt_logprobs(admitted.payload):
+                used += (self.parts.params.door.evaluator_cost - 1) * (exchange.prompt_tokens or 0)
+            self.limits.settle(key, reserved, used)
+            self.budgets.settle(key, reserved, used)
+            request[_OUTCOME] = exchange.outcome
+            self._count(exchange, arrived)
+            self.parts.watched(exchange)
+
+    async def _traced(self, exchange: Exchange, request: web.Request, kind: Kind) -> web.StreamResponse:
+        """Run an exchange inside a span of the caller's trace."""
+        operation = OPERATIONS[kind]
+        with self.parts.tracing.request(request.headers, operation) as span:
+            exchange.upstream_headers = upstream_headers()
+            try:
+                return await exchange.run(request)
+            finally:
+                describe(span, operation, exchange)
+
+    def _count(self, exchange: Exchange, arrived: float) -> None:
+        """Add what became of a request to the metrics.
+
+        Args:
+            arrived: when the request came, by time.perf_counter().
+        """
+        metrics, version, key = self.parts.metrics, exchange.lease.deployment.version, exchange.facts["key"]
+        metrics.answers.labels(version, key, exchange.outcome).inc()
         for kind, count in (("prompt", exchange.prompt_tokens), ("completion", exchange.completion_tokens)):
             if count:
-                self.parts.metrics.tokens.labels(kind).inc(count)
+                metrics.tokens.labels(kind, version, key).inc(count)
+        if exchange.admitted.stream and exchange.first_at:
+            metrics.first_token_s.labels(version).observe(exchange.first_at - arrived)
+            if exchange.outcome != OK:
+                metrics.aborted_streams.labels(version, exchange.outcome).inc()
+        if (between := exchange.between_tokens_s) is not None:
+            metrics.between_tokens_s.labels(version).observe(between)
 
     def _require_key(self, request: web.Request, role: Role) -> ApiKey:
         """Return the caller's key.
@@ -276,9 +379,8 @@ class Gateway:
 
     def _require_name(self, name: str, deployment: Deployment) -> None:
         """Refuse a model name that is not what is served."""
-        if name not in (self.parts.model_name, CHAMPION, deployment.lineage_id):
-            known = f"{self.parts.model_name}, {CHAMPION}, {deployment.lineage_id}"
-            raise Refusal(404, "model_not_found", f"model {name!r} is not served here; served: {known}", param="model")
+        if name not in (names := self._names_of(deployment)):
+            raise _no_such_model(name, names)
 
     def _require_rate(self, key: ApiKey) -> None:
         """Take one request of the key's minute; 429 where there is none left. The first check, and the cheapest."""
@@ -299,7 +401,8 @@ class Gateway:
         Raises:
             Refusal: 429 where the key has not that many left this minute, today or this month.
         """
-        most = prompt_tokens(admitted.prompt, self.parts.context_tokens)
+        texts = [admitted.prompt, admitted.payload.get("tools") or []]
+        most = prompt_tokens(texts, self.parts.context_tokens)
         tokens = prompt_cost(key, admitted.payload, most, self.parts.params.door) + admitted.most_tokens
         self.budgets.require(key)
         if wait_s := self.limits.reserve(key, tokens):
@@ -325,6 +428,17 @@ def _require(lease: Lease | None) -> Lease:
     if lease is None:
         raise unavailable("not_served", "no version is live at the moment")
     return lease
+
+
+def _model_row(name: str) -> dict[str, Any]:
+    """Return one name as the API describes a model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "tunegate"}
+
+
+def _no_such_model(name: str, names: tuple[str, ...]) -> Refusal:
+    """Return the refusal of a name that is not what is served."""
+    message = f"model {name[:200]!r} is not served here; served: {', '.join(names)}"
+    return Refusal(404, "model_not_found", message, param="model")
 
 
 def _is_local(request: web.Request) -> bool:

@@ -38,10 +38,22 @@ from tasks.serving.host_lock import HostLock
 from tasks.serving.housekeeping import Housekeeping
 from tasks.serving.keys import KeyStore
 from tasks.serving.metrics import Metrics
-from tasks.serving.paths import audit_folder, audit_outbox, budgets_path, control_socket, keys_path, serving_folder
+from tasks.serving.paths import (
+    audit_folder,
+    audit_outbox,
+    budgets_path,
+    control_socket,
+    keys_path,
+    rollout_path,
+    serving_folder,
+)
+from tasks.serving.probe import EngineProbe
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
-from tasks.serving.slots import Server, Slots, StartServer
+from tasks.serving.rollout.rollout import Rollouts, Strategy
+from tasks.serving.slot import Server, StartServer
+from tasks.serving.slots import Slots
+from tasks.serving.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +88,16 @@ class Host:
             partial(smoke_test, params=settings.promote),
             gateway.drain_timeout_s,
             soak_s=settings.promote.soak_s,
+            hold_s=settings.serve.hold_s if settings.serve.swap == "hold" else None,
             on_switch=self._switched,
+        )
+        self.probe = EngineProbe(self.slots, gateway.probe_every_s, gateway.probe_deadline_s)
+        self.rollouts = Rollouts(
+            settings.promote.rollout,
+            self.slots,
+            rollout_path(project),
+            timeout_s=gateway.upstream_timeout_s,
+            most_live=settings.serve.vllm.max_concurrent_sequences // 2,
         )
         self.record = ServedRecord(project)
         self.recovery = Recovery(self.record, self.slots, self._healthy, pace)
@@ -92,6 +113,7 @@ class Host:
                 on_death=self._audit_died,
             ),
         )
+        self.tracing = Tracing()
         self.gateway = Gateway(
             GatewayParts(
                 params=gateway,
@@ -100,8 +122,12 @@ class Host:
                 keys=KeyStore(keys_path(project)),
                 slots=self.slots,
                 audit=self.audit,
+                probe=self.probe,
                 metrics=Metrics(),
+                tracing=self.tracing,
                 budgets_path=budgets_path(project),
+                unit_of=self.rollouts.unit_of,
+                watched=self.rollouts.watched,
             )
         )
         self.housekeeping = Housekeeping(self.audit, self.gateway, audit_outbox(project), project.root / "params.yaml")
@@ -118,6 +144,7 @@ class Host:
             TransientError: the audit log's writer ended; whatever started this process is to start it again.
         """
         with HostLock(self.project):
+            self.rollouts.forget_the_dead()
             await self.audit.open()
             # A caller who leaves cancels the handler, which ends the generation in vLLM.
             door = self.settings.serve.gateway.door
@@ -132,10 +159,12 @@ class Host:
                 await self._bind_control(control)
                 self._until_signalled()
                 log.info("gateway at %s", self.project.gateway_url)
-                beside = [asyncio.create_task(self.recovery.run()), asyncio.create_task(self.housekeeping.run())]
-                beside[1].add_done_callback(self._beside_ended)
+                beside = [asyncio.create_task(one.run()) for one in (self.housekeeping, self.recovery, self.probe)]
+                beside[0].add_done_callback(self._beside_ended)
                 await self._stop.wait()
                 log.info("stopping: requests under way may finish")
+                self.slots.closing = True
+                await self.rollouts.close()
                 await self.slots.close()
             finally:
                 for task in beside:
@@ -146,6 +175,7 @@ class Host:
                     await self.audit.close()
                 await self.masker.close()
                 await control.cleanup()
+                await asyncio.to_thread(self.tracing.close)
                 control_socket(self.project).unlink(missing_ok=True)
         if self._failure is not None:
             message = f"the audit log's writer ended: {type(self._failure).__name__}"
@@ -181,6 +211,8 @@ class Host:
             "host_pid": os.getpid(),
             "in_flight": sum(slot.in_flight for slot in self.slots.slots),
             "deploying": self.slots.starting.version if self.slots.starting else None,
+            "holding": self.slots.holding,
+            "rollout": self.rollouts.status(),
             "wanted": self.record.wanted.version if self.record.wanted else None,
             "recovering": self.recovery.recovering,
             "given_up": self.record.given_up,
@@ -190,9 +222,9 @@ class Host:
         }
 
     async def _healthy(self) -> bool:
-        """Return whether the live server's engine works."""
+        """Return whether the live server's engine works: it says so, and made a token when it was asked for one."""
         slot = self.slots.live
-        if slot is None or slot.server is None or not slot.healthy:
+        if slot is None or slot.server is None or not slot.healthy or not self.probe.works:
             return False
         try:
             timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
@@ -237,6 +269,8 @@ class Host:
         app.router.add_get("/status", self._get_status)
         app.router.add_post("/deploy", self._post_deploy)
         app.router.add_post("/rehearse", self._post_rehearse)
+        app.router.add_post("/rollout/{strategy:canary|shadow}", self._post_rollout)
+        app.router.add_post("/rollout/{end:abort|promote}", self._post_rollout_end)
         app.router.add_post("/abort", self._post_abort)
         app.router.add_post("/stop", self._post_stop)
         return app
@@ -257,9 +291,9 @@ class Host:
         return web.json_response({"stopping": True})
 
     async def _post_abort(self, request: web.Request) -> web.Response:
-        """Answer POST /abort: end what is being started, whoever asked for it; what serves goes on."""
+        """Answer POST /abort: end what is being started or tried, whoever asked for it; what serves goes on."""
         self._record(request, "abort")
-        aborted = self.recovery.abort()
+        aborted = self.recovery.abort() | await self.rollouts.abort("its slot was asked for (rollback)")
         for task in self._deployments:
             aborted = task.cancel() or aborted
         await asyncio.gather(*self._deployments, return_exceptions=True)
@@ -272,6 +306,23 @@ class Host:
     async def _post_rehearse(self, request: web.Request) -> web.StreamResponse:
         """Answer POST /rehearse with a line per step."""
         return await self._told(request, self.slots.rehearse)
+
+    async def _post_rollout(self, request: web.Request) -> web.StreamResponse:
+        """Answer POST /rollout/canary and /rollout/shadow with a line per step, until the rollout has begun."""
+        strategy: Strategy = "shadow" if request.match_info["strategy"] == "shadow" else "canary"
+        return await self._told(request, partial(self.rollouts.begin, strategy))
+
+    async def _post_rollout_end(self, request: web.Request) -> web.Response:
+        """Answer POST /rollout/abort and /rollout/promote: a person decides before the tests do."""
+        why = (await request.json())["why"]
+        if request.match_info["end"] == "abort":
+            return web.json_response({"done": await self.rollouts.abort(why)})
+        try:
+            # A command that leaves in the middle of the drain changes nothing.
+            await asyncio.shield(asyncio.ensure_future(self.rollouts.promote(why)))
+        except TunegateError as error:
+            return web.json_response({"error": error_record(error)})
+        return web.json_response({"done": True})
 
     async def _told(self, request: web.Request, change: Change) -> web.StreamResponse:
         """Do what a request asks of the slots and tell it step by step; an asker who leaves ends it."""
@@ -339,8 +390,9 @@ def start_vllm(
         settings.serve.vllm,
         deployment.lineage_id,
         serving_folder(project) / f"{slot}.log",
+        flags=deployment.abilities.flags(),
         port_variable=SLOT_PORT_VARIABLE,
-        gpus=slot_gpus(slot, list(project.slot_ports)),
+        gpus=slot_gpus(slot, list(project.slot_ports), shared=settings.serve.swap == "hold"),
     )
     return server
 
@@ -354,8 +406,11 @@ def _peer(request: web.Request) -> dict[str, int]:
     return {"pid": pid, "uid": uid}
 
 
-def slot_gpus(slot: str, slots: list[str]) -> str | None:
+def slot_gpus(slot: str, slots: list[str], *, shared: bool = False) -> str | None:
     """Return the GPUs of a slot from $TUNEGATE_SLOT_GPUS, or None where it is not set.
+
+    Args:
+        shared: whether one group is every slot's, one after the other (`serve.swap: hold`).
 
     Raises:
         ConfigError: it does not name as many groups as there are slots.
@@ -363,6 +418,8 @@ def slot_gpus(slot: str, slots: list[str]) -> str | None:
     groups = slot_groups()
     if not groups:
         return None
+    if shared and len(groups) == 1:
+        return ",".join(groups[0])
     if len(groups) != len(slots):
         raise ConfigError(f"{SLOT_GPUS_VARIABLE}={os.environ[SLOT_GPUS_VARIABLE]!r} must name {len(slots)} groups",
                           f"export {SLOT_GPUS_VARIABLE}='0|1'")  # fmt: skip

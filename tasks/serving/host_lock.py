@@ -1,4 +1,4 @@
-"""One host a project at a time."""
+"""One host a project: a lock that dies with its process, and who holds it."""
 
 import fcntl
 import os

@@ -21,6 +21,16 @@ def host_log(project: Project) -> Path:
     return serving_folder(project) / "host.log"
 
 
+def alarms_path(project: Project) -> Path:
+    """Return the file of the alarms that looks at the live endpoint have raised, a line each."""
+    return serving_folder(project) / "alarms.jsonl"
+
+
+def rollout_path(project: Project) -> Path:
+    """Return the file of the rollout that is under way, or was the last."""
+    return serving_folder(project) / "rollout.json"
+
+
 def keys_path(project: Project) -> Path:
     """Return the file of the gateway's API keys."""
     return project.state / "keys.json"

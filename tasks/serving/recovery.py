@@ -93,7 +93,8 @@ class Recovery:
         self._ill = 0 if await self.healthy() else self._ill + 1
         if self._up_at is not None and time.monotonic() - self._up_at > self.pace.steady_s:
             self.failures, self._up_at = 0, None
-        return self._ill >= self.pace.ill_looks
+        slot.ill = self._ill >= self.pace.ill_looks
+        return slot.ill
 
     async def _bring_up(self, wanted: Deployment) -> float:
         """Try once, and return how long to wait before the next look."""

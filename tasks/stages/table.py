@@ -141,7 +141,8 @@ STAGES: tuple[Stage, ...] = (
             *_in("tasks/data", "passes", "prepare.py", "split.py", "tokens.py"),
             *_EXAMS,
             # The base model's own tokenizer and template tell which rows are too long, and which answers carry no loss.
-            *_in("tasks/chat", "conversation.py", "rows.py", "sequences.py", "template.py", "tokenizer.py"),
+            *_in("tasks/chat", "additions.py", "conversation.py", "rows.py", "sequences.py", "template.py"),
+            "tasks/chat/tokenizer.py",
             *_MODELS,
             "tasks/core/folding.py",
             *_params("data", "evaluate"),

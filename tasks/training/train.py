@@ -92,7 +92,7 @@ def train_here(
     from tasks.training.interruption import stoppable
 
     tokenizer = load_tokenizer(base)
-    encoded = encode_rows(prepared / TRAIN_ROWS, tokenizer, params.max_length_tokens)
+    encoded = encode_rows(prepared / TRAIN_ROWS, tokenizer, params.max_length_tokens, every_thought=True)
     checkpoint = last_complete(scratch)
     if rank:
         with stoppable() as interruption:
@@ -102,7 +102,7 @@ def train_here(
     base_digest = folder_digest(base, project)
     with training_run(project, lineage_id, again=checkpoint is not None) as run, stoppable() as interruption:
         run.log_params({"train": params.model_dump(mode="json"), "base_model_digest": base_digest})
-        run.log_dataset(f"prepared/{TRAIN_ROWS}", sha256_file(prepared / TRAIN_ROWS), len(encoded.rows))
+        run.log_dataset(f"prepared/{TRAIN_ROWS}", sha256_file(prepared / TRAIN_ROWS), encoded.conversations)
         trainer = _trained(params, base, encoded.rows, tokenizer, scratch, checkpoint, run, interruption)
         curve = [entry for entry in trainer.state.log_history if "loss" in entry]
         _save_weights(trainer, params.mode, base, base_digest, output)
@@ -229,7 +229,8 @@ def _facts(params: TrainParams, encoded: EncodedRows, curve: list[dict[str, floa
     return {
         "mode": params.mode,
         "steps": params.max_steps,
-        "rows": len(encoded.rows),
+        "rows": encoded.conversations,
+        **({"thought_samples": encoded.thought_samples} if encoded.thought_samples else {}),
         "tokens": sum(len(row.input_ids) for row in encoded.rows),
         "completion_tokens": sum(len(row.completion_ids) for row in encoded.rows),
         "first_loss": round(curve[0]["loss"], 6),

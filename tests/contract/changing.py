@@ -8,13 +8,17 @@ from multiprocessing.synchronize import Event
 
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-from tasks.release import journal, reconcile
+from tasks.release import journal, reconcile, rollout
 from tasks.release.registry import Registry
 from tasks.release.rollback import rollback
 
 PLACES = {
     "begin": (journal.Journal, "begin"), "deploy": (reconcile, "_deploy"), "switched": (journal.Journal, "reached"),
     "record": (reconcile, "append_event"), "alias": (Registry, "set_champion"), "end": (journal.Journal, "end"),
+}  # fmt: skip
+#: Steps of a change that goes through a rollout.
+TRIAL_PLACES = {
+    "begin": (journal.Journal, "begin"), "asked": (rollout, "begin"), "begun": (journal.Journal, "reached"),
 }  # fmt: skip
 #: Forked from a process that has imported all of it: forty times MLflow's imports would be most of the test.
 _FORKS = multiprocessing.get_context("forkserver")
@@ -39,13 +43,16 @@ def _change(environment: dict, ready: Event, step: str, kind: str, version: str,
     os.setsid()
     # What a command that was killed half-way says is of no interest.
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
-    if (name := step.removeprefix("mlflow at ")) in PLACES:
-        _plant(*PLACES[name], os.getpid() if name == step else mlflow_pid)
+    places = TRIAL_PLACES if kind == "canary" else PLACES
+    if (name := step.removeprefix("mlflow at ")) in places:
+        _plant(*places[name], os.getpid() if name == step else mlflow_pid)
     project = Project.here()
     settings = load_settings(project.root / "params.yaml")
     ready.set()
     if kind == "rollback":
         rollback(project, settings, by=by, reason="回退")
+    elif kind == "canary":
+        reconcile.promote(project, settings, version, by=by, reason="试行", strategy="canary")
     else:
         reconcile.promote(project, settings, version, by=by, reason="上线")
 

@@ -97,6 +97,9 @@ class ServedProject:
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run([TUNEGATE, *arguments], capture_output=True, text=True, check=False, timeout=60)
 
+    def start_command(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen([TUNEGATE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
     def kill_host(self) -> None:
         status = control.host_status(self.project)
         if status:

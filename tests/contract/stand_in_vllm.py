@@ -1,9 +1,11 @@
 """A small real HTTP server in vLLM's place, started by the real VllmServer as if it were the serving interpreter.
 
 What it does stands in `behaviour.json` of the model folder: {"crash", "start_s", "name", "answer", "finish_reason",
-"token_s", "die_after", "token_ids"}; the last is what it answers where token ids are asked for, by prompt or for all.
-The user message `show the request` is answered with the request as it arrived, `a long answer` with 25 MB, `a slow
-answer` with eighty words.
+"token_s", "die_after", "fails_on", "token_ids"}; the last is what it answers where token ids are asked for, by prompt
+or for all, the one before a word in a chat that it fails on.
+While a file `<model folder>.hangs` is there its engine hangs: /health goes on to answer, nothing else does.
+The user message `show the request` is answered with the request as it arrived, `show the headers` with its headers, `a
+long answer` with 25 MB, `a slow answer` with eighty words.
 """
 
 import argparse
@@ -14,6 +16,12 @@ import sys
 from pathlib import Path
 
 from aiohttp import web
+
+#: Fields of vLLM's messages that say nothing.
+SAYS_NOTHING = {
+    "role": "assistant", "content": None, "refusal": None, "annotations": None, "audio": None, "function_call": None,
+    "reasoning": None,
+}  # fmt: skip
 
 
 def arguments() -> argparse.Namespace:
@@ -30,10 +38,13 @@ class StandIn:
         self.model = given.model
         self.does = json.loads((given.model / "behaviour.json").read_text())
         self.name = self.does.get("name", given.served_model_name)
+        self.generated = 0
+        self.headers: dict[str, str] = {}
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/health", self.health)
+        app.router.add_get("/metrics", self.metrics)
         app.router.add_get("/v1/models", self.models)
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_post("/v1/completions", self.completion)
@@ -43,6 +54,15 @@ class StandIn:
 
     async def health(self, request: web.Request) -> web.Response:
         return web.Response()
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(text=f'vllm:generation_tokens_total{{engine="0"}} {self.generated}.0\n')
+
+    async def hang(self) -> None:
+        """Hang while the file is there; a `busy` engine counts tokens of other requests meanwhile."""
+        while (hangs := self.model.with_name(f"{self.model.name}.hangs")).exists():
+            self.generated += hangs.read_text() == "busy"
+            await asyncio.sleep(0.05)
 
     async def dangerous(self, request: web.Request) -> web.Response:
         return web.Response(text="this route of vLLM must not be reachable")
@@ -54,6 +74,8 @@ class StandIn:
         last = payload["messages"][-1]["content"] if "messages" in payload else payload["prompt"]
         if last == "show the request":
             return [json.dumps(payload, ensure_ascii=False)]
+        if last == "show the headers":
+            return [json.dumps(self.headers)]
         if last == "a long answer":
             return ["y" * 100_000] * 250
         if last == "a slow answer":
@@ -84,8 +106,12 @@ class StandIn:
 
     async def answer(self, request: web.Request, kind: str) -> web.StreamResponse:
         payload = await request.json()
+        self.headers = {name.lower(): value for name, value in request.headers.items()}
+        await self.hang()
         if payload.get("temperature", 0) > 2:
             return web.json_response({"error": {"message": "temperature", "code": 400}}, status=400)
+        if self.does.get("fails_on", "\0") in str(payload.get("messages")):
+            return web.json_response({"error": {"message": "planted"}}, status=500)
         if payload.get("seed") == 500:
             return web.json_response({"error": {"message": "/secret/path"}}, status=500)
         words = self.words(payload)
@@ -97,7 +123,7 @@ class StandIn:
         if payload.get("return_token_ids"):
             return web.json_response({"choices": [{"index": 0, "token_ids": self.token_ids(payload)}]})
         choice = {"index": 0, "finish_reason": self.does.get("finish_reason", "stop")}
-        choice |= {"text": text} if kind == "text_completion" else {"message": {"role": "assistant", "content": text}}
+        choice |= {"text": text} if kind == "text_completion" else {"message": SAYS_NOTHING | {"content": text}}
         return web.json_response(
             {"id": "x", "object": kind, "created": 1, "model": self.name, "choices": [choice], "usage": usage}
         )

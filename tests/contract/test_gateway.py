@@ -4,11 +4,13 @@ import json
 import os
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from tasks.serving import control
 from tasks.serving.audit import verify
 from tasks.serving.audit.chain import whole_lines
 from tasks.serving.audit.record import text_digest
@@ -17,6 +19,7 @@ from tasks.serving.paths import audit_folder
 
 CHAT = "/v1/chat/completions"
 MODEL = "tunegate-nuclear-emergency"
+CASES = Path(__file__).with_name("cases")
 
 
 def chat(text: str = "碘片什么时候服用？", **more: object) -> dict:
@@ -129,14 +132,16 @@ def test_metrics_for_this_machine_and_for_admins_alone(live, client):
         text = admin.get("/metrics", headers=from_elsewhere).text
     assert 'tunegate_live{lineage_id="tg-1",slot="blue",version="1"} 1.0' in text
     assert "tunegate_audit_healthy 1.0" in text
-    assert 'tunegate_requests_total{route="/v1/chat/completions",status="200"}' in text
+    assert 'tunegate_requests_total{outcome="ok",route="/v1/chat/completions",status="200"}' in text
 
 
-def test_health_needs_no_key(live):
+def test_liveness_and_readiness_need_no_key(live):
     with live.client(None) as stranger:
-        response = stranger.get("/healthz")
-    assert response.status_code == 200
-    assert response.json() == {"status": "ok", "served": True, "audit": True}
+        for route in ("/readyz", "/healthz"):
+            response = stranger.get(route)
+            assert response.status_code == 200
+            assert response.json() == {"status": "ok", "served": True, "engine": True, "audit": True}
+        assert stranger.get("/livez").json() == {"status": "ok"}
 
 
 @pytest.mark.parametrize(
@@ -149,8 +154,10 @@ def test_health_needs_no_key(live):
         "/update_weights",
         "/docs",
         "/openapi.json",
-        "/v1/responses",
+        "/v1/responses/x",
+        "/v1/responses/x/cancel",
         "/v1/embeddings",
+        "/v1/models/gpt-4",
         "/v1/chat/completions/",
         "//v1/chat/completions",
         "/v1/chat/../../invocations",
@@ -220,18 +227,20 @@ def test_400_for_what_is_no_json_object(client, body):
 
 
 @pytest.mark.parametrize(("field", "value"), [
-    ("n", 2), ("n", 0), ("n", True), ("n", "1"), ("max_tokens", 65), ("max_tokens", 0), ("max_tokens", 1.5),
-    ("max_completion_tokens", 1000), ("stream", "yes"), ("stream_options", {"continuous_usage_stats": True}),
+    ("n", 5), ("n", 0), ("n", True), ("n", "1"), ("max_tokens", 0), ("max_tokens", 1.5),
+    ("stream", "yes"), ("stream_options", {"continuous_usage_stats": True}),
     ("messages", []), ("messages", "hello"), ("messages", [{"role": "tool", "content": "x"}]),
     ("messages", [{"role": "user", "content": None}]),
     ("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]),
-    ("messages", [{"role": "user", "content": "x", "tool_calls": []}]),
+    ("messages", [{"role": "user", "content": "x", "tool_calls": [{}]}]),
     ("response_format", {"type": "json_schema", "json_schema": {}}),
-    ("best_of", 2), ("chat_template", "{{ x }}"), ("chat_template_kwargs", {}), ("prompt_logprobs", 1),
-    ("ignore_eos", True), ("min_tokens", 5), ("guided_regex", "(a+)+"), ("structured_outputs", {}), ("priority", -1),
-    ("truncate_prompt_tokens", 5), ("logits_processors", ["os.system"]), ("mm_processor_kwargs", {}),
-    ("add_generation_prompt", False), ("stop_token_ids", [1]), ("allowed_token_ids", [1]), ("cache_salt", "x"),
-    ("kv_transfer_params", {}), ("vllm_xargs", {}), ("return_token_ids", True), ("documents", []), ("tools", []),
+    ("best_of", 2), ("chat_template", "{{ x }}"), ("chat_template_kwargs", {"x": 1}), ("prompt_logprobs", 1),
+    ("ignore_eos", True), ("min_tokens", 65), ("guided_regex", "(a+)+"), ("structured_outputs", {"regex": "(a+)+"}),
+    ("priority", -1),
+    ("truncate_prompt_tokens", 5), ("logits_processors", ["os.system"]), ("mm_processor_kwargs", {"x": 1}),
+    ("add_generation_prompt", False), ("stop_token_ids", [-1]), ("allowed_token_ids", [1]), ("cache_salt", "x"),
+    ("kv_transfer_params", {"x": 1}), ("vllm_xargs", {"x": 1}), ("return_token_ids", True), ("documents", [{"a": "b"}]),
+    ("tools", [{"type": "function", "function": {"name": "f"}}]), ("store", True), ("reasoning_effort", "high"),
 ])  # fmt: skip
 def test_400_for_what_is_over_a_cap_or_not_allowed(client, field, value):
     response = client.post(CHAT, json=chat() | {field: value})
@@ -239,9 +248,69 @@ def test_400_for_what_is_over_a_cap_or_not_allowed(client, field, value):
     assert error_of(response)["param"].startswith(field)
 
 
-@pytest.mark.parametrize("prompt", [[1, 2, 3], [[1, 2]], ["a", "b"], "", None, [], {"x": 1}])
+@pytest.mark.parametrize("prompt", [[1, 2, 3], [[1, 2]], ["a"] * 5, ["a", ""], "", None, [], {"x": 1}])
 def test_400_for_prompts_that_are_no_text_or_too_many(client, prompt):
     assert client.post("/v1/completions", json={"model": MODEL, "prompt": prompt}).status_code == 400
+
+
+def test_two_prompts_are_passed_on_and_charged_for_both(client):
+    assert client.post("/v1/completions", json={"model": MODEL, "prompt": ["a", "b"]}).status_code == 200
+
+
+@pytest.mark.parametrize("case", ["01-second-turn", "01-neutral-extras"])
+def test_case_01_what_the_endpoint_gave_out_and_what_says_nothing_is_taken(client, case):
+    body = json.loads((CASES / f"{case}.json").read_text(encoding="utf-8"))
+    response = client.post(CHAT, json=body)
+    assert response.status_code == 200, response.text
+    assert response.json()["choices"][0]["message"]["content"]
+
+
+def test_case_01_a_whole_answer_comes_back_in_the_next_turn(openai_client):
+    first = openai_client.chat.completions.create(**chat())
+    turns = [*chat()["messages"], first.choices[0].message, {"role": "user", "content": "show the request"}]
+    second = openai_client.chat.completions.create(model="champion", messages=turns)
+    sent = json.loads(second.choices[0].message.content)["messages"]
+    assert sent[1] == {"role": "assistant", "content": "碘片 在 照射 前 服用"}
+
+
+def test_a_number_beyond_every_range_is_a_400_that_names_the_field_and_the_log_goes_on(live, client):
+    body = json.dumps(chat(temperature="here")).replace('"here"', "1e999")
+    response = client.post(CHAT, content=body)
+    assert (response.status_code, error_of(response)["param"]) == (400, "temperature")
+    assert client.post(CHAT, json=chat()).status_code == 200
+    assert verify(audit_folder(live.project))["problems"] == []
+
+
+def test_max_tokens_over_the_cap_is_lowered_to_it(client):
+    answer = client.post(CHAT, json=chat("show the request", max_tokens=1000)).json()
+    assert json.loads(answer["choices"][0]["message"]["content"])["max_tokens"] == 64
+
+
+def test_developer_is_passed_as_system(client):
+    turns = [{"role": "developer", "content": "short"}, {"role": "user", "content": "show the request"}]
+    answer = client.post(CHAT, json={"model": "champion", "messages": turns}).json()
+    assert json.loads(answer["choices"][0]["message"]["content"])["messages"][0]["role"] == "system"
+
+
+def test_one_model_by_its_name(openai_client):
+    assert openai_client.models.retrieve("champion").id == "champion"
+    with pytest.raises(openai.NotFoundError):
+        openai_client.models.retrieve("gpt-4")
+
+
+def test_embeddings_are_a_404_that_says_why(client):
+    response = client.post("/v1/embeddings", json={"model": "champion", "input": "x"})
+    assert (response.status_code, error_of(response)["code"]) == (404, "no_embedding_model")
+
+
+def test_completions_can_be_switched_off(tmp_path, served_project):
+    with served_project(tmp_path / "project", completions=False) as project:
+        control.ensure_host(project.project)
+        project.deploy("1")
+        with project.client(project.key("caller")) as caller:
+            response = caller.post("/v1/completions", json={"model": MODEL, "prompt": "x"})
+            assert (response.status_code, error_of(response)["code"]) == (404, "completions_off")
+            assert caller.post(CHAT, json=chat()).status_code == 200
 
 
 def test_400_for_a_packed_body(client):
@@ -328,8 +397,10 @@ class TestRefusalsAreRecorded:
             assert error_of(response)["code"] == "expired_key"
             assert self.of(live, response)["key_id"].startswith("k-")
 
-    def test_routes_fields_sizes_and_rates(self, live, client):
-        with live.client(live.key("hurried", requests_per_minute=1)) as hurried:
+    def test_routes_fields_sizes_and_rates(self, live):
+        # Keys of its own: of one key so many refusals a minute are written down one by one.
+        keys = live.key("hurried", requests_per_minute=1), live.key("careless")
+        with live.client(keys[0]) as hurried, live.client(keys[1]) as client:
             hurried.post(CHAT, json=chat())
             answers = [client.get("/invocations"), client.post(CHAT, json=chat(best_of=2)),
                        client.post(CHAT, json=chat("核" * 5000)), hurried.post(CHAT, json=chat())]  # fmt: skip
@@ -385,7 +456,8 @@ def test_limits_follow_params_yaml_without_a_new_host(live, client):
         path.write_text(before.replace("max_completion_tokens: 64", "max_completion_tokens: 32"))
         found = until_recorded(live.project, lambda record: record["kind"] == "settings")
         assert found["changed"] == {"max_completion_tokens": [64, 32]}
-        assert client.post(CHAT, json=chat(max_tokens=33)).status_code == 400
+        answer = client.post(CHAT, json=chat("show the request", max_tokens=33)).json()
+        assert json.loads(answer["choices"][0]["message"]["content"])["max_tokens"] == 32
         path.write_text("serve: [")
         time.sleep(1.5)
         assert client.post(CHAT, json=chat(max_tokens=32)).status_code == 200

@@ -30,6 +30,7 @@ def test_the_deployments_the_readme_promises():
         "promote/promote",
         "rollback/rollback",
         "reconcile/reconcile",
+        "monitor/monitor",
     }
 
 
@@ -59,7 +60,7 @@ def test_the_pipeline_hands_gpu_stages_to_a_deployment_of_the_gpu_pool():
 
 def test_what_params_yaml_schedules_is_deployed():
     scheduled = set(ScheduleParams.model_fields) - {"timezone"}
-    assert scheduled == {"nightly", "reconcile"}
+    assert scheduled == {"nightly", "reconcile", "monitor"}
     assert scheduled <= {item["name"] for item in FILE["deployments"]}
 
 
@@ -67,7 +68,8 @@ def test_what_params_yaml_schedules_is_deployed():
 def test_a_laptop_starts_nothing_by_itself_and_a_server_does(path):
     settings = load_settings(path)
     active = settings.profile != "laptop"
-    assert (settings.schedule.nightly.active, settings.schedule.reconcile.active) == (active, active)
+    schedules = (settings.schedule.nightly, settings.schedule.reconcile, settings.schedule.monitor)
+    assert {schedule.active for schedule in schedules} == {active}
     assert settings.schedule.timezone == "Asia/Shanghai"
     assert settings.limits.stage_timeout_s < settings.limits.run_timeout_s
 

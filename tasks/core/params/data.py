@@ -12,7 +12,8 @@ Format = Literal["alpaca", "sharegpt", "messages", "multilingual_thinking", "pre
 #: Fields of a row that a column of a file may be; `role` and `content` are those of each turn.
 Column = Literal[
     "messages", "role", "content", "system", "instruction", "input", "output", "history", "thinking", "tools",
-    "concept", "prompt", "chosen", "rejected", "label", "kto_tag", "weight", "loss", "train", "trainable", "loss_mask",
+    "concept", "prompt", "chosen", "rejected", "label", "kto_tag", "kto_label", "weight", "loss", "train", "trainable",
+    "loss_mask",
 ]  # fmt: skip
 COLUMNS: tuple[str, ...] = get_args(Column)
 

@@ -55,3 +55,4 @@ class ScheduleParams(Section):
     timezone: Annotated[str, AfterValidator(_zone)]
     nightly: ScheduledParams
     reconcile: ScheduledParams
+    monitor: ScheduledParams

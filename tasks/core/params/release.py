@@ -1,8 +1,9 @@
 """Sections of the release: `register`, `promote`, `serve`, and the `hardware` they are meant for."""
 
+from itertools import pairwise
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.core.params.door import AuditParams, DoorParams
 from tasks.core.params.engine import VllmParams
@@ -18,6 +19,39 @@ class RegisterParams(Section):
     )
 
 
+class RolloutMargins(Section):
+    """By how much a share of requests may differ; twice as much must not go live."""
+
+    error: float = Field(gt=0, lt=0.5)
+    slow: float = Field(gt=0, lt=0.5, description="slower to the first token than 95 % of the live version's")
+    refusal: float = Field(gt=0, lt=0.5)
+    unknown: float = Field(gt=0, lt=0.5, description="answers that something is not known")
+
+
+class RolloutParams(Section):
+    """How a version is tried on a share of the traffic: strategies `canary` and `shadow`."""
+
+    steps_percent: list[float] = Field(min_length=1, description="the candidate's share, rising; after the last: all")
+    sticky: Literal["conversation", "key"] = Field(description="what stays with one version")
+    step_requests: int = Field(ge=1, description="least candidate requests in a step")
+    least_requests: int = Field(ge=1, description="least candidate requests before it goes live")
+    longest_s: float = Field(gt=0, description="undecided by then is taken back")
+    block_s: float = Field(gt=0, description="requests so near in time are compared with each other")
+    alpha: float = Field(gt=0, lt=1, description="an equal model is aborted at most so often")
+    beta: float = Field(gt=0, lt=1, description="a loss of two margins goes live at most so often")
+    margins: RolloutMargins
+    shadow_percent: float = Field(gt=0, le=100, description="requests that are mirrored to the candidate")
+    shadow_concurrency: int = Field(ge=1, description="mirrored requests under way; further ones are dropped")
+
+    @field_validator("steps_percent")
+    @classmethod
+    def _rising(cls, steps: list[float]) -> list[float]:
+        """Refuse steps that do not rise within 0 to 100 %."""
+        if any(later <= earlier for earlier, later in pairwise([0.0, *steps])) or steps[-1] >= 100:
+            raise ValueError("must rise, above 0 and below 100")
+        return steps
+
+
 class PromoteParams(Section):
     """Who must agree before a version goes live, and what it must answer first."""
 
@@ -26,17 +60,33 @@ class PromoteParams(Section):
     smoke_prompts: list[str] = Field(min_length=1)
     smoke_timeout_s: float = Field(gt=0)
     soak_s: float = Field(ge=0, description="how long the old version stays warm after a switch; needs room for two")
+    strategy: Literal["switch", "canary", "shadow"]
+    rollout: RolloutParams
+
+
+class JsonSchemaParams(Section):
+    """How large a caller's JSON schema may be, and how long an answer in its form may take to begin."""
+
+    max_bytes: int = Field(ge=256)
+    max_depth: int = Field(ge=1, le=64)
+    timeout_s: float = Field(gt=0)
 
 
 class GatewayParams(Section):
     """Caps of the gateway; per-key limits can only be lower."""
 
+    completions: bool
     max_body_bytes: int | None = Field(ge=1024, description="null: what the context can hold")
     max_completion_tokens: int = Field(ge=1)
+    over_max_completion_tokens: Literal["clamp", "refuse"]
     max_choices: int = Field(ge=1)
+    max_prompts: int = Field(ge=1)
+    json_schema: JsonSchemaParams
     requests_per_minute: int = Field(ge=1)
     tokens_per_minute: int = Field(ge=1)
     upstream_timeout_s: float = Field(gt=0)
+    probe_every_s: float = Field(gt=0, description="between two one-token questions to the live engine")
+    probe_deadline_s: float = Field(gt=0, description="an idle engine that takes longer for one token hangs")
     drain_timeout_s: float = Field(gt=0)
     audit_retention_days: int = Field(ge=1)
     audit: AuditParams
@@ -48,6 +98,8 @@ class ServeParams(Section):
 
     vllm: VllmParams
     gateway: GatewayParams
+    swap: Literal["beside", "hold"] = Field(description="a new version beside the old one, or in its place")
+    hold_s: float = Field(gt=0, description="how long a request waits while a version takes another's place")
     reconcile_every_s: float = Field(gt=0)
 
 

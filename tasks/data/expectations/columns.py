@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from tasks.chat.conversation import ROLE_LETTERS
+from tasks.chat.conversation import OPEN, ROLE_LETTERS
 from tasks.core.errors import DataContractError
 from tasks.core.settings import DecontaminateParams, PrivacyParams
 from tasks.data.matching.decontaminate import LeakFinder, with_unspoken
@@ -202,7 +202,7 @@ def _shape(row: dict[str, Any]) -> dict[str, int]:
         "shortest_answer_characters": min(lengths, default=0),
         "longest_answer_characters": max(lengths, default=0),
         "malformed_reasoning": sum(not is_well_formed(answer) for answer in answers),
-        "reasoned_answers": sum("<think>" in answer for answer in answers),
+        "reasoned_answers": sum(OPEN in answer for answer in answers),
         "undeclared_tool_turns": 0 if row.get("tools") else sum(turn["role"] == "tool" for turn in messages),
     }
 

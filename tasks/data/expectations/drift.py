@@ -81,7 +81,7 @@ def compare(reference: Mapping[str, Any], current: Mapping[str, Any], max_index:
         max_index: configured limit of the index.
     """
     return [
-        _drift(name, old, new, max_index)
+        drift_of(name, old, new, max_index)
         for (name, old), (_, new) in zip(_distributions(reference), _distributions(current), strict=True)
         if sum(old.values()) and sum(new.values())
     ]
@@ -104,7 +104,7 @@ def _bins(lengths: Mapping[str, Any], language: str) -> Counts:
     return dict(zip(names, lengths[language], strict=True))
 
 
-def _drift(name: str, reference: Counts, current: Counts, max_index: float) -> Drift:
+def drift_of(name: str, reference: Counts, current: Counts, max_index: float) -> Drift:
     """Return the comparison of one distribution."""
     old, new = _without_rare(reference, current)
     terms = _terms(old, new)

@@ -27,8 +27,9 @@ LONG_TURN, LONG_TURN_WEIGHT = 3.0, 20.0
 LONG_TURN_EXTRA = 0.1
 #: A short question that stands whole must be the turn but for this weight, and this share of its telling weight.
 BESIDE_WEIGHT, BESIDE_SHARE = 3.5, 0.6
-#: Word for word, and this share of it or this weight telling, it may have a sentence of this weight around it.
-SURROUNDED_SHARE, SURROUNDED_TELLING, SURROUNDED_WEIGHT = 0.7, 8.5, 24.0
+#: Word for word, and this share of it or this weight telling, it may have a sentence of this weight around it; one word
+#: (阑尾) stands in other questions.
+SURROUNDED_SHARE, SURROUNDED_TELLING, SURROUNDED_WEIGHT, SURROUNDED_LEAST = 0.7, 8.5, 24.0, 4.0
 #: Where nobody asks it (an answer, a system prompt) it must stand together and tell so much; within this many times its
 #: length it stands together.
 QUOTED_TELLING, TOGETHER = 6.5, 1.15
@@ -49,6 +50,8 @@ TELLING_WITH_OPTIONS = 9.0
 IDENTIFYING_OPTIONS = 30.0
 #: A question stands whole from this share. An answer that sets one must give it whole, with all options.
 VERBATIM = 0.9
+#: A question of so many different characters is an item where its options follow, each behind so long a label at most.
+ITEM_CHARACTERS, ITEM_LABEL = 4, 3
 #: The turn is the item when it is at most this many times as heavy, and this much.
 ITEM_TURN, ITEM_TURN_WEIGHT = 1.5, 12.0
 #: A question with this many numbers may lack one: a digit is a character that can be mistyped like another.
@@ -63,6 +66,9 @@ REPLACED, BEFORE_COVER = 2.5, 12
 
 _QUOTED = re.compile('[“”"「『]([^“”"「」『』]{1,8})[”"」』]|《([^《》]{1,20})》')
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+#: Labels of options, as normalized text has them before what is no Latin word.
+_LABELLED = re.compile(r"a(?![a-z]).+?b(?![a-z]).+?c(?![a-z]).+?d(?![a-z])")
 
 
 def weight_of(text: str) -> float:
@@ -193,11 +199,20 @@ def judge(question: Question, options: list[Question], turn: Turn, cover: Cover,
     if question.names and question.text not in turn.text and not _names_stand(question, turn.text):
         return None
     rule = _by_options(question, options, turn, cover) if options else None
+    if rule is None and _asks_with_others(options, turn, cover):
+        return None
     if rule is None and _numbers_stand(question, turn.text[max(cover.start - 2, 0) : cover.end + 8]):
         # An answer repeats the words of a question like this one even where it was not asked.
         least = containment + LONG_TURN_EXTRA * (_is_long(question, turn) or not turn.asked)
         rule = _by_question(question, turn, cover, least)
     return rule
+
+
+def _asks_with_others(options: list[Question], turn: Turn, cover: Cover) -> bool:
+    """Tell whether a turn asks a question like an item's with options of its own, not one of them the item's."""
+    if not options or not turn.asked or cover.share >= VERBATIM or not _LABELLED.search(turn.text, cover.end):
+        return False
+    return not _standing(options, turn.text[cover.end :])
 
 
 def _is_long(question: Question, turn: Turn) -> bool:
@@ -216,7 +231,8 @@ def _by_question(question: Question, turn: Turn, cover: Cover, containment: floa
         return "the question is quoted where nobody asks it" if quoted else None
     beside = turn.weight - cover.standing
     most_beside = BESIDE_SHARE * question.identity + BESIDE_WEIGHT
-    telling = question.identity >= min(SURROUNDED_SHARE * question.weight, SURROUNDED_TELLING)
+    least = max(min(SURROUNDED_SHARE * question.weight, SURROUNDED_TELLING), SURROUNDED_LEAST)
+    telling = question.identity >= least
     if telling and not question.shared and question.text in turn.text:
         most_beside += SURROUNDED_WEIGHT
     together = cover.end - cover.start <= SHORT_TOGETHER * len(question.text)
@@ -254,6 +270,8 @@ def _by_options(question: Question, options: list[Question], turn: Turn, cover: 
         return None
     weight = sum(option.weight for option in standing)
     by_options_alone = len(standing) == len(options) and weight >= IDENTIFYING_OPTIONS
+    if _stands_as_item(question, options, turn):
+        return "the question stands word for word with all its options behind it"
     if cover.share < VERBATIM and not by_options_alone and _about_another(question, turn, cover):
         return None
     heavy = weight >= HEAVY_OPTIONS or cover.share >= WITH_SHORT_OPTIONS
@@ -263,6 +281,15 @@ def _by_options(question: Question, options: list[Question], turn: Turn, cover: 
     if heavy and cover.telling + weight >= TELLING_WITH_OPTIONS:
         return "the question stands in the row with most of its options"
     return None
+
+
+def _stands_as_item(question: Question, options: list[Question], turn: Turn) -> bool:
+    """Tell whether a question stands whole and all its options right behind it, as formulas and series must."""
+    if len(set(question.text)) < ITEM_CHARACTERS:
+        return False
+    end = turn.text.find(question.text) + len(question.text)
+    behind = turn.text[end : end + sum(len(option.text) + ITEM_LABEL for option in options)]
+    return end >= len(question.text) and len(_standing(options, behind)) == len(options)
 
 
 def _standing(options: list[Question], text: str) -> list[Question]:
@@ -335,6 +362,8 @@ def _numbers_stand(question: Question, text: str) -> bool:
 def _almost(number: str, present: set[str]) -> bool:
     """Tell whether a number is there but for one digit changed, left out or added."""
     for other in present:
+        if _YEAR.fullmatch(number) and _YEAR.fullmatch(other):
+            continue
         shorter, longer = sorted((number, other), key=len)
         front = next((at for at, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
         same_length = len(shorter) == len(longer)

@@ -34,6 +34,8 @@ _HINTS: Final[dict[str, str]] = {
 }
 _EFFECTS: Final = {
     "answers_without_loss": "have answers that carry no loss with this base model's chat template (ledger: notes)",
+    "thoughts_alone": "have earlier answers whose thought the base model's chat template drops: each is taught in a "
+    "sample of its own, where it is the last turn (ledger: notes)",
     "encoded_apart": "have no reasoning, and the base model's chat template opens a thought whose line end its "
     "tokenizer would join with the answer: prompt and answer are encoded apart, as a server sends and samples them",
     "tools_never_shown": "offer tools that the base model's chat template never shows: calls are learnt without "

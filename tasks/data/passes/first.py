@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from tasks.chat.conversation import Message
-from tasks.chat.rows import NO_LOSS
+from tasks.chat.rows import NO_LOSS, taught_alone
 from tasks.core.errors import DataContractError
 from tasks.core.settings import PrepareParams
 from tasks.data.ledger.ledger import row_name, row_number
@@ -71,7 +71,8 @@ class _Judged:
     def notes(self) -> list[str]:
         """What was left out of the row or is not learnt, in words."""
         lost = [f"no loss on turn {place + 1}: {NO_LOSS[why]}" for place, why in self._history]
-        return [*(self.parsed.notes if self.parsed else ()), *lost]
+        alone = [taught_alone(self._alone)] if self._alone else []
+        return [*(self.parsed.notes if self.parsed else ()), *lost, *alone]
 
     @property
     def effects(self) -> list[str]:
@@ -79,6 +80,7 @@ class _Judged:
         effect = self.effect
         return [
             *(["answers_without_loss"] if self._history else []),
+            *(["thoughts_alone"] if self._alone else []),
             *(["encoded_apart"] if effect.joined else []),
             *(["tools_never_shown"] if effect.tools_hidden else []),
         ]
@@ -87,6 +89,11 @@ class _Judged:
     def _history(self) -> list[tuple[int, str]]:
         untaught = self.parsed.untaught if self.parsed else ()
         return [(place, why) for place, why in self.effect.history if place not in untaught]
+
+    @property
+    def _alone(self) -> list[int]:
+        untaught = self.parsed.untaught if self.parsed else ()
+        return [place for place in self.effect.alone if place not in untaught]
 
 
 class ChunkJudge:
@@ -130,8 +137,10 @@ class ChunkJudge:
                 raise raw.problem
             row.parsed = parse(raw.value)
             self._clean(row, row.parsed)
-            row.tokens = self._lengths.count_where_needed(row.messages, row.tools)
             row.effect = self._lengths.effect(row.messages, row.tools)
+            row.tokens = self._lengths.count_where_needed(row.messages, row.tools, row.effect)
+            if row.effect.alone and row.tokens != UNCOUNTED:
+                row.effect = self._lengths.fitting(row.effect, row.messages, row.tools)
         except BadRowError as problem:
             if self._read.on_bad_row == "stop":
                 raise DataContractError(

@@ -40,7 +40,7 @@ def summarize(
         decisions: the fate of every row.
         outputs: what was written, for its counts.
         params: section `prepare`.
-        lengths: counts the tokens of the sample.
+        lengths: counts the tokens of the sample, and knows the base model's chat template.
         items: the evaluation items that were looked for.
     """
     kept = np.flatnonzero(decisions.kept)
@@ -62,6 +62,7 @@ def summarize(
         "cluster_sizes": {str(size): count for size, count in sizes.items()},
         "largest_clusters": outputs.largest_clusters(LARGEST_CLUSTERS),
         "tokens": tokens,
+        "template": lengths.additions(),
         "splits": {
             TRAIN: outputs.written[TRAIN],
             VALIDATION: outputs.written[VALIDATION],

@@ -5,7 +5,7 @@ import re
 from tasks.data.privacy.hints import Clues, Parts, around
 from tasks.data.privacy.recognizer import UNIT_AFTER, Recognizer, after, recognizer
 
-_QQ_WORD = r"(?:[Qq]{2}|Ｑ{2}|扣扣|叩叩|企鹅|[Qq]号)"
+_QQ_WORD = r"(?:[Qq]{2}|扣扣|叩叩|企鹅|[Qq]号)"
 _QQ_HINT = re.compile(r"[Qq扣叩企][Qq扣叩鹅号:]")
 #: Between the word and the number: 号码是, 账号：, 联系; not 音乐, 邮箱, 群里有.
 _BETWEEN = (

@@ -55,7 +55,7 @@ _AT_OFFICE = re.compile(
 _AT_BARE_STREET = re.compile(
     rf"(?:大道|路|街|巷|胡同)[ ]?[0-9]{{1,4}}(?:-[0-9]{{1,3}})?(?![0-9A-Za-z.%:/~]|-[0-9]|[ ]?[{_COUNTED}])"
 )
-_ADDRESSED = re.compile(r"(?:址|住|居|寄[到至往]?|送[到至往]?|位于|坐落[于在]?|[在到至是于]|:|：|[\"“(（])[ ]?$")
+_ADDRESSED = re.compile(r"(?:址|住|居|寄[到至往]?|送[到至往]?|位于|坐落[于在]?|[在到至是于]|:|：|[\"“(])[ ]?$")
 _AT_BUILDING = re.compile(rf"[0-9]{{1,3}}[A-Za-z]?[ ]?{_BUILDING}[ ]?{_PART}{{1,4}}")
 #: 秦山镇杨柳村3组12号, 高峰村塘湾组
 _AT_VILLAGE = re.compile(

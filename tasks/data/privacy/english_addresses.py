@@ -60,10 +60,9 @@ _LIVING = re.compile(
 )
 #: Drives, rows and courts of machines and tables.
 _THINGS = word_set(
-    "control rod motor reactor coolant valve turbine shaft speed hard disk direct variable fuel safety "
-    "data steam main pump feed gear servo drum"
-    " tube first second each every belt chain bit table matrix usb flash hot cold fast slow best only new "
-    "full total standard"
+    "control rod motor reactor coolant valve turbine shaft speed hard disk direct variable fuel safety data steam main "
+    "pump feed gear servo drum tube first second each every belt chain bit table matrix usb flash hot cold fast slow "
+    "best only new full total standard"
 )
 
 

@@ -5,17 +5,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 Parts = list[tuple[int, int]]
 
-
-#: Begin with a plain set of characters: the search then skips everything else at the speed of memory.
 #: A pattern may begin this far before the digits that hint at it (a word for telephones), and end this far after.
 _MARGIN = 32
+#: Begins with a plain set of characters: the search then skips everything else at the speed of memory.
 _NUMBER = re.compile(r"[0-9](?<![0-9][0-9])[0-9 ().-]{4,}[0-9]")
 _GROUPING = str.maketrans("", "", " ().-")
 _DOCUMENTS = ("护照", "通行证", "证件", "证照", "出境", "入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
 _IDENTITY = ("HKID", "dentity")
 _CHINESE_IDENTITY = ("身份证", "身份證", "身分證", "证件号", "證件號", "身份号", "香港", "港澳")
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
-_PHONE_WORDS = ("el", "EL", "hone", "HONE", "ax", "AX", "andline", "all", "number", "obile", "App", "app")
+_PHONE_WORDS = ("el", "EL", "hone", "HONE", "ax", "AX", "andline", "obile", "App", "app")
 _CHINESE_PHONE_WORDS = (
     "电话", "電話", "座机", "固话", "市话", "市話", "传真", "傳真", "热线", "联系方式", "聯絡方式",
     "手机", "手機", "致电", "致電",

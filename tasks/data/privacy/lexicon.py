@@ -1,4 +1,4 @@
-"""lexicon.json in memory: ordinary Chinese words, given and last names in Latin letters."""
+"""lexicon.json (`make_lexicon.py`) in memory: ordinary Chinese words, given and last names in Latin letters."""
 
 import json
 from functools import lru_cache
@@ -15,9 +15,8 @@ def _lexicon() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def words() -> frozenset[str]:
-    """Return the ordinary words of two and three characters that a name may be mistaken in."""
-    pairs = (first + second for first, rest in _lexicon()["words"].items() for second in rest)
-    return frozenset([*pairs, *_lexicon()["longer"].split()])
+    """Return the ordinary words of two characters that end with a surname: 由张, but 开张 is a word."""
+    return frozenset(first + surname for surname, firsts in _lexicon()["words"].items() for first in firsts)
 
 
 @lru_cache(maxsize=1)

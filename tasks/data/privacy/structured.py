@@ -57,7 +57,7 @@ _RESOLVERS = frozenset(
 
 _PLATE_SERIAL = r"(?:[DF][A-HJ-NP-Z0-9]\d{4}|\d{5}[DF]|[A-HJ-NP-Z0-9]{4}[A-HJ-NP-Z0-9挂学警港澳])"
 _PLATE_NEAR = re.compile(r"车牌|车号|牌照|号牌|[的辆]车|车辆|轿车|货车")
-_STANDARD_PREFIX = re.compile(r"GB|HA[FD]|EJ|HJ|NB|WS|DL|SL|YY|JJ|TS[GR]|GS[RG]|SS[RG]|ISO|IEC|IAEA|NRC|EPR|ICRP")
+_STANDARD_PREFIX = re.compile(r"GB|HA[FD]|EJ|HJ|NB|WS|DL|SL|YY|JJ|TS[GR]|GS[RG]|SS[RG]|NRC|EPR")
 
 
 def find_structured(plain: str, types: frozenset[str]) -> Iterator[Span]:

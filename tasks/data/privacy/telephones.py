@@ -88,10 +88,11 @@ TELEPHONES: tuple[Recognizer, ...] = (
         _is_telephone,
         with_phone_word,
     ),
+    recognizer("mobile", START + r"((?:\+44 ?|0)7\d{3} ?\d{3} ?\d{3})" + END, _is_telephone, eleven_digits),
     recognizer(
         "landline",
         r"(?<![0-9A-Za-z])((?:\+(?!86)|(?<![0-9A-Za-z])00(?=44|1[2-9]|8[12]|6[0156]|49|33|39|7[0-9]|91))"
-        r"[1-9](?:[ .-]{0,1}\(?\d\)?){7,14})" + END,
+        r"[1-9](?:[ .-]{0,1}\(?\d\)?){7,14}(?<=\d))" + END,
         _is_international,
         with_country_code,
     ),
@@ -108,5 +109,4 @@ TELEPHONES: tuple[Recognizer, ...] = (
         _is_telephone,
         ten_digits,
     ),
-    recognizer("mobile", START + r"((?:\+44 ?|0)7\d{3} ?\d{3} ?\d{3})" + END, _is_telephone, eleven_digits),
 )

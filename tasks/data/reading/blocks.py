@@ -3,6 +3,7 @@
 import codecs
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,13 +101,12 @@ def _is_packed(path: Path) -> bool:
 def _head(path: Path) -> bytes:
     """Return the first bytes of a file's content."""
     head = b""
-    try:
+    # Of a damaged file what could be read is the sample.
+    with suppress(DamageError):
         for block in blocks(path):
             head += block
             if len(head) >= HEAD_BYTES:
                 break
-    except DamageError:
-        pass  # what could be read is the sample
     return head[:HEAD_BYTES]
 
 

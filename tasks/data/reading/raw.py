@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -133,17 +134,15 @@ def require_known_files(files: Mapping[str, Path], raw: Path, params: ReadParams
 def _columns_of(path: Path, source: str, params: ReadParams) -> set[str]:
     """Return the fields of the first rows of a file, and of the turns in them."""
     found: set[str] = set()
-    try:
-        for chunk in file_chunks(path, source, params, MIB):
-            for row in islice(rows_of(chunk, params), _ROWS_LOOKED_AT):
-                held = row.value if isinstance(row.value, list) else [row.value]
-                for value in filter(lambda one: isinstance(one, dict), held):
-                    found |= {*value}
-                    lists = [inner for inner in value.values() if isinstance(inner, list)]
-                    found |= {name for inner in lists for turn in inner if isinstance(turn, dict) for name in turn}
-            break
-    except DamageError:
-        pass  # said where the file is read
+    # Damage is said where the file is read.
+    with suppress(DamageError):
+        chunk = next(file_chunks(path, source, params, MIB), None)
+        for row in islice(rows_of(chunk, params), _ROWS_LOOKED_AT) if chunk else ():
+            held = row.value if isinstance(row.value, list) else [row.value]
+            for value in filter(lambda one: isinstance(one, dict), held):
+                found |= {*value}
+                lists = [inner for inner in value.values() if isinstance(inner, list)]
+                found |= {name for inner in lists for turn in inner if isinstance(turn, dict) for name in turn}
     return found
 
 

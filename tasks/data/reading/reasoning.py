@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from tasks.chat.conversation import CLOSE, OPEN, Message
+from tasks.chat.conversation import CLOSE, OPEN, OTHER_THOUGHT_TAGS, Message, split_thought, with_thought
 from tasks.data.problems import BadRowError
 from tasks.data.reading.language import chinese_share
 
@@ -25,7 +25,7 @@ _ANNOUNCED: Final = re.compile(
 )
 #: Tags of other writers; their blocks are no reasoning to us and would be trained on as the answer.
 _FOREIGN_TAG: Final = re.compile(
-    r"\s*(?:<(?:thinking|thought|reasoning|reflection|scratchpad)>|<\|begin_of_thought\|>|◁think▷)"
+    rf"\s*(?:<(?:{'|'.join(OTHER_THOUGHT_TAGS)}|reflection|scratchpad)>|<\|begin_of_thought\|>|◁think▷)"
 )
 
 _CHINESE: Final = frozenset({"chinese", "zh", "zh-cn", "zh_cn", "mandarin", "中文", "汉语", "简体中文"})
@@ -59,7 +59,7 @@ def fold(answer: str, thinking: str = "") -> str:
         raise BadRowError("reasoning_without_answer" if reasoning else "empty_turn", "an assistant turn has no answer")
     if _FOREIGN_TAG.match(answer) or (_THOUGHT.match(answer) and _ANNOUNCED.search(answer)):
         raise BadRowError("untagged_reasoning", "the answer begins with reasoning")
-    return f"{OPEN}\n{reasoning}\n{CLOSE}\n\n{answer.strip()}" if reasoning else answer.strip()
+    return with_thought(reasoning, answer.strip()) if reasoning else answer.strip()
 
 
 def unfold(content: str) -> tuple[str, str]:
@@ -117,7 +117,7 @@ def is_well_formed(answer: str) -> bool:
 
 
 def _split(answer: str) -> tuple[str, str]:
-    """Return (reasoning, answer) of a turn."""
+    """Return (reasoning, answer) of a turn, if its tags are as they must be."""
     opened, closed = answer.count(OPEN), answer.count(CLOSE)
     if not opened and not closed:
         return "", answer
@@ -127,11 +127,9 @@ def _split(answer: str) -> tuple[str, str]:
         raise BadRowError("unclosed_think", f"{OPEN} without {CLOSE}")
     if not opened:
         raise BadRowError("unopened_think", f"{CLOSE} without {OPEN}")
-    before, _, rest = answer.partition(OPEN)
-    reasoning, closing, after = rest.partition(CLOSE)
-    if before.strip() or not closing:
+    if not answer.lstrip().startswith(OPEN):
         raise BadRowError("misplaced_think", f"the {OPEN} block does not open the turn")
-    return reasoning, after
+    return split_thought(answer)
 
 
 def _refuse_tags(thinking: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -112,10 +113,9 @@ def _line_row(chunk: Chunk, index: int, line: int, data: bytes) -> RawRow:
 def _decoded(data: bytes, encoding: str) -> Any:
     """Return the value of a line of JSON."""
     if encoding == "utf-8":
-        try:
+        # The standard library reads some of what orjson refuses, and says what is wrong.
+        with suppress(orjson.JSONDecodeError):
             return orjson.loads(data)
-        except orjson.JSONDecodeError:
-            pass  # the standard library reads some of what orjson refuses, and says what is wrong
     return DECODER.decode(data.decode(encoding))
 
 

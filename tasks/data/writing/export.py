@@ -1,6 +1,7 @@
 """Prepared rows out, for LLaMA-Factory, Axolotl or anything else that reads the common formats."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +9,8 @@ from typing import Any, Final
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl, write_json
 from tasks.data.writing.containers import write_rows
-from tasks.data.writing.rows_out import WRITERS, Row, further
+from tasks.data.writing.round_trip import SOURCE, fields_lost
+from tasks.data.writing.rows_out import WRITERS, NoRoomError, Row, further
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,9 @@ def export(prepared: Path, folder: Path, format: str, container: str, gzip: bool
         gzip: gzip the files.
 
     Returns:
-        `files` {split: name}, `rows` {split: n}, `left_out` {split: n} rows the format has no room for (tool results
-        in alpaca, rows without a rejected answer in preference), `dataset_info`: name, or None with `why_none`.
+        `files` {split: name}, `rows` {split: n}, `left_out` {split: n} rows the format has no room for and
+        `no_room_for` {what: rows}, `lost` {field: rows written without it}, `dataset_info`: name, or None with
+        `why_none`.
 
     Raises:
         ConfigError: no such format or container.
@@ -99,9 +102,13 @@ def export(prepared: Path, folder: Path, format: str, container: str, gzip: bool
             (folder / files.pop(split)).unlink()
     if not files:
         raise DataContractError(f"no prepared row has room in `{format}`", "tunegate data summary names the formats")
-    left_out = {split: count.left_out for split, count in counts.items()}
-    if any(left_out.values()):
-        log.warning("export: %d rows have no room in %s and are left out", sum(left_out.values()), format)
+    no_room = sum((count.no_room for count in counts.values()), Counter[str]())
+    lost = sum((count.lost for count in counts.values()), Counter[str]())
+    for what, rows_without in no_room.most_common():
+        log.warning("export: %d rows are left out: %s has no room for %s", rows_without, format, what)
+    for field, rows_without in lost.most_common():
+        if field != SOURCE:
+            log.warning("export: %d rows in %s do not bring back: %s", rows_without, format, field)
     if "loss_mask" in fields:
         log.warning("export: some answers are marked not to be learnt: loss_mask says which, and LLaMA-Factory and "
                     "Axolotl do not read it")  # fmt: skip
@@ -110,7 +117,9 @@ def export(prepared: Path, folder: Path, format: str, container: str, gzip: bool
     return {
         "files": files,
         "rows": {split: count.rows for split, count in counts.items()},
-        "left_out": left_out,
+        "left_out": {split: count.no_room.total() for split, count in counts.items()},
+        "no_room_for": dict(no_room),
+        "lost": dict(lost),
         "dataset_info": None if why_none else "dataset_info.json",
         "why_none": why_none,
     }
@@ -126,17 +135,20 @@ class _Count:
     def __init__(self, fields: frozenset[str]) -> None:
         self.fields = fields
         self.rows = 0
-        self.left_out = 0
+        self.no_room: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
 
     def written(self, path: Path, format: str) -> Iterator[Row]:
         """Yield the rows of a prepared file in a format."""
         for row in read_jsonl(path):
-            written = WRITERS[format](row)
-            if written is None:
-                self.left_out += 1
+            try:
+                written = further(row, WRITERS[format](row), self.fields)
+            except NoRoomError as problem:
+                self.no_room[str(problem)] += 1
                 continue
             self.rows += 1
-            yield further(row, written, self.fields)
+            self.lost.update(fields_lost(row, written))
+            yield written
 
 
 def _further_fields(prepared: Path, format: str) -> frozenset[str]:

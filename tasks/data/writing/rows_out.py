@@ -9,19 +9,25 @@ from tasks.data.reading.formats.tools import call_text, calls_in
 from tasks.data.reading.reasoning import check_languages, unfold
 
 Row = dict[str, Any]
-#: {row_id, language, concept, messages, tools?, rejected?, untaught?} -> a row of the format, None where it has no
-#: room.
-Writer = Callable[[Row], Row | None]
+#: {row_id, language, concept, messages, tools?, rejected?, untaught?} -> a row of the format; raises `NoRoomError`.
+Writer = Callable[[Row], Row]
 
 _SPEAKERS: Final = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
+MARKS: Final = "marks of answers that are not to be learnt (untaught)"
 _LANGUAGES: Final = {"zh": "Chinese", "en": "English"}
 
 
-def alpaca_row(row: Row) -> Row | None:
+class NoRoomError(Exception):
+    """A format cannot hold a row; the argument names what it has no place for."""
+
+
+def alpaca_row(row: Row) -> Row:
     """Return instruction, output, system and history; results of tools and marks of turns have no place there."""
     system, turns = _parted(row["messages"])
-    if row.get("untaught") or any(turn["role"] == "tool" for turn in turns):
-        return None
+    if row.get("untaught"):
+        raise NoRoomError(MARKS)
+    if any(turn["role"] == "tool" for turn in turns):
+        raise NoRoomError("results of tools")
     texts = [turn["content"] for turn in turns]
     pairs = [list(pair) for pair in zip(texts[:-2:2], texts[1:-2:2], strict=True)]
     return {
@@ -34,12 +40,12 @@ def alpaca_row(row: Row) -> Row | None:
     }
 
 
-def sharegpt_row(row: Row) -> Row | None:
+def sharegpt_row(row: Row) -> Row:
     """Return `conversations`; a turn that is nothing but calls becomes a `function_call` turn."""
     return {"conversations": [_said(message) for message in row["messages"]], **_rest(row)}
 
 
-def messages_row(row: Row) -> Row | None:
+def messages_row(row: Row) -> Row:
     """Return OpenAI `messages`.
 
     Calls stay in the text, in the form the Qwen templates write: LLaMA-Factory's own reader of `tool_calls` stops at
@@ -48,7 +54,7 @@ def messages_row(row: Row) -> Row | None:
     return {"messages": row["messages"], **_rest(row)}
 
 
-def thinking_row(row: Row) -> Row | None:
+def thinking_row(row: Row) -> Row:
     """Return `messages` with the reasoning in a field of its own, and its language where all of the row agrees."""
     messages = [_thought(message) for message in row["messages"]]
     language = _LANGUAGES[row["language"]]
@@ -59,10 +65,12 @@ def thinking_row(row: Row) -> Row | None:
     return {"reasoning_language": language, "messages": messages, **_rest(row)}
 
 
-def preference_row(row: Row) -> Row | None:
+def preference_row(row: Row) -> Row:
     """Return LLaMA-Factory's `conversations`, `chosen` and `rejected`; rows without a rejected answer have no place."""
-    if not row.get("rejected") or row.get("untaught"):
-        return None
+    if not row.get("rejected"):
+        raise NoRoomError("rows without a rejected answer")
+    if row.get("untaught"):
+        raise NoRoomError(MARKS)
     *asked, answer = row["messages"]
     return {
         "conversations": [_said(message) for message in asked],
@@ -93,12 +101,17 @@ def _said(message: Message) -> Message:
     content = message["content"]
     if message["role"] == "assistant" and (calls := calls_in(content)):
         value = calls[0] if len(calls) == 1 else f"[{', '.join(calls)}]"
-        try:
-            if call_text(value, 1) == content:
-                return {"from": "function_call", "value": value}
-        except BadRowError:
-            pass  # text that only looks like a call
+        if _brings_back(value, content):
+            return {"from": "function_call", "value": value}
     return {"from": _SPEAKERS[message["role"]], "value": content}
+
+
+def _brings_back(value: str, content: str) -> bool:
+    """Tell whether a `function_call` turn is read as this content; text that only looks like a call is not."""
+    try:
+        return call_text(value, 1) == content
+    except BadRowError:
+        return False
 
 
 def _thought(message: Message) -> Message:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.chat.template import split_thought
+from tasks.chat.conversation import split_thought
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_jsonl
 from tasks.engine.client import ServedClient

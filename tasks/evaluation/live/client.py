@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from tasks.chat.conversation import CLOSE, OPEN
 from tasks.core.errors import ConfigError, DataContractError, TransientError
 from tasks.engine.client import RETRY_AFTER_S, TRANSIENT_STATUS, AnswerCache, Query, ServedClient
 from tasks.engine.headers import LINEAGE
@@ -69,7 +70,7 @@ class GatewayClient(ServedClient):
         if messages := self.conversations.get(tuple(prompt)):
             answer = await self._send(session, CHAT, passed | {"messages": messages}, query.what)
             choice = answer["choices"][0]
-            return answer | {"choices": [choice | {"text": choice["message"]["content"] or ""}]}
+            return answer | {"choices": [choice | {"text": _as_written(choice["message"])}]}
         return await self._send(session, COMPLETIONS, passed | {"prompt": self._text(prompt, query.what)}, query.what)
 
     async def _echoed(
@@ -173,6 +174,14 @@ class GatewayClient(ServedClient):
                 f"{what}: the live version changed: {lineage_id or 'none'} answered instead of {self.model}",
                 "tunegate eval live evaluates the version that is live now",
             )
+
+
+def _as_written(message: dict[str, Any]) -> str:
+    """Return an answer as the model wrote it: the server gives its thought in a field of its own."""
+    thought, content = message.get("reasoning"), message["content"] or ""
+    if not thought:
+        return content
+    return f"{OPEN}\n{thought}\n{CLOSE}\n\n{content}" if content else f"{OPEN}\n{thought}"
 
 
 def _position(token: int, value: Any, top: dict[str, float] | None) -> dict[str, dict[str, Any]]:

@@ -7,20 +7,16 @@ how many sentences each of the following templates gives. The same seed gives th
 and fails where the files on disk differ.
 """
 
-import argparse
-import json
 import random
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import people
 from slots import SLOTS
+from written import HERE, Sentence, as_lines, write_or_check
 
-HERE = Path(__file__).parent
 SEED = 20260417
 _NAMES = (HERE / "templates" / "organisations.txt").read_text(encoding="utf-8").splitlines()
 CHINESE_ORGANISATIONS = [name for name in _NAMES if not name.isascii()]
@@ -49,20 +45,6 @@ GROUPS = {"mobile": (3, 4, 4), "bank_card": (4, 4, 4, 4, 3), "resident_id": (6, 
 #: Written in full-width forms now and then, by Chinese input methods.
 WIDE = {"mobile", "landline", "resident_id", "bank_card", "licence_plate", "credit_code", "passport", "email", "ip"}
 _MARK = re.compile(r"\{([a-z_]+\d*)\}|\[\[([a-z_]+)\|([^\]]+)\]\]")
-
-
-@dataclass
-class Sentence:
-    """A text that grows with its spans."""
-
-    text: str = ""
-    spans: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, type_: str, value: str, variant: str, also: tuple[str, ...] = ()) -> None:
-        """Append a labelled value."""
-        span = {"start": len(self.text), "end": len(self.text) + len(value), "type": type_, "variant": variant}
-        self.spans.append(span | ({"also": list(also)} if also else {}))
-        self.text += value
 
 
 def varied(slot: str, value: str, chinese: bool, rng: random.Random) -> tuple[str, str]:
@@ -134,7 +116,7 @@ def rows(group: str, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                 sentence = filled(template, rng)
                 if sentence.text not in seen:
                     seen.add(sentence.text)
-                    yield {"group": group, "template": label, "text": sentence.text, "spans": sentence.spans}
+                    yield sentence.row(group, label)
 
 
 def sets() -> dict[str, str]:
@@ -151,23 +133,8 @@ def sets() -> dict[str, str]:
             *rows("engineering", ("held_out_engineering",)),
         ],
     }
-    return {
-        name: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in values) for name, values in files.items()
-    }
-
-
-def main() -> int:
-    """Write or check the files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
-    check = parser.parse_args().check
-    stale = [name for name, text in sets().items() if check and (HERE / name).read_text(encoding="utf-8") != text]
-    for name, text in sets().items():
-        if not check:
-            (HERE / name).write_text(text, encoding="utf-8")
-    sys.stdout.write(json.dumps({"stale": stale, "rows": {n: t.count("\n") for n, t in sets().items()}}) + "\n")
-    return 1 if stale else 0
+    return {name: as_lines(values) for name, values in files.items()}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(sets(), __doc__))

@@ -7,21 +7,18 @@ half only, by a hash of its text: the rules may be mended by what `tuning.jsonl`
 are looked at. Same slots and labels as in `README.md`; all values are invented by combination.
 """
 
-import argparse
 import hashlib
-import json
 import random
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import people
 from unseen_numbers import NEGATIVES, STRUCTURED
 from unseen_values import ADDRESSES, NAMES
+from written import HERE, Sentence, as_lines, write_or_check
 
-HERE = Path(__file__).parent
 SEED = 71_003
 #: Template file -> (group of its sentences, sentences a template).
 SOURCES = {
@@ -37,21 +34,19 @@ SLOTS: dict[str, tuple[str, people.Draw, tuple[str, ...]]] = {**NAMES, **ADDRESS
 _MARK = re.compile(r"\{([a-z]+\d*m?)\}")
 
 
-def sentence(template: str, rng: random.Random) -> tuple[str, list[dict[str, Any]]]:
-    """Return a template with values, and its labels."""
-    text, spans, end = "", [], 0
+def filled(template: str, rng: random.Random) -> Sentence:
+    """Return a template with values."""
+    sentence, end = Sentence(), 0
     for mark in _MARK.finditer(template):
-        text += template[end : mark.start()]
+        sentence.text += template[end : mark.start()]
         end = mark.end()
         if mark[1] in NEGATIVES:
-            text += NEGATIVES[mark[1]](rng)
-            continue
-        type_, draw, also = SLOTS[mark[1]]
-        value = draw(rng)
-        label = {"start": len(text), "end": len(text) + len(value), "type": type_, "variant": mark[1]}
-        spans.append(label | ({"also": list(also)} if also else {}))
-        text += value
-    return text + template[end:], spans
+            sentence.text += NEGATIVES[mark[1]](rng)
+        else:
+            type_, draw, also = SLOTS[mark[1]]
+            sentence.add(type_, draw(rng), mark[1], also)
+    sentence.text += template[end:]
+    return sentence
 
 
 def is_held_out(template: str) -> bool:
@@ -68,26 +63,16 @@ def rows(held_out: bool) -> Iterator[dict[str, Any]]:
                 continue
             rng, seen = random.Random(f"{SEED}/{line}"), set()
             for _ in range(repeat):
-                text, spans = sentence(line.replace("\\n", "\n"), rng)
-                if text not in seen:
-                    seen.add(text)
-                    yield {"group": group, "template": f"{name}:{number}", "text": text, "spans": spans}
+                sentence = filled(line.replace("\\n", "\n"), rng)
+                if sentence.text not in seen:
+                    seen.add(sentence.text)
+                    yield sentence.row(group, f"{name}:{number}")
 
 
-def main() -> int:
-    """Write or check the files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
-    check, stale = parser.parse_args().check, []
-    for name, held_out in (("tuning.jsonl", False), ("held_out.jsonl", True)):
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(held_out))
-        if not check:
-            (HERE / name).write_text(text, encoding="utf-8")
-        elif (HERE / name).read_text(encoding="utf-8") != text:
-            stale.append(name)
-    sys.stdout.write(json.dumps({"stale": stale}) + "\n")
-    return 1 if stale else 0
+def sets() -> dict[str, str]:
+    """Return the content of the files."""
+    return {"tuning.jsonl": as_lines(rows(held_out=False)), "held_out.jsonl": as_lines(rows(held_out=True))}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(sets(), __doc__))

@@ -6,7 +6,7 @@ foreign ones use blocks kept for examples where a plan has such.
 
 import random
 
-from unseen_values import Draw
+from people import Draw, digits, luhn_digit, resident_check
 
 _REGIONS = (
     "110105",
@@ -21,50 +21,36 @@ _REGIONS = (
     "510502",
     "500107",
 )
-_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-
-
-def _digits(rng: random.Random, count: int) -> str:
-    return "".join(rng.choice("0123456789") for _ in range(count))
 
 
 def _id_body(rng: random.Random) -> str:
     date = f"{rng.randrange(1945, 2008)}{rng.randrange(1, 13):02d}{rng.randrange(1, 29):02d}"
-    return rng.choice(_REGIONS) + date + _digits(rng, 3)
-
-
-def _id_check(body: str) -> str:
-    return "10X98765432"[sum(int(d) * w for d, w in zip(body, _WEIGHTS, strict=True)) % 11]
+    return rng.choice(_REGIONS) + date + digits(rng, 3)
 
 
 def resident_id(rng: random.Random) -> str:
     """Return a resident id with a right check digit."""
     body = _id_body(rng)
-    return body + _id_check(body)
+    return body + resident_check(body)
 
 
 def resident_id_mistyped(rng: random.Random) -> str:
     """Return a resident id whose check digit is wrong."""
     body = _id_body(rng)
-    return body + rng.choice([digit for digit in "0123456789X" if digit != _id_check(body)])
-
-
-def with_luhn(body: str) -> str:
-    """Return digits with their Luhn check digit."""
-    total = sum(sum(divmod(int(d) * (2 if n % 2 == 0 else 1), 10)) for n, d in enumerate(reversed(body)))
-    return body + str(-total % 10)
+    return body + rng.choice([digit for digit in "0123456789X" if digit != resident_check(body)])
 
 
 def imei(rng: random.Random) -> str:
     """Return an IMEI with its check digit."""
-    return with_luhn(rng.choice(("35", "86", "01", "99")) + _digits(rng, 12))
+    body = rng.choice(("35", "86", "01", "99")) + digits(rng, 12)
+    return body + luhn_digit(body)
 
 
 def mobile(rng: random.Random) -> str:
     """Return a mainland mobile number."""
     return rng.choice(
         ("130", "135", "139", "150", "158", "166", "176", "177", "182", "187", "189", "191", "199")
-    ) + _digits(rng, 8)
+    ) + digits(rng, 8)
 
 
 def mobile_spaced(rng: random.Random) -> str:
@@ -85,7 +71,7 @@ def mobile_spaced(rng: random.Random) -> str:
 
 def hong_kong(rng: random.Random) -> str:
     """Return a Hong Kong number with its code."""
-    value = rng.choice("569") + _digits(rng, 7)
+    value = rng.choice("569") + digits(rng, 7)
     return rng.choice(
         (
             f"+852 {value[:4]} {value[4:]}",
@@ -101,7 +87,7 @@ def hong_kong(rng: random.Random) -> str:
 
 def macau(rng: random.Random) -> str:
     """Return a Macau number with its code."""
-    value = rng.choice(("6", "28")) + _digits(rng, 7)
+    value = rng.choice(("6", "28")) + digits(rng, 7)
     value = value[:8]
     return rng.choice(
         (f"+853 {value[:4]} {value[4:]}", f"00853{value}", f"(853){value}", f"+853{value}", f"853-{value}")
@@ -110,7 +96,7 @@ def macau(rng: random.Random) -> str:
 
 def taiwan_mobile(rng: random.Random) -> str:
     """Return a Taiwan mobile number."""
-    value = "9" + _digits(rng, 8)
+    value = "9" + digits(rng, 8)
     return rng.choice(
         (
             f"0{value[:3]}-{value[3:6]}-{value[6:]}",
@@ -126,7 +112,7 @@ def taiwan_mobile(rng: random.Random) -> str:
 
 def taiwan_landline(rng: random.Random) -> str:
     """Return a Taiwan fixed line."""
-    value = rng.choice("2345678") + _digits(rng, 7)
+    value = rng.choice("2345678") + digits(rng, 7)
     return rng.choice(
         (
             f"02-{value}",
@@ -143,18 +129,18 @@ def e164(rng: random.Random) -> str:
     """Return a foreign number with its plus sign; blocks kept for fiction where there are such."""
     return rng.choice(
         (
-            f"+1 {rng.randrange(201, 989)}-555-01{_digits(rng, 2)}",
-            f"+1{rng.randrange(201, 989)}55501{_digits(rng, 2)}",
-            f"+44 7700 900{_digits(rng, 3)}",
-            f"+447700900{_digits(rng, 3)}",
-            f"+61 491 570 {_digits(rng, 3)}",
-            f"+49 30 23125 {_digits(rng, 3)}",
-            f"+33 6 39 98 {_digits(rng, 2)} {_digits(rng, 2)}",
-            f"+81 90-{_digits(rng, 4)}-{_digits(rng, 4)}",
-            f"+65 9{_digits(rng, 3)} {_digits(rng, 4)}",
-            f"+7 900 {_digits(rng, 3)}-{_digits(rng, 2)}-{_digits(rng, 2)}",
-            f"+60 12-{_digits(rng, 3)} {_digits(rng, 4)}",
-            f"+919{_digits(rng, 9)}",
+            f"+1 {rng.randrange(201, 989)}-555-01{digits(rng, 2)}",
+            f"+1{rng.randrange(201, 989)}55501{digits(rng, 2)}",
+            f"+44 7700 900{digits(rng, 3)}",
+            f"+447700900{digits(rng, 3)}",
+            f"+61 491 570 {digits(rng, 3)}",
+            f"+49 30 23125 {digits(rng, 3)}",
+            f"+33 6 39 98 {digits(rng, 2)} {digits(rng, 2)}",
+            f"+81 90-{digits(rng, 4)}-{digits(rng, 4)}",
+            f"+65 9{digits(rng, 3)} {digits(rng, 4)}",
+            f"+7 900 {digits(rng, 3)}-{digits(rng, 2)}-{digits(rng, 2)}",
+            f"+60 12-{digits(rng, 3)} {digits(rng, 4)}",
+            f"+919{digits(rng, 9)}",
         )
     )
 
@@ -162,7 +148,7 @@ def e164(rng: random.Random) -> str:
 def landline(rng: random.Random) -> str:
     """Return a mainland fixed line."""
     area = rng.choice(("010", "021", "0516", "0757", "0579", "0731", "0595", "0379", "0830"))
-    return f"{area}-{rng.choice('245678')}{_digits(rng, 7)}"
+    return f"{area}-{rng.choice('245678')}{digits(rng, 7)}"
 
 
 def landline_glued(rng: random.Random) -> str:
@@ -173,18 +159,20 @@ def landline_glued(rng: random.Random) -> str:
 
 def email(rng: random.Random) -> str:
     """Return an address in a domain kept for examples."""
-    local = f"{rng.choice(('a', 'lz', 'quan', 'river'))}{_digits(rng, rng.randrange(2, 6))}"
+    local = f"{rng.choice(('a', 'lz', 'quan', 'river'))}{digits(rng, rng.randrange(2, 6))}"
     return f"{local}@{rng.choice(('example.com', 'mail.example.net', 'corp.example.org'))}"
 
 
 def bank_card(rng: random.Random) -> str:
     """Return a debit card of 19 digits with its check digit."""
-    return with_luhn(rng.choice(("622202", "621700", "622848", "623052", "621226")) + _digits(rng, 12))
+    body = rng.choice(("622202", "621700", "622848", "623052", "621226")) + digits(rng, 12)
+    return body + luhn_digit(body)
 
 
 def credit_card(rng: random.Random) -> str:
     """Return a credit card of 16 digits, in groups of four now and then."""
-    value = with_luhn(rng.choice(("6225", "5187", "3568", "4392")) + _digits(rng, 11))
+    body = rng.choice(("6225", "5187", "3568", "4392")) + digits(rng, 11)
+    value = body + luhn_digit(body)
     return value if rng.random() < 0.6 else " ".join(value[n : n + 4] for n in range(0, 16, 4))
 
 
@@ -207,14 +195,12 @@ def plate(rng: random.Random) -> str:
 
 def passport(rng: random.Random) -> str:
     """Return a Chinese passport number."""
-    return (
-        rng.choice(("E", "EA", "EB", "G")).ljust(1) + _digits(rng, 8) if rng.random() < 0.5 else "EC" + _digits(rng, 7)
-    )
+    return rng.choice(("E", "EA", "EB", "G")).ljust(1) + digits(rng, 8) if rng.random() < 0.5 else "EC" + digits(rng, 7)
 
 
 def qq(rng: random.Random) -> str:
     """Return a QQ number of six to ten digits."""
-    return str(rng.randrange(1, 10)) + _digits(rng, rng.randrange(5, 10))
+    return str(rng.randrange(1, 10)) + digits(rng, rng.randrange(5, 10))
 
 
 def wechat(rng: random.Random) -> str:
@@ -222,10 +208,10 @@ def wechat(rng: random.Random) -> str:
     return rng.choice(
         (
             f"wxid_{''.join(rng.choice('abcdefghjkmnpqrstuvw0123456789') for _ in range(12))}",
-            f"sunny_{_digits(rng, 4)}",
-            f"lx{_digits(rng, 7)}",
-            f"hello-{rng.choice(('maple', 'ocean'))}{_digits(rng, 2)}",
-            f"Tina{_digits(rng, 6)}",
+            f"sunny_{digits(rng, 4)}",
+            f"lx{digits(rng, 7)}",
+            f"hello-{rng.choice(('maple', 'ocean'))}{digits(rng, 2)}",
+            f"Tina{digits(rng, 6)}",
         )
     )
 
@@ -261,9 +247,9 @@ def _number(length: int) -> Draw:
 
 NEGATIVES: dict[str, Draw] = {
     **{f"n{length}": _number(length) for length in (2, 3, 4, 5, 6, 7, 8, 10, 11)},
-    "n11m": lambda rng: "2" + _digits(rng, 10),
+    "n11m": lambda rng: "2" + digits(rng, 10),
     "order": lambda rng: (
-        "20" + f"{rng.randrange(15, 26)}{rng.randrange(1, 13):02d}{rng.randrange(1, 29):02d}" + _digits(rng, 10)
+        "20" + f"{rng.randrange(15, 26)}{rng.randrange(1, 13):02d}{rng.randrange(1, 29):02d}" + digits(rng, 10)
     ),
     "order10": _number(10),
     "ts": lambda rng: str(rng.randrange(1_500_000_000, 1_750_000_000)),

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-Draw = Callable[[random.Random], str]
+from people import Draw
 
 
 def _words(text: str) -> list[str]:

@@ -38,9 +38,42 @@ def rows() -> list[dict]:
     return [json.loads(line) for line in (LABELLED / "privacy.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_sets_are_what_their_templates_give():
-    done = subprocess.run([sys.executable, LABELLED / "make_sets.py", "--check"], capture_output=True, text=True)
+@pytest.mark.parametrize("maker", ["make_sets.py", "unseen.py"])
+def test_sets_are_what_their_templates_give(maker):
+    done = subprocess.run([sys.executable, LABELLED / maker, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_set_changed_by_hand_is_seen(module, monkeypatch, tmp_path, capsys):
+    written = module("written")
+    monkeypatch.setattr(written, "HERE", tmp_path)
+    (tmp_path / "set.jsonl").write_text('{"text": "changed"}\n', encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["make", "--check"])
+    assert written.write_or_check({"set.jsonl": '{"text": "made"}\n'}, None) == 1
+    assert json.loads(capsys.readouterr().out)["stale"] == ["set.jsonl"]
+
+
+def test_the_halves_of_the_unseen_set_share_no_template(module):
+    halves = [{row["template"] for row in module("privacy").read(LABELLED / f"{half}.jsonl")}
+              for half in ("tuning", "held_out")]  # fmt: skip
+    assert all(halves)
+    assert not halves[0] & halves[1]
+
+
+def test_the_report_on_a_set_holds_its_bars_and_names_a_broken_one(module, tmp_path):
+    text = "联系人：王小明，电话13912345678。"
+    spans = [{"start": 4, "end": 7, "type": "person_name", "variant": "p"},
+             {"start": 10, "end": 21, "type": "mobile", "variant": "plain"}]  # fmt: skip
+    rows = [{"group": "names_zh", "template": "t:1", "text": text, "spans": spans},
+            {"group": "plain", "template": "t:2", "text": "采样品种有小麦、李子、白菜。", "spans": []}]  # fmt: skip
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    report, _ = module("privacy").measure([], [path])
+    assert (report["broken_bars"], report["nobody"]["alarms"]) == ([], 0)
+    spans.append({"start": 0, "end": 3, "type": "person_name", "variant": "p"})
+    path.write_text(json.dumps(rows[0]) + "\n", encoding="utf-8")
+    report, _ = module("privacy").measure([], [path])
+    assert report["broken_bars"] == ["person_name recall 0.5 < 0.85"]
 
 
 def test_enough_examples_of_every_type(rows):

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.chat.labels import label_faults
-from tasks.chat.rows import IGNORED, RowRefused, encode_row, encode_rows
+from tasks.chat.labels import label_faults, taught
+from tasks.chat.rows import IGNORED, RowRefused, encode_row, encode_rows, thought_samples
 from tasks.chat.template import as_request, thought_and_answer, thought_field
 from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.errors import DataContractError
@@ -202,6 +202,74 @@ def test_an_answer_whose_thought_the_template_drops_carries_no_loss(tokenizer):
     changed.chat_template = changed.chat_template.replace("reasoning_content.strip('\\n')", "''")
     with pytest.raises(RowRefused, match="template_drops_the_thought"):
         encode_row("r-1", THOUGHTS, changed)
+
+
+def texts(row, tokenizer):
+    return [run.text for run in taught(row.input_ids, row.labels, tokenizer)]
+
+
+def test_case_08_each_thought_is_taught_where_it_is_shown(tokenizer, tmp_path, write_rows):
+    changed = family(tokenizer, "qwen3")
+    write_rows(tmp_path / "train.jsonl", [{"row_id": "r-1", "messages": THOUGHTS}])
+    encoded = encode_rows(tmp_path / "train.jsonl", changed, 256, every_thought=True)
+    assert [row.row_id for row in encoded.rows] == ["r-1", "r-1#2"]
+    assert [texts(row, changed) for row in encoded.rows] == [[THOUGHTS[3]["content"]], [THOUGHTS[1]["content"]]]
+    assert (encoded.conversations, encoded.thought_samples) == (1, 1)
+    # The sample is what a server is sent, and nothing stands behind the answer.
+    assert encoded.rows[1].input_ids == encode_row("r-2", THOUGHTS[:2], changed).input_ids
+    # Elsewhere a row is one row: held-out text and calibration do not count a conversation twice.
+    assert len(encode_rows(tmp_path / "train.jsonl", changed, 256).rows) == 1
+
+
+A_CALL = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+CALLING_THOUGHTS = [
+    {"role": "user", "content": "东门？"},
+    {"role": "assistant", "content": f"<think>\n去看。\n</think>\n\n{A_CALL}"},
+    {"role": "tool", "content": "关"},
+    {"role": "assistant", "content": "<think>\n关着就好。\n</think>\n\n东门关着。"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("turns", "untaught", "samples"),
+    [
+        # Thoughts around a call are shown together: one sample teaches both.
+        ([*CALLING_THOUGHTS, *THOUGHTS], (), [(5,), (1, 3)]),
+        ([*THOUGHTS[:2], *CALLING_THOUGHTS, *THOUGHTS[2:]], (), [(3, 5), (1,)]),
+        # So is what follows on a thought that was shown, though it has none itself.
+        ([*CALLING_THOUGHTS[:3], TURNS[2], *THOUGHTS], (), [(5,), (1, 3)]),
+        # What its author marked is taught nowhere; plain answers are taught in the row alone.
+        ([*THOUGHTS, *THOUGHTS[:2]], (1,), [(3,)]),
+        ([*TURNS[1:3], *THOUGHTS], (), [(3,)]),
+        (TURNS, (), []),
+    ],
+)
+def test_samples_of_earlier_thoughts(tokenizer, turns, untaught, samples):
+    changed = family(tokenizer, "qwen3")
+    row = encode_row("r-1", turns, changed, untaught=untaught)
+    found = list(thought_samples(row, turns, changed))
+    assert [one.trained_turns for one in found] == samples
+    learnt = [turn for one in (row, *found) for turn in one.trained_turns]
+    answers = [turn for turn, said in enumerate(turns) if said["role"] == "assistant" and turn not in untaught]
+    assert sorted(learnt) == answers
+    for one in found:
+        assert not list(label_faults(one.messages, one.input_ids, one.labels, one.trained_turns, changed))
+
+
+def test_a_sample_that_is_too_long_is_left_out_and_named(tokenizer, tmp_path, write_rows):
+    changed = family(tokenizer, "qwen3")
+    long = {"role": "assistant", "content": f"<think>\n{'再想一遍。' * 60}\n</think>\n\n可以。"}
+    write_rows(tmp_path / "train.jsonl", [{"row_id": "r-1", "messages": [THOUGHTS[0], long, *THOUGHTS[2:]]}])
+    encoded = encode_rows(tmp_path / "train.jsonl", changed, 200, every_thought=True)
+    assert [row.row_id for row in encoded.rows] == ["r-1"]
+    assert [(entry["row_id"], entry["reason"]) for entry in encoded.dropped] == [("r-1#2", "too_long")]
+
+
+def test_a_template_that_shows_a_thought_nowhere_has_no_sample_of_it(tokenizer):
+    changed = family(tokenizer, "qwen3")
+    changed.chat_template = changed.chat_template.replace("reasoning_content.strip('\\n')", "''")
+    turns = [*THOUGHTS[:2], *TURNS[1:3]]
+    assert list(thought_samples(encode_row("r-1", turns, changed), turns, changed)) == []
 
 
 def test_marked_answers_carry_no_loss_and_the_others_do(tokenizer):

@@ -80,11 +80,11 @@ def test_a_row_with_tools_is_counted_as_training_renders_it(base):
         lengths.count(messages, '[{"type": "function"}]')
 
 
-def with_template(base, name, joins=False):
+def with_template(base, name, joins=False, limit=512):
     """Lengths counted with another family's template."""
     import trl
 
-    lengths = RowLengths(base, 512)
+    lengths = RowLengths(base, limit)
     lengths._tokenizer = copy.deepcopy(lengths._tokenizer)  # shared in the process
     folder = Path(trl.__file__).parent / "chat_templates"
     lengths._tokenizer.chat_template = (folder / f"{name}.jinja").read_text(encoding="utf-8")
@@ -98,12 +98,30 @@ def test_what_a_template_does_to_rows_is_known_before_training(base):
         *exchange("甲？", "<think>\n想。\n</think>\n\n乙。"),
         *exchange("丙？", "<think>\n想。\n</think>\n\n丁。"),
     ]
-    assert with_template(base, "qwen3").effect(thinking, None).history == ((1, "thought_dropped"),)
+    qwen = with_template(base, "qwen3")
+    assert (qwen.effect(thinking, None).history, qwen.effect(thinking, None).alone) == ((), (1,))
     plain = with_template(base, "qwen3_5_think", joins=True)
     assert plain.effect(exchange("甲？", "乙。"), None).joined
     assert not plain.effect(thinking[:2], None).joined
     assert RowLengths(base, 512).effect(exchange("甲？", "乙。"), '[{"name": "f"}]').tools_hidden
     assert not with_template(base, "qwen2_5").effect(exchange("甲？", "乙。"), '[{"name": "f"}]').tools_hidden
+
+
+def test_an_earlier_thought_that_fits_no_sample_of_its_own_carries_no_loss_and_is_named(base):
+    lengths = with_template(base, "qwen3", limit=128)
+    long = [*exchange("甲？", f"<think>\n{'再想一遍。' * 60}\n</think>\n\n乙。"), *exchange("丙？", "丁。")]
+    effect = lengths.effect(long, None)
+    assert lengths.count_where_needed(long, None, effect) <= 128
+    assert lengths.fitting(effect, long, None).history == ((1, "too_long_alone"),)
+    assert (lengths.fitting(effect, long, None).alone, effect.alone) == ((), (1,))
+
+
+@pytest.mark.parametrize("answer", ["<think>\n想。\n</think>\n\n乙。", "乙。"])
+def test_a_thought_that_is_given_back_is_counted(base, answer):
+    lengths = with_template(base, "qwen3_5_think", joins=True, limit=1)
+    messages = exchange("甲？", answer)
+    counted = lengths.count_where_needed(messages, None, lengths.effect(messages, None))
+    assert counted == len(encode_row("r", messages, lengths._tokenizer).input_ids)
 
 
 def test_a_row_that_training_would_leave_out_is_refused_with_the_true_cause(base):

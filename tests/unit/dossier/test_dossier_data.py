@@ -58,6 +58,35 @@ def test_the_page_shows_every_count(run: Any, tmp_path: Path) -> None:
     assert page.count("512 = limit") == 2
 
 
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (
+            {"system_turn": "You are <b>Q</b>."},
+            "a system turn, where a row has none 行内无系统提示时加入系统轮 You are",
+        ),
+        ({"system_turn": ""}, "a system turn, where a row has none 行内无系统提示时加入系统轮 without words 无文字"),
+        (
+            {"in_system_turn": "Think hard."},
+            "words beside a row's own system prompt 在行内系统提示旁加入文字 Think hard.",
+        ),
+        ({"empty_thought": "<think>\n\n</think>"}, "that has none 回答无思考时加入空思考 &lt;think&gt; &lt;/think&gt;"),
+        ({}, "Nothing: rows are trained and served as they are."),
+    ],
+)
+def test_what_the_template_adds_is_on_the_page_and_on_the_card(
+    run: Any, tmp_path: Path, added: dict[str, str], said: str
+) -> None:
+    path = run.root / "data/prepared/summary.json"
+    write_json(path, read_json(path) | {"template": added})
+    page = page_of(run, tmp_path / "out")
+    assert said in section(page, "template").replace("&#39;", "'")
+    assert "<b>Q</b>" not in page
+    card = (tmp_path / "out/model_card.md").read_text(encoding="utf-8")
+    assert ("The chat template adds nothing to the rows." in card) is not bool(added)
+    assert ("The chat template adds to rows that do not have it" in card) is bool(added)
+
+
 def test_the_waterfall_goes_from_read_to_kept_without_a_gap(facts: dict[str, Any]) -> None:
     steps = facts["waterfall"]
     lost = [step for step in steps if step["kind"] == "lost"]

@@ -41,6 +41,15 @@ def test_slots_have_gpus_of_their_own(large, monkeypatch, value, outcome):
         assert '"0,1,2,3|4,5,6,7"' in check.todo
 
 
+@pytest.mark.parametrize(("value", "outcome"), [("", "ok"), ("0,1,2,3", "ok"), ("0,1", "failed"),
+                                                ("0,1,2,3|4,5,6,7", "ok")])  # fmt: skip
+def test_one_version_at_a_time_needs_one_group(large, monkeypatch, value, outcome):
+    monkeypatch.setenv("TUNEGATE_SLOT_GPUS", value)
+    one = large.model_copy(update={"serve": large.serve.model_copy(update={"swap": "hold"})})
+    (check,) = check_slot_gpus(one, cards(*[79.0] * 8))
+    assert check.outcome == outcome
+
+
 def test_a_slot_s_card_that_is_not_here_is_named(large, monkeypatch):
     monkeypatch.setenv("TUNEGATE_SLOT_GPUS", "0,1,2,3|4,5,6,8")
     (check,) = check_slot_gpus(large, cards(*[79.0] * 8))

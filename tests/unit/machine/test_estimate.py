@@ -6,7 +6,7 @@ import pytest
 
 from tasks.core.gpus import Gpu
 from tasks.core.settings import ParallelParams
-from tasks.machine.fit import check_fit
+from tasks.machine.fit import check_fit, check_swap
 from tasks.models.estimate import GIB, RUNTIME_GIB, Shape, loading, serving, shape_of, training
 
 #: config.json of Qwen2.5-7B-Instruct, as on the hub.
@@ -130,3 +130,16 @@ def test_without_a_gpu_the_stated_one_is_checked(large):
     train, serve = check_fit(large, None, [], 320)
     assert train.outcome == serve.outcome == "ok"
     assert "stated size" in train.detail[-1]
+
+
+def test_doctor_names_how_a_version_takes_over_and_whether_two_fit(large, laptop):
+    cards = [Gpu("NVIDIA A100-SXM4-80GB", 80.0, 79.0)]
+    assert check_swap(large, None, cards * 8, 512.0).outcome == "ok"
+    short = check_swap(large, None, cards * 4, 512.0)
+    assert (short.outcome, short.needed) == ("warning", "8 GPUs")
+    assert "serve.swap: hold" in short.todo
+    one = large.model_copy(update={"serve": large.serve.model_copy(update={"swap": "hold", "hold_s": 90.0})})
+    held = check_swap(one, None, cards * 4, 512.0)
+    assert (held.outcome, held.found) == ("ok", "hold: the old version stops first, requests wait at most 90 s")
+    assert check_swap(laptop, None, [], 16.0).outcome == "ok"
+    assert check_swap(laptop, None, [], 1.0).outcome == "warning"

@@ -11,9 +11,10 @@ from tasks.models.weights import load_weights, require_generation_config, save_w
 from tests.unit.families import write_family
 
 IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+CASE_15 = IDS | {"max_length": 4096, "temperature": 0.9, "top_p": 0.6}
 #: What transformers refuses to save or would write in other words.
 ODD = [
-    IDS | {"max_length": 4096, "temperature": 0.9, "top_p": 0.6},
+    CASE_15,
     IDS | {"top_k": 40},
     IDS | {"typical_p": 0.8, "min_p": 0.1},
     IDS | {"do_sample": False, "temperature": 0.0},
@@ -32,9 +33,14 @@ def base(tmp_path_factory):
     return write_family("llama-3", tmp_path_factory.mktemp("base") / "llama-3", model=True)
 
 
-def test_the_shown_case_is_one_that_transformers_does_not_save(tmp_path):
+def test_case_15_a_temperature_without_sampling_is_kept_as_it_is(base, tmp_path):
     with pytest.raises(ValueError, match="temperature"):
-        GenerationConfig.from_dict(ODD[0]).save_pretrained(tmp_path)
+        GenerationConfig.from_dict(CASE_15).save_pretrained(tmp_path)
+    path = base / "generation_config.json"
+    path.write_text(json.dumps(CASE_15))
+    save_weights(load_weights(base), tmp_path / "merged", like=base)
+    assert json.loads((tmp_path / "merged" / path.name).read_text()) == CASE_15
+    path.unlink()
 
 
 def test_every_generation_config_goes_through_a_save_byte_for_byte(base, tmp_path):

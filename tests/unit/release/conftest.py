@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,8 @@ def _with_promote(settings: Settings, **changes: object) -> Settings:
 
 
 #: What a quiet host says beside what it serves.
-STATE = {"deploying": None, "wanted": None, "recovering": False, "given_up": {}, "previous": []}
+STATE = {"deploying": None, "wanted": None, "recovering": False, "given_up": {}, "previous": [],
+         "rollout": None}  # fmt: skip
 
 
 @dataclass
@@ -95,6 +97,7 @@ class StandInHost:
     held_to: list[Fingerprint] = field(default_factory=list)
     deployments: list[Deployment] = field(default_factory=list)
     aborted: int = 0
+    rollout: dict[str, object] | None = None
 
     def host_status(self, project):
         return self.live
@@ -130,7 +133,37 @@ class StandInHost:
 
     def abort_deployment(self, project) -> bool:
         self.aborted += 1
-        return False
+        return self.end_rollout(project, "abort", "its slot was asked for (rollback)")
+
+    def begin_rollout(self, project, deployment, strategy, *, on_progress) -> None:
+        if deployment.version in self.fails_on:
+            raise TransientError(f"version {deployment.version} did not answer the smoke test", "read the log")
+        counts = {"error": 1, "slow": 2, "refusal": 3, "unknown": 4}
+        test = {"share": "error", "direction": "up", "abort_e": 1.5, "abort_at": 120.0, "pass_e": 21.0, "pass_at": 20.0}
+        self.deployments.insert(0, deployment)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.rollout = self.live["rollout"] = {
+            "id": "0", "version": deployment.version, "live": self.live["version"], "strategy": strategy,
+            "by": deployment.by, "reason": deployment.reason, "started": now,
+            "phase": "running", "why": "", "ended": None, "percent": 1.0, "step": 1, "steps": 3, "shadow": None,
+            "arms": {"live": {"requests": 900} | counts, "candidate": {"requests": 300} | counts}, "tests": [test],
+        }  # fmt: skip
+
+    def ends(self, phase: str, why: str) -> None:
+        """The rollout ends in the host, as its judge, a person or a crash has it."""
+        tried = self.rollout | {"phase": phase, "why": why, "ended": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.rollout, self.live["rollout"] = tried, None
+        if phase == "promoted":
+            self.live |= {"version": tried["version"], "wanted": tried["version"]}
+
+    def end_rollout(self, project, end, why) -> bool:
+        if not (self.live and self.live["rollout"]):
+            return False
+        self.ends("promoted" if end == "promote" else "aborted", why)
+        return True
+
+    def last_rollout(self, project):
+        return self.rollout
 
     def recorded_version(self, project) -> str | None:
         return self.deployments[-1].version if self.deployments else None
@@ -142,6 +175,6 @@ class StandInHost:
 @pytest.fixture
 def host(monkeypatch) -> StandInHost:
     host = StandInHost()
-    for module in ("reconcile", "rollback", "status", "golive", "prune"):
+    for module in ("reconcile", "rollback", "status", "golive", "prune", "rollout", "canary"):
         monkeypatch.setattr(f"tasks.release.{module}.control", host)
     return host

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,25 @@ def test_two_runs_write_the_same_bytes_and_name_no_machine(run_train, tiny, tmp_
         "tokenizer.json", "tokenizer_config.json", "training.json",
     ]  # fmt: skip
     assert read_json(first / "adapter_config.json")["base_model_name_or_path"].startswith("sha256:")
+
+
+def test_earlier_thoughts_are_samples_counted_apart_from_rows(run_train, tiny_copy, tmp_path, write_rows):
+    import trl
+
+    shutil.copy(Path(trl.__file__).parent / "chat_templates/qwen3.jinja", tiny_copy / "chat_template.jinja")
+    thinking = [
+        {"role": role, "content": text}
+        for number in range(3)
+        for role, text in (("user", f"问{number}？"), ("assistant", f"<think>\n想{number}。\n</think>\n\n答{number}。"))
+    ]
+    write_rows(tmp_path / "train.jsonl", [{"row_id": "r-1", "messages": thinking}])
+    output, summary = run_train("thoughts", base=tiny_copy, rows=tmp_path, max_steps=2)
+    training = read_json(output / "training.json")
+    assert (training["rows"], training["thought_samples"], summary["rows"]) == (1, 2, 1)
+    trained = {row["row_id"]: row for row in read_jsonl(output / "parity.jsonl") if row["origin"] == "trained"}
+    assert {name: row["completions"] for name, row in trained.items()} == {
+        "r-1": [thinking[5]["content"]], "r-1#4": [thinking[3]["content"]], "r-1#2": [thinking[1]["content"]],
+    }  # fmt: skip
 
 
 @pytest.mark.slow

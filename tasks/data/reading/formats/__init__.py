@@ -100,17 +100,26 @@ def parse(
 
 def _read(row: dict[str, Any], override_format: str | None, roles: Mapping[str, str]) -> Draft:
     """Return the turns of a row, if it may be learnt from at all."""
-    try:
-        format_ = override_format or detect(row)
-    except BadRowError:
-        low = lowered(row)
-        if low == row:
-            raise
-        # Question, Complex_CoT, Response: the same names.
-        row, format_ = low, detect(low)
+    format_ = override_format
+    if format_ is None:
+        row, format_ = _told(row)
     refuse_media(row)
     refuse_bad_rows(row)
     return READERS[format_](row, roles)
+
+
+def _told(row: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return a row under the names that its format has, and the format."""
+    try:
+        return row, detect(row)
+    except BadRowError as problem:
+        # Question, Complex_CoT, Response: the same names.
+        low = lowered(row)
+        try:
+            return low, detect(low)
+        except BadRowError:
+            # Said of the names that the file has: a mapping is written with them.
+            raise problem from None
 
 
 def _check_turns(draft: Draft) -> tuple[int, ...]:

@@ -19,7 +19,8 @@ PAIRS: Final = (
     ("query", "response"), ("query", "answer"), ("question", "answer"), ("question", "response"),
     ("question", "output"), ("prompt", "completion"), ("prompt", "response"), ("prompt", "answer"),
     ("prompt", "output"), ("questions", "answers"), ("prompts", "responses"), ("queries", "responses"),
-    ("user", "assistant"), ("input", "output"), ("指令", "输出"), ("问题", "答案"), ("问题", "回答"), ("提问", "回答"),
+    ("user", "assistant"), ("input", "output"), ("input", "target"), ("指令", "输出"), ("问题", "答案"),
+    ("问题", "回答"), ("提问", "回答"),
 )  # fmt: skip
 #: What belongs to the question, and what stands before it.
 CONTEXTS: Final = ("input", "context", "输入")
@@ -55,6 +56,8 @@ def mapped(row: dict[str, Any], columns: Mapping[str, str | None]) -> dict[str, 
         return row
     taken = {column for field, column in columns.items() if column is not None and column != field}
     fields = {name: value for name, value in row.items() if name not in taken and name not in columns}
+    absent = {field for field, column in columns.items() if column is None}
+    fields = {name: value for name, value in fields.items() if name.lower() not in absent}
     if columns.get("instruction"):
         # The mapping says what the row is; turns it may hold as well are not meant.
         fields = {name: value for name, value in fields.items() if name not in CONTAINERS}
@@ -90,5 +93,8 @@ def mapping_to_write(row: Mapping[str, Any]) -> str:
     turns = [name for name in names if isinstance(row[name], list)]
     if turns:
         return f"columns: {{messages: {turns[0]}}}"
-    texts = [name for name in names if isinstance(row[name], str)] or ["COLUMN"]
+    texts = [name for name in names if isinstance(row[name], str)]
+    # A category or a number is shorter than what is asked and answered.
+    longest = sorted(texts, key=lambda name: -len(row[name]))[:2]
+    texts = [name for name in texts if name in longest] or ["COLUMN"]
     return f"columns: {{instruction: {texts[0]}, output: {texts[1] if len(texts) > 1 else 'COLUMN'}}}"

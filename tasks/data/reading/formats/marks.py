@@ -51,20 +51,16 @@ def refuse_bad_rows(row: Mapping[str, Any]) -> None:
     Raises:
         BadRowError: it is one; the field is named.
     """
-    if _ALL.isdisjoint(row):
-        return
-    for name in VERDICTS:
-        if truth(row.get(name)) is False:
+    # A column may bear one of these names and mean something else: only a plain no (or yes) counts.
+    for name, value in row.items():
+        if (field := name.lower()) not in _ALL or (says := truth(value)) is None:
+            continue
+        if field in VERDICTS and not says:
             raise BadRowError(
                 "marked_bad",
-                f"`{name}` is false; where it is no verdict: prepare.read.files: columns: {{{name}: null}}",
+                f"`{name}` is false; where it is no verdict: prepare.read.files: columns: {{{field}: null}}",
             )
-    # A column may bear one of these names and mean something else: only a plain no counts.
-    for name in LEARN_MARKS:
-        if not isinstance(row.get(name), list) and truth(row.get(name)) is False:
-            raise BadRowError("nothing_to_learn", f"`{name}` of the row says it is not to be learnt")
-    for name in MASK_MARKS:
-        if truth(row.get(name)) is True:
+        if says is not (field in LEARN_MARKS) and field not in VERDICTS:
             raise BadRowError("nothing_to_learn", f"`{name}` of the row says it is not to be learnt")
 
 

@@ -8,6 +8,7 @@ from tasks.data.problems import BadRowError
 from tasks.data.reading.formats.fields import is_given
 from tasks.data.reading.formats.media import MEDIA_PARTS, refuse_media
 from tasks.data.reading.formats.thoughts import text_in
+from tasks.data.reading.formats.tools import results_in
 
 _CALL_FIELDS = ("id", "name", "input", "arguments")
 
@@ -67,7 +68,7 @@ def _read(part: Any, where: str) -> Iterator[tuple[str, Any]]:
             part.get(kind) or {name: part[name] for name in ("id", "name", "input", "arguments") if name in part},
         )
     elif kind in ("tool_result", "tool_response"):
-        inner = part.get("content")
+        inner = results_in(part.get("content"))
         yield "result", (part.get("tool_use_id"), read_parts(inner, where).text if inner is not None else "")
     elif kind.startswith(("reasoning", "thinking", "thought")):
         yield "thought", text_in(part, f"{where}a part of reasoning")

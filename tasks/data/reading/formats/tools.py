@@ -5,6 +5,7 @@ the Qwen chat templates write; what the tool answered is a `tool` message. Argum
 them as one, as JSON text, or as JSON text inside JSON text.
 """
 
+import ast
 import json
 import re
 from collections.abc import Mapping
@@ -16,9 +17,16 @@ from tasks.data.reading.formats.padding import is_padded, pruned_arguments, with
 
 TOOL_FIELDS: Final = ("tools", "functions")
 _CALL = re.compile(r"<tool_call>\n(.*?)\n</tool_call>", re.DOTALL)
+#: A call at the start of a line, however it is written.
+_LOOSE_CALL = re.compile(r"(?<![^\n>])<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+_LONGEST_LITERAL: Final = 100_000
 _CALLS = re.compile(r"<tool_call>\n.*?\n</tool_call>(?:\n<tool_call>\n.*?\n</tool_call>)*", re.DOTALL)
 #: Names of the arguments: OpenAI's, Llama's, Anthropic's, and old ones.
 _ARGUMENTS: Final = ("arguments", "parameters", "input", "args")
+#: Names of the id of the call that a result answers.
+CALL_IDS: Final = ("tool_call_id", "call_id", "tool_use_id")
+_RESPONSE = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+_RESPONSES = re.compile(r"(?:<tool_response>(?:(?!</?tool_response>).)*</tool_response>\s*)+", re.DOTALL)
 #: JSON text inside JSON text inside ...: more layers than any writer makes.
 _MOST_LAYERS: Final = 4
 
@@ -73,20 +81,49 @@ def _arguments(function: Mapping[str, Any], name: str, number: int, tools: str |
 
 
 def one_form(content: str, number: int, tools: str | None) -> str:
-    """Return an assistant's text in which calls written as text have their arguments as an object.
+    """Return an assistant's text in which calls written as text have one form: on lines of their own, arguments JSON.
 
-    Text that only looks like a call stays as it is.
+    A call may be written without line ends, with its arguments as text, or as Python writes it (Hermes' rows). Text
+    that only looks like a call stays as it is, and so does a call that has the form.
     """
 
     def written(found: re.Match[str]) -> str:
+        call = _written_call(found[1])
+        if call is None or (isinstance(call["arguments"], dict) and _is_in_form(found[0])):
+            return found[0]
         try:
-            call = json.loads(found[1])
-            usable = isinstance(call, dict) and isinstance(call.get("arguments"), str)
-            return read_calls(call, number, tools)[0] if usable else found[0]
-        except (ValueError, RecursionError, BadRowError):
+            return read_calls(call, number, tools)[0]
+        except BadRowError:
             return found[0]
 
-    return _CALL.sub(written, content)
+    return _LOOSE_CALL.sub(written, content).replace("</tool_call><tool_call>", "</tool_call>\n<tool_call>")
+
+
+def _written_call(text: str) -> dict[str, Any] | None:
+    """Return the call that a text spells, as JSON or as Python, None where it is none."""
+    try:
+        call = json.loads(text)
+    except (ValueError, RecursionError):
+        call = _python_literal(text)
+    arguments = call.get("arguments") if isinstance(call, dict) else None
+    whole = isinstance(arguments, dict) and set(call) == {"name", "arguments"}
+    return call if isinstance(arguments, str) or whole else None
+
+
+def _python_literal(text: str) -> Any:
+    """Return the value of a Python literal, None of what is none or too long to be a call."""
+    if not text.startswith("{'") or len(text) > _LONGEST_LITERAL:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+
+
+def _is_in_form(block: str) -> bool:
+    """Tell whether a call stands on lines of its own as JSON."""
+    found = _CALL.fullmatch(block)
+    return found is not None and found[1].startswith('{"')
 
 
 def written_calls(content: str) -> tuple[Call, ...]:
@@ -126,6 +163,38 @@ def tools_of(row: Mapping[str, Any]) -> str | None:
         return as_json([without_padding(tool) for tool in offered])
     is_plain = isinstance(given, str) and offered == tools and given.lstrip().startswith("[")
     return given.strip() if is_plain else as_json(offered)
+
+
+def results_in(content: Any) -> Any:
+    """Return what a tool answered, as a content that parts are read from: several results are parts with their ids.
+
+    Results may be merged in one turn (a list of objects with ids, Hermes' `<tool_response>` blocks: templates that have
+    these tags write them themselves); an object or a list that is no part of a content is a result as JSON.
+    """
+    if content is None:
+        return None
+    if isinstance(content, str):
+        wrapped = _RESPONSES.fullmatch(content.strip())
+        texts = _RESPONSE.findall(content) if wrapped else [content]
+        return texts[0].strip() if len(texts) == 1 else [_result(None, text.strip()) for text in texts]
+    items = content if isinstance(content, list) else [content]
+    if not all(isinstance(item, Mapping) for item in items):
+        return as_json(content)
+    if items and all("content" in item and _id_of(item) for item in items):
+        return [_result(_id_of(item), item["content"]) for item in items]
+    are_parts = all(isinstance(item.get("type"), str) or set(item) <= {"text"} for item in items)
+    return content if are_parts else as_json(content)
+
+
+def _result(id_: str | None, content: Any) -> dict[str, Any]:
+    """Return a result as a part."""
+    return {"type": "tool_result", "tool_use_id": id_, "content": content}
+
+
+def _id_of(result: Mapping[str, Any]) -> str | None:
+    """Return the id of the call that a result of a list answers."""
+    found = next((result[name] for name in CALL_IDS if result.get(name)), None)
+    return found if isinstance(found, str) else None
 
 
 def calls_in(content: str) -> list[str] | None:

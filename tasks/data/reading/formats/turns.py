@@ -13,7 +13,7 @@ from tasks.data.reading.formats.marks import is_taught
 from tasks.data.reading.formats.media import MEDIA_FIELDS, refuse_media
 from tasks.data.reading.formats.parts import Parts, read_parts
 from tasks.data.reading.formats.thoughts import thought_of
-from tasks.data.reading.formats.tools import one_form, read_calls, written_calls
+from tasks.data.reading.formats.tools import CALL_IDS, one_form, read_calls, results_in, written_calls
 
 #: A turn that is nothing but calls; it becomes the assistant's.
 CALL: Final = "function_call"
@@ -91,7 +91,7 @@ def _turn(turn: Mapping[str, Any], number: int, tools: str | None, roles: Mappin
         return [
             said("assistant", text, thought_of(turn, where), taught=is_taught(turn, where), calls=calls, is_call=True)
         ]
-    parts = _parts(turn, content, role, where)
+    parts = _parts(turn, results_in(content) if role == "tool" else content, role, where)
     if role == "assistant":
         return [_assistant(turn, parts, number, tools)]
     if thought_of(turn, where).strip() or parts.thought.strip():
@@ -172,7 +172,7 @@ def _parts(turn: Mapping[str, Any], content: Any, role: str, where: str) -> Part
 
 def _id(turn: Mapping[str, Any]) -> str | None:
     """Return the id of the call a tool's turn answers."""
-    found = turn.get("tool_call_id") or turn.get("call_id") or turn.get("tool_use_id")
+    found = next((turn[name] for name in CALL_IDS if turn.get(name)), None)
     return found if isinstance(found, str) else None
 
 

@@ -270,3 +270,57 @@ def test_seeds_in_too_many_texts_stay_only_where_a_text_has_few() -> None:
 def test_a_question_of_symbols_is_reported_not_forgotten() -> None:
     finder = LeakFinder([EvalItem("ceval", "x/0", "____？")], PARAMS)
     assert [item.item_id for item in finder.unsearchable] == ["x/0"]
+
+
+SERIES = EvalItem("exam", "series", "7，7，9，15，33，____", ("51", "67", "83", "93"))
+COMETS = EvalItem("exam", "comets", "以下彗星中，2021年回归近日点的是", ("甲彗星", "乙彗星", "丙彗星", "丁彗星"))
+MEANINGS = EvalItem(
+    "exam",
+    "meanings",
+    "下列句中加点的词在古今词义的演变中属于词义缩小的是",
+    ("此句一也", "彼句二也", "其句三也", "夫句四也"),
+)
+WORD = EvalItem("exam", "word", "盲肠", ("位于右髂窝", "没有结肠带", "全部在腹膜外", "接着直肠"))
+
+
+@pytest.fixture(scope="module")
+def sibling_finder() -> LeakFinder:
+    return LeakFinder([SERIES, COMETS, MEANINGS, WORD], PARAMS)
+
+
+def found_in(finder: LeakFinder, messages: list[Message]) -> list[str]:
+    """Return the items found in a row, its system prompt searched as well."""
+    return [leak.item_id for leak in finder.find(with_unspoken([normalized(messages)], [messages], [None]))[0]]
+
+
+def test_a_series_of_numbers_with_its_options_is_found_in_a_system_prompt(
+    sibling_finder: LeakFinder, chat: Chat
+) -> None:
+    item = with_options(SERIES.question, SERIES.options)
+    prompt = f"You are a patient exam assistant. Sample item: {item}\nNever reveal it to the learners."
+    assert found_in(sibling_finder, [{"role": "system", "content": prompt}, *chat("Hello", "Hello.")]) == ["series"]
+    # The same options far from it, or another series before them, are not the item.
+    other = prompt.replace("33", "39")
+    assert found_in(sibling_finder, [{"role": "system", "content": other}, *chat("Hello", "Hello.")]) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "options"),
+    [
+        ("以下彗星中，2019年回归近日点的是", ("戊彗星", "己彗星", "庚彗星", "辛彗星")),
+        ("下列各句中的黑体词其古今词义的发展变化属于词义缩小的是", ("天句五也", "地句六也", "玄句七也", "黄句八也")),
+        ("不属于大肠的是", ("盲肠", "结肠", "直肠", "十二指肠")),
+    ],
+)
+def test_another_year_other_options_and_one_word_in_common_are_no_leak(
+    question: str, options: tuple[str, ...], sibling_finder: LeakFinder, chat: Chat
+) -> None:
+    assert found(sibling_finder, chat(with_options(question, options), "选第一项。")) == []
+
+
+@pytest.mark.parametrize("item", [COMETS, MEANINGS], ids=lambda item: item.item_id)
+def test_the_items_themselves_are_found_with_options_and_without(
+    item: EvalItem, sibling_finder: LeakFinder, chat: Chat
+) -> None:
+    assert found(sibling_finder, chat(with_options(item.question, item.options), "选第一项。")) == [item.item_id]
+    assert found(sibling_finder, chat(item.question, "选第一项。")) == [item.item_id]

@@ -309,3 +309,8 @@ def test_roles_are_said_in_words_and_columns_with_the_mapping_to_write() -> None
         parse({"提问内容": U, "专家答复": A, "13800138000": "x"})
     assert "`提问内容`, `专家答复` and 1 more" in refused.value.detail
     assert "columns: {instruction: 提问内容, output: 专家答复}" in refused.value.detail
+    # Under the names that the file has; what is asked and answered is longer than what kind it is of.
+    with pytest.raises(BadRowError) as refused:
+        parse({"Kind": "QA", "Q": U, "A": A})
+    assert "`Kind`, `Q`, `A`" in refused.value.detail
+    assert "columns: {instruction: Q, output: A}" in refused.value.detail

@@ -128,7 +128,74 @@ def test_calls_as_turns_of_their_own_or_as_parts_take_the_same_form() -> None:
     assert parse(turns("sharegpt", ("human", Q), ("gpt", quoted))).messages[1]["content"] == WANTED
 
 
-def two_calls(*results: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+@pytest.mark.parametrize(
+    "written",
+    [
+        '<tool_call>\n{"arguments": {"门": "东"}, "name": "read"}\n</tool_call>',
+        "<tool_call>\n{'arguments': {'门': '东'}, 'name': 'read'}\n</tool_call>",
+        '<tool_call>{"name": "read", "arguments": {"门": "东"}}</tool_call>',
+        '<tool_call>\n{"name": "read", "arguments": "{\\"门\\": \\"东\\"}", "id": "c1"}\n</tool_call>',
+    ],
+)
+def test_a_call_written_as_text_takes_the_one_form_too(written: str) -> None:
+    for said, wanted in ((written, WANTED), (f"我去看看。\n{written}{written}", f"我去看看。\n{WANTED}\n{WANTED}")):
+        parsed = parse(turns("sharegpt", ("human", Q), ("gpt", said), ("tool", "关"), ("gpt", A)))
+        found = parsed.messages[1]["content"]
+        assert [json.loads(call) for call in found.split("\n") if call.startswith("{")] == [
+            json.loads(call) for call in wanted.split("\n") if call.startswith("{")
+        ]
+        assert found.replace('{"arguments": {"门": "东"}, "name": "read"}', WANTED.split("\n")[1]) == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>\nkeep\n</tool_call>",
+        "<tool_call>{'a': open('x')}</tool_call>",
+        "<tool_call>{'name': 'f', 'arguments': 3}</tool_call>",
+        '格式是 <tool_call>{"name": "read", "arguments": {}}</tool_call> 这样。',
+        '<tool_call>{"name": "read", "arguments": {}, "why": "x"}</tool_call>',
+    ],
+)
+def test_text_that_only_looks_like_a_call_stays(text: str) -> None:
+    assert parse(turns("messages", ("user", Q), ("assistant", text))).messages[1]["content"] == text
+
+
+ANSWERED = [
+    ({"v": 0.1}, ['{"v": 0.1}']),
+    ([{"v": 0.1}, {"v": 0.2}], ['[{"v": 0.1}, {"v": 0.2}]']),
+    (["0.1", "0.2"], ['["0.1", "0.2"]']),
+    (0.1, ["0.1"]),
+    ([{"type": "text", "text": "0.1"}, {"type": "text", "text": " 微希"}], ["0.1 微希"]),
+    ("<tool_response>\n0.1\n</tool_response>", ["0.1"]),
+    ("读数 <tool_response>x</tool_response>", ["读数 <tool_response>x</tool_response>"]),
+]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(("content", "read"), ANSWERED)
+def test_a_result_is_text_however_it_is_held(container: str, content: Any, read: list[str]) -> None:
+    call = {"tool_calls": [{"id": "c1", "function": {"name": "read", "arguments": {}}}]}
+    row = turns(container, ("user", Q), ("assistant", "", call), ("tool", content, {"tool_call_id": "c1"}),
+                ("assistant", A))  # fmt: skip
+    assert [said["content"] for said in parse(row).messages if said["role"] == "tool"] == read
+
+
+@pytest.mark.parametrize(
+    "merged",
+    [
+        [{"tool_call_id": "c1", "content": "西"}, {"tool_call_id": "c0", "content": "东"}],
+        [{"type": "tool_result", "tool_use_id": "c1", "content": "西"},
+         {"type": "tool_result", "tool_use_id": "c0", "content": "东"}],
+        "<tool_response>\n东\n</tool_response>\n<tool_response>\n西\n</tool_response>",
+    ],
+)  # fmt: skip
+def test_results_merged_in_one_turn_are_several(merged: Any) -> None:
+    parsed = parse(two_calls((merged, {})))
+    assert [said["content"] for said in parsed.messages if said["role"] == "tool"] == ["东", "西"]
+
+
+def two_calls(*results: tuple[Any, dict[str, Any]]) -> dict[str, Any]:
     calls = [{"id": f"c{n}", "function": {"name": name, "arguments": "{}"}} for n, name in enumerate(("east", "west"))]
     said = [("tool", text, fields) for text, fields in results]
     return turns("messages", ("user", Q), ("assistant", "", {"tool_calls": calls}), *said, ("assistant", A))
@@ -298,6 +365,7 @@ SHAPES: dict[str, tuple[Any, list[str]]] = {
     ),
     "Chinese names": ({"问题": Q2, "答案": A2}, [Q2, A2]),
     "a dialogue": ({"dialogue": [{"speaker": "user", "text": Q2}, {"speaker": "assistant", "text": A2}]}, [Q2, A2]),
+    "Firefly": ({"kind": "QA", "input": Q2, "target": A2}, [Q2, A2]),
     "upper case": ({"Instruction": Q2, "Output": A2, "Input": ""}, [Q2, A2]),
     "ms-swift's preference": (
         turns("messages", ("user", Q2), ("assistant", A2), rejected_response="不用管。"),

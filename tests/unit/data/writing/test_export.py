@@ -15,7 +15,7 @@ from tasks.core.settings import ReadParams
 from tasks.data.reading.formats import Parsed, parse
 from tasks.data.reading.raw import read_chunks, rows_of
 from tasks.data.writing.export import CONTAINERS, export
-from tasks.data.writing.rows_out import WRITERS
+from tasks.data.writing.rows_out import MARKS, WRITERS
 
 READ = ReadParams(on_bad_row="quarantine", on_bad_file="stop", max_row_mib=8, repair_mojibake=True, files={})
 TOOLS = '[{"name": "wind"}]'
@@ -81,12 +81,37 @@ def test_rows_come_back(prepared: Path, tmp_path: Path, format: str, container: 
     expected = {row["row_id"]: row for row in ROWS if int(row["row_id"][2:]) in ROOM.get(format, range(10))}
     assert result["rows"] == {"train": len(expected), "validation": 1}
     assert result["left_out"] == {"train": len(ROWS) - len(expected), "validation": 0}
+    assert sum(result["no_room_for"].values()) == sum(result["left_out"].values())
+    assert result["lost"] == {"source": len(expected) + 1}
     back = dict(read_back(tmp_path / "out", result["files"]["train"]))
     assert set(back) == set(expected)
     for name, parsed in back.items():
         row = expected[name]
         assert list(parsed.messages) == row["messages"]
         assert (parsed.language, parsed.concept, parsed.tools, parsed.rejected, parsed.untaught) == facts(row)
+
+
+def test_what_a_format_has_no_room_for_is_named_with_its_rows(prepared: Path, tmp_path: Path) -> None:
+    def named(format: str) -> Any:
+        return export(prepared, tmp_path / format, format, "jsonl", gzip=False)["no_room_for"]
+
+    assert named("alpaca") == {"results of tools": 3, MARKS: 1}
+    assert named("preference") == {"rows without a rejected answer": len(ROWS) - 1}
+    assert named("messages") == named("sharegpt") == named("multilingual_thinking") == {}
+
+
+def test_a_field_that_does_not_come_back_is_named(prepared: Path, tmp_path: Path, caplog: Any) -> None:
+    marked = ROWS[7] | {"row_id": "r-9", "rejected": "不知道。"}
+    write_jsonl(prepared / "train.jsonl", [
+        ROWS[0] | {"language": "en"},  # told again from the text
+        ROWS[0] | {"messages": [{"role": "user", "content": "<image>这是什么？"}, ROWS[0]["messages"][-1]]},
+        {**marked, "messages": [*marked["messages"][:-1], {"role": "assistant", "content": " 有空格 "}]},
+    ])  # fmt: skip
+    lost = export(prepared, tmp_path / "out", "messages", "jsonl", gzip=False)["lost"]
+    refused = "all of it (read again it is refused: media)"
+    assert lost == {"source": 4, "language": 1, refused: 1, "messages": 1}
+    assert f"1 rows in messages do not bring back: {refused}" in caplog.text
+    assert "bring back: source" not in caplog.text
 
 
 @pytest.mark.parametrize("gzip", [False, True])

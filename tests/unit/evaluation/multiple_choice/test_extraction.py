@@ -16,6 +16,18 @@ LABELLED = [
 #: The least share of the labelled answers that must be read as labelled.
 AGREEMENT = 0.99
 
+#: An answer, then remarks about other options.
+CASE_09 = [
+    ("A 项说法正确，B 项错误，C 项正确，D 项正确。答案：B。", "B"),
+    ("答案是B。解析：A正确；C正确；D正确；只有B错误。", "B"),
+    ("本题选C。A项说法正确，B项说法正确，D项说法正确。", "C"),
+    ("A\n\n解析：B选项正确，C选项正确，D选项正确，A选项的说法有误。", "A"),
+    ("正确答案：D\nA选项：正确。\nB选项：正确。\nC选项：正确。", "D"),
+    ("The correct answer is B. Here is why: A is correct for gamma rays, while option B is correct for beta.", "B"),
+    ("故本题选B。A项正确。", "B"),
+    ("C", "C"),
+]
+
 ANSWERS = [
     ("A", "A"),
     ("Ｂ", "B"),
@@ -104,6 +116,11 @@ NO_ANSWER = [
     "排除A",
     "维生素C",
 ]
+
+
+@pytest.mark.parametrize(("text", "letter"), CASE_09)
+def test_case_09_remarks_about_options_do_not_take_an_answer_back(text, letter):
+    assert extract_letter(text) == letter
 
 
 @pytest.mark.parametrize(("text", "letter"), ANSWERS)

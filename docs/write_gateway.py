@@ -1,0 +1,89 @@
+"""Write docs/gateway.md and docs/gateway-openapi.json from the table of fields: `make docs`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.core.settings import load_settings
+from tasks.serving.api.caps import Caps
+from tasks.serving.api.fields import FIELDS, Field, Place, fields_of
+from tasks.serving.api.openapi import document
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "gateway.md"
+OPENAPI = ROOT / "docs" / "gateway-openapi.json"
+
+PLACES: dict[Place, str] = {
+    "chat": "`POST /v1/chat/completions`",
+    "message": "A message of a chat",
+    "completion": "`POST /v1/completions`",
+    "responses": "`POST /v1/responses`",
+}
+ACTS = {"passed": "passed on", "read": "acted on", "dropped": "dropped", "refused": "refused"}
+HEAD = """# Fields of the gateway
+
+Written by `make docs` from the table in `tasks/serving/api/fields.py`, which the gateway checks requests by.
+[gateway-openapi.json](gateway-openapi.json) is the same as an OpenAPI document, with the caps of `params.yaml`.
+
+- A field that has no line here is refused: 400, its name in `param`.
+- Null says nothing in any field, and so does a value named neutral: both are taken as if the field were not there.
+- What would change the answer is honoured or refused by name. What an answer held comes back as a message of the next
+  turn, whole.
+- Names in code style are settings of `serve.gateway`.
+
+Routes beside these: `GET /v1/models`, `GET /v1/models/{name}`, `GET /healthz` (no key), `GET /metrics` (this machine,
+or an admin's key). `/v1/embeddings` is a 404 that says that no embedding model is configured. Every
+other path is a 404.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    return "\n".join(_lines()) + "\n"
+
+
+def openapi() -> str:
+    """Return the OpenAPI document, with the caps of params.yaml."""
+    serve = load_settings(ROOT / "params.yaml").serve
+    caps = Caps.of(serve.gateway, serve.vllm.max_model_length_tokens)
+    return json.dumps(document(caps), ensure_ascii=False, indent=1) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    """Yield the page's lines."""
+    yield HEAD
+    for place, title in PLACES.items():
+        yield f"## {title}"
+        yield ""
+        offered = [field for field in fields_of(place).values() if field.does != "refused"]
+        yield "| field | what happens | bounds | neutral | |"
+        yield "|---|---|---|---|---|"
+        yield from map(_row, offered)
+        yield ""
+        yield "| refused | but as | why, or what to do |"
+        yield "|---|---|---|"
+        yield from (f"| `{field.name}` | {_neutral(field)} | {field.why} |"
+                    for field in fields_of(place).values() if field.does == "refused")  # fmt: skip
+        yield ""
+    yield f"{len(FIELDS)} lines in all."
+
+
+def _row(field: Field) -> str:
+    """Return the line of a field that is offered."""
+    bounds = field.check.words() if field.check else ""
+    return f"| `{field.name}` | {ACTS[field.does]} | {bounds} | {_neutral(field)} | {field.why} |"
+
+
+def _neutral(field: Field) -> str:
+    """Return the values that say nothing."""
+    return ", ".join(f"`{json.dumps(value, ensure_ascii=False)}`" for value in field.neutral)
+
+
+def main() -> None:
+    """Write both files."""
+    PAGE.write_text(page(), encoding="utf-8")
+    OPENAPI.write_text(openapi(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What an answer says, on every route: its usage, where its stream ends, and what goes into the record."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+DATA = b"data: "
+DONE = b"data: [DONE]"
+#: Both spellings of the chunk that holds nothing but the usage.
+NO_CHOICES = (b'"choices":[]', b'"choices": []')
+#: Events that end a stream of the Responses API.
+_ENDS = (b"event: response.completed", b"event: response.incomplete", b"event: response.failed")
+
+
+def ends(event: bytes) -> bool:
+    """Tell whether an event is the last of its stream."""
+    return event.startswith((DONE, *_ENDS))
+
+
+def is_usage(event: bytes) -> bool:
+    """Tell whether an event of a chat or completion holds nothing but the usage."""
+    return any(mark in event for mark in NO_CHOICES)
+
+
+def usage_of(body: bytes) -> tuple[int | None, int | None]:
+    """Return (prompt tokens, completion tokens) of a whole answer or of the event that holds them."""
+    value = _json(body)
+    usage = (value.get("response") or value).get("usage") or {}
+    return (
+        usage.get("prompt_tokens", usage.get("input_tokens")),
+        usage.get("completion_tokens", usage.get("output_tokens")),
+    )
+
+
+def said(pieces: Sequence[bytes]) -> Any:
+    """Return what was answered: text, or content, reasoning and tool calls; a list of these for several choices.
+
+    Args:
+        pieces: the answer as it came: one body, or the events of a stream.
+    """
+    choices: dict[int, dict[str, Any]] = {}
+    for piece in pieces:
+        value = _json(piece)
+        if "error" in value:
+            return value["error"]
+        if "undecoded" in value:
+            return value["undecoded"]
+        if output := (value.get("response") or value).get("output"):
+            choices = {0: _said_by_items(output)}
+        for choice in value.get("choices", ()):
+            _add(choices.setdefault(choice.get("index", 0), {}), choice)
+    found = [_plain(choices[index]) for index in sorted(choices)]
+    return found[0] if len(found) == 1 else found
+
+
+def _json(piece: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body or an event; {} where there is none."""
+    start = 0 if piece.startswith(b"{") else piece.find(DATA) + len(DATA)
+    text = piece[start:].strip() if start == 0 or DATA in piece else b""
+    if not text.startswith(b"{"):
+        return {}
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {"undecoded": text.decode("utf-8", "replace")}
+    return value
+
+
+def _add(found: dict[str, Any], choice: dict[str, Any]) -> None:
+    """Add a choice, whole or a piece of it, to what is known of it."""
+    message = choice.get("message") or choice.get("delta") or {}
+    texts = {"content": message.get("content") or choice.get("text"), "reasoning": message.get("reasoning")}
+    for name, text in texts.items():
+        if text:
+            found[name] = found.get(name, "") + text
+    calls = found.setdefault("tool_calls", {}) if message.get("tool_calls") else {}
+    for place, call in enumerate(message.get("tool_calls") or ()):
+        function = call.get("function") or {}
+        kept = calls.setdefault(call.get("index", place), {"name": "", "arguments": ""})
+        kept["name"] += function.get("name") or ""
+        kept["arguments"] += function.get("arguments") or ""
+
+
+def _plain(found: dict[str, Any]) -> Any:
+    """Return text alone where there is nothing else."""
+    if set(found) <= {"content"}:
+        return found.get("content", "")
+    calls = found.get("tool_calls")
+    return found | ({"tool_calls": [calls[index] for index in sorted(calls)]} if calls else {})
+
+
+def _said_by_items(output: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the items of a response say."""
+    found: dict[str, Any] = {}
+    for item in output:
+        name = "reasoning" if item.get("type") == "reasoning" else "content"
+        text = "".join(part.get("text") or "" for part in item.get("content") or ())
+        if text:
+            found[name] = found.get(name, "") + text
+    return found

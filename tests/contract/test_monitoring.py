@@ -1,0 +1,144 @@
+"""Rules and dashboard against what the gateway really shows: by name, and by the real Prometheus in slow tests."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tasks.serving import control
+from tasks.serving.metrics import Metrics
+from tests.contract.hosts import BODY, CHAT, STREAMED, until
+
+FOLDER = Path(__file__).parents[2] / "infra" / "monitoring"
+RULES = FOLDER / "tunegate.rules.yaml"
+DASHBOARD = FOLDER / "grafana-dashboard.json"
+#: Of Debian's package where none is installed; the oldest that the rules are held to.
+PACKAGE = "prometheus"
+
+
+def shown() -> set[str]:
+    """The names of all series that a gateway can show."""
+    return {
+        sample
+        for family in Metrics().registry.collect()
+        for sample in _samples(family.name, family.type)
+    }  # fmt: skip
+
+
+def _samples(name: str, kind: str) -> list[str]:
+    endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(kind, [""])
+    return [name + ending for ending in endings]
+
+
+@pytest.mark.parametrize("path", [RULES, DASHBOARD], ids=lambda path: path.name)
+def test_only_series_that_the_gateway_shows_are_asked_for(path):
+    text = path.read_text("utf-8")
+    recorded = set(re.findall(r"record: (\S+)", RULES.read_text("utf-8")))
+    asked = set(re.findall(r"tunegate(?::\w+)+|tunegate_\w+", text))
+    assert asked
+    assert asked <= shown() | recorded
+
+
+def test_a_series_that_is_not_shown_would_be_seen():
+    assert "tunegate_live" in shown()
+    assert "tunegate_answers_total" in shown()
+    assert "tunegate_answers" not in shown()
+
+
+def test_every_series_has_its_place_on_the_dashboard():
+    text = DASHBOARD.read_text("utf-8") + RULES.read_text("utf-8")
+    families = {family.name for family in Metrics().registry.collect()}
+    assert {name for name in families if name not in text} == set()
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory) -> Path:
+    """The folder of `prometheus` and `promtool`: what is installed, else Debian's package unpacked."""
+    if found := shutil.which("promtool"):
+        return Path(found).parent
+    folder = tmp_path_factory.mktemp("prometheus")
+    if not shutil.which("apt-get"):
+        pytest.skip("neither Prometheus nor apt-get is here")
+    got = subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, capture_output=True, text=True, timeout=300)
+    packages = list(folder.glob("*.deb"))
+    if got.returncode or not packages:
+        pytest.skip("Debian's package of Prometheus cannot be had here")
+    subprocess.run(["dpkg-deb", "-x", packages[0], folder], check=True)
+    return folder / "usr" / "bin"
+
+
+@pytest.mark.slow
+def test_the_rules_say_what_they_should_of_made_up_hours(programs):
+    for words in (["check", "config", "prometheus.yaml"], ["test", "rules", "tunegate.rules.test.yaml"]):
+        done = subprocess.run([programs / "promtool", *words], cwd=FOLDER, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Prometheus:
+    """A real Prometheus that scrapes one gateway every half second."""
+
+    def __init__(self, programs: Path, folder: Path, port: int, target: str) -> None:
+        folder.mkdir()
+        settings = (FOLDER / "prometheus.yaml").read_text("utf-8")
+        assert "127.0.0.1:8080" in settings
+        settings = settings.replace("127.0.0.1:8080", target).replace("interval: 15s", "interval: 500ms")
+        (folder / "prometheus.yaml").write_text(settings, "utf-8")
+        shutil.copy(RULES, folder)
+        self.url = f"http://127.0.0.1:{port}"
+        words = [f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data",
+                 f"--web.listen-address=127.0.0.1:{port}"]  # fmt: skip
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen([programs / "prometheus", *words], stdout=log, stderr=log)
+
+    def ask(self, expression: str) -> list[dict]:
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}).json()
+        assert answer["status"] == "success", (expression, answer)
+        return answer["data"]["result"]
+
+    def up(self) -> bool:
+        try:
+            return bool(self.ask('up{job="tunegate"} == 1'))
+        except httpx.HTTPError:
+            return False
+
+    def alarms(self) -> set[str]:
+        alarms = httpx.get(f"{self.url}/api/v1/alerts").json()["data"]["alerts"]
+        return {alarm["labels"]["alertname"] for alarm in alarms}
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture
+def prometheus(programs, tmp_path, started, free_ports):
+    (port,) = free_ports(1)
+    found = Prometheus(programs, tmp_path / "prometheus", port, started.project.gateway_url.removeprefix("http://"))
+    yield found
+    found.stop()
+
+
+@pytest.mark.slow
+def test_a_live_gateway_on_every_panel_and_a_stopped_one_as_an_alarm(prometheus, started):
+    started.deploy("1", token_s=0.01)
+    until(prometheus.up, timeout_s=30)
+    with started.client(started.key("desk")) as client:
+        for _ in range(6):
+            client.post(CHAT, json=BODY)
+            client.post(CHAT, json=STREAMED)
+            httpx.post(f"{started.project.gateway_url}{CHAT}", json=BODY)
+    queries = [target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]]
+    drawn = [query for query in queries if "aborted" not in query]
+    deadline = time.monotonic() + 30
+    while empty := [query for query in drawn if not prometheus.ask(query)]:
+        assert time.monotonic() < deadline, empty
+        time.sleep(0.5)
+    assert prometheus.ask("tunegate_live")[0]["metric"]["version"] == "1"
+    assert not prometheus.alarms()
+    control.stop_host(started.project)
+    until(lambda: "TunegateDown" in prometheus.alarms(), timeout_s=30)
