@@ -24,7 +24,7 @@ from tasks.serving.audit.log import SHORT_CHARACTERS
 from tasks.serving.audit.refusals import Refusals
 from tasks.serving.door.body import read_body, require_size
 from tasks.serving.door.budgets import Budgets
-from tasks.serving.door.estimate import body_cap, prompt_tokens
+from tasks.serving.door.estimate import body_cap, prompt_tokens, tools_tokens
 from tasks.serving.door.evaluator import asks_for_prompt_logprobs, prompt_cost
 from tasks.serving.door.in_flight import Places
 from tasks.serving.exchange import Exchange
@@ -401,8 +401,8 @@ class Gateway:
         Raises:
             Refusal: 429 where the key has not that many left this minute, today or this month.
         """
-        texts = [admitted.prompt, admitted.payload.get("tools") or []]
-        most = prompt_tokens(texts, self.parts.context_tokens)
+        told = prompt_tokens(admitted.prompt, self.parts.context_tokens) + tools_tokens(admitted.payload)
+        most = min(told, self.parts.context_tokens)
         tokens = prompt_cost(key, admitted.payload, most, self.parts.params.door) + admitted.most_tokens
         self.budgets.require(key)
         if wait_s := self.limits.reserve(key, tokens):

@@ -5,6 +5,7 @@ used is given back when the model has counted. Bytes are counted, not characters
 tokenizers in use, whose worst case is a token a byte, and it runs at memory speed.
 """
 
+import json
 import math
 from typing import Any
 
@@ -33,6 +34,12 @@ def prompt_tokens(prompt: Any, context_tokens: int) -> int:
         context_tokens: the model's context; more is refused by the model.
     """
     return min(sum(text_tokens(text) for text in texts_in(prompt)), context_tokens)
+
+
+def tools_tokens(payload: dict[str, Any]) -> int:
+    """Return the most tokens that tools may add to a prompt: their JSON is written out, names of fields and all."""
+    tools = payload.get("tools")
+    return text_tokens(json.dumps(tools, ensure_ascii=False)) if tools else 0
 
 
 def text_tokens(text: str) -> int:

@@ -13,7 +13,7 @@ from tasks.core.settings import load_settings
 from tasks.models.base import materialize
 from tasks.serving.admission import Refusal
 from tasks.serving.door.budgets import Budgets
-from tasks.serving.door.estimate import body_cap, prompt_tokens, text_tokens
+from tasks.serving.door.estimate import body_cap, prompt_tokens, text_tokens, tools_tokens
 from tasks.serving.door.evaluator import prompt_cost
 from tasks.serving.keys import ApiKey
 from tasks.serving.limits import Limits
@@ -56,6 +56,12 @@ class TestEstimate:
         assert prompt_tokens(one * 3, 1024) == 3 * text_tokens("碘片")
         assert prompt_tokens(["碘片", "牛奶"], 1024) == 2 * text_tokens("碘片")
         assert prompt_tokens("碘" * 10_000, 1024) == 1024
+
+    def test_tools_are_part_of_the_prompt_names_of_fields_and_all(self):
+        fields = {f"a_long_name_of_field_{number}": {"type": "string"} for number in range(50)}
+        tool = {"type": "function", "function": {"name": "dose", "parameters": {"properties": fields}}}
+        assert tools_tokens({"tools": [tool]}) >= text_tokens(json.dumps(fields))
+        assert tools_tokens({"temperature": 1.0, "tools": None, "messages": "x" * 900}) == 0
 
     def test_prompts_at_once_are_held_to_the_minute_before_any_is_counted(self):
         """Seen: 9.6 million prompt tokens admitted at once against 800,000 a minute."""
