@@ -76,7 +76,7 @@ _FREQUENT = (2, 3, 4)
 _LISTED_CUE, _THING_END = 2.0, 3.5
 #: Who is named in classical Chinese is history: particles that modern sentences have no use for.
 _CLASSICAL = re.compile(r"[曰矣哉兮]|也[。;!?]|焉[,。;]|(?<![在似近合几关])乎[,。!?]")
-_SENTENCE = 40
+_SENTENCE, _EXAM = 40, 300
 _SENTENCE_ENDS = re.compile(r"[。;!?\n]")
 
 
@@ -199,6 +199,9 @@ def _surnames_with_title(plain: str) -> Iterator[Span]:
     """Yield surnames that only a title makes personal: 李主任, 由张工复核, 小王."""
     for match in _TITLED.finditer(plain):
         start = _surname_before(plain, match.start())
+        # 丙同学 before 丁同学: letters of an exam.
+        if plain[start : match.start()] == "丁" and f"丙{match[0]}" in plain[max(0, start - _EXAM) : start]:
+            continue
         if start == match.start() and start and plain[start - 1] in _BEFORE_TITLES:
             start -= 1
             left = cues.left_of(plain, start)
