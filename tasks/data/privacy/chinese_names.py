@@ -132,13 +132,19 @@ def _scored(plain: str, names: str) -> Iterator[tuple[float, int, int]]:
             yield from _ends(plain, start, start + length, model)
     for start in model.beginnings(plain, (s for s in starts if plain[s] in SINGLE and plain[s] != plain[s + 1])):
         yield from _ends(plain, start, start + 1, model)
+    # What a title follows is not given up for a character that is rare in names.
+    surnames = frozenset(starts)
+    for match in _TITLED.finditer(plain):
+        for start in {match.start() - 2, match.start() - 3} & surnames:
+            if plain[start] in PURE:
+                yield from _ends(plain, start, start + 1, model, held=True)
 
 
-def _ends(plain: str, start: int, given: int, model: Scorer) -> Iterator[tuple[float, int, int]]:
+def _ends(plain: str, start: int, given: int, model: Scorer, *, held: bool = False) -> Iterator[tuple[float, int, int]]:
     """Yield points and places of the names whose surname ends at `given`."""
     bonus = _LISTED_CUE if start > 1 and plain[start - 2] == COVER and plain[start - 1] in "、,;和与及 " else 0.0
     japanese = given - start == 2 and plain[given + 2 : given + 3] in _JAPANESE_ENDS
-    for points, end in model.ends(plain, start, given, bonus + (_LISTED_CUE if japanese else 0.0)):
+    for points, end in model.ends(plain, start, given, bonus + (_LISTED_CUE if japanese else 0.0), held=held):
         surplus = points - model.least(plain[start:given], end - given)
         if _is_letter(plain, start, given):
             continue

@@ -274,7 +274,7 @@ class Scorer:
             ):
                 yield start
 
-    def ends(self, plain: str, start: int, given: int, bonus: float) -> list[tuple[float, int]]:
+    def ends(self, plain: str, start: int, given: int, bonus: float, *, held: bool = False) -> list[tuple[float, int]]:
         """Return points and end of a surname with one and with two characters after it, where they are enough.
 
         Args:
@@ -282,6 +282,7 @@ class Scorer:
             start: where the surname begins.
             given: where the given name begins; a character that names may have stands there.
             bonus: points for what the model does not know of.
+            held: nothing is given up before a title has had its say.
         """
         lefts, rights, seconds = self._beside
         pair = plain[start : given + 1]
@@ -289,7 +290,7 @@ class Scorer:
         # COVER is in neither table: nothing is known of what stands there.
         beside = lefts.get(plain[start - 1 : start] if start else "", 0.0) + bonus
         # A form decides later; nothing is given up before.
-        beside += _FORM_BONUS if plain[start - 1 : start] == ":" else 0.0
+        beside += _FORM_BONUS if held or plain[start - 1 : start] == ":" else 0.0
         second = plain[given + 1 : given + 2]
         right = rights.get(second, 0.0)
         found = []

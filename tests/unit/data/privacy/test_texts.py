@@ -22,6 +22,7 @@ MASKED = [
     ("王建国师傅和操作员赵敏到了", "[PERSON_NAME]师傅和操作员[PERSON_NAME]到了"),
     ("昨晚梦到王燕了，独立董事江少宁投了赞成票", "昨晚梦到[PERSON_NAME]了，独立董事[PERSON_NAME]投了赞成票"),
     ("我在找一本阿加西·罗尼的书", "我在找一本[PERSON_NAME]的书"),
+    ("請問許哲瑋先生您的預約", "請問[PERSON_NAME]先生您的預約"),
     ("失蹤登記：禤玉蘭，住民謝怡君已報案", "失蹤登記：[PERSON_NAME]，住民[PERSON_NAME]已報案"),
 ]
 LEFT = [
