@@ -27,7 +27,10 @@ _BUILDING = r"(?:号楼|号院|幢|栋|座|期)"
 #: A number without 室 ends an address unless it counts or measures something.
 _BARE = r"[0-9]{3,4}(?![0-9A-Za-z.%])(?![米元人户年个毫微度次千万亩吨])"
 _COUNTED = "米元人户年个毫微度次千万亿亩吨号弄栋幢路街站线公辆多余里分秒月日点时层岁级期倍家名位种条项%℃至到"
-_PART = rf"(?:[ ]?(?:{_NUMBER}[ ]?(?:号楼|号院|号|幢|栋|座|楼|层|单元|室|户|房|弄|组|排|F)|之[0-9]{{1,2}}|{_BARE}))"
+_PART = (
+    rf"(?:[ ]?(?:第?{_NUMBER}[ ]?(?:号楼|号院|号|幢|栋|座|楼|层|单元|室|户|房|弄|组|排|F)|之[0-9]{{1,2}}"
+    rf"|(?<=[楼層层座])[A-H](?![0-9A-Za-z])|{_BARE}))"
+)
 _ESTATE_AFTER = rf"(?:[{_H}]{{2,12}}?(?:{_RESIDENCE}|大厦|广场|中心|[{_H}](?={_DIGITS}(?:幢|栋|座|号楼))))?"
 #: 文三路138号3幢2单元501室
 _AT_STREET = re.compile(
@@ -82,7 +85,7 @@ _NUMBER_HINT = re.compile(
 _LEAD = re.compile(
     r"(?:家庭|通讯|通信|联系|收货|收件|邮寄|户籍|详细|注册|办公|寄送|居住)?(?:住址|地址|住所)(?:是|为|在)?"
     r"|户籍地?|现住址|居住地|常住地|所在地|住所地|籍贯"
-    r"|位于|坐落[于在]|居住[在于]|现?居住|家住在?|[现租]?住[在于进]|租住|搬[到至]了?|迁[至到往]|寄[到往至]"
+    r"|位于|坐落[于在]|居住[在于]|现居住?(?:[在于])?|居住|家住在?|[现租]?住[在于进]|租住|搬[到至]了?|迁[至到往]|寄[到往至]"
     r"|送餐?[到至往]|快递到|邮寄[到至]?|发往|发到|赶[到往]|前往|到达|抵达|来自|设在|安置[在于到]|转移[到至"
     r"]"
     r"|撤离到|上门到?|登记[为在]|填写[为的]|变更为|改为|写[着的]是?|警人称|反映|出现在|病人|患者|[在到至为住"
@@ -99,6 +102,7 @@ _PLANT_AFTER = re.compile(
     r"反应堆|管|通道|出口|入口|测点|点位|探头|监测|样|站"
     r"|母线|变压器|屏|盘|仪|缸|门(?!口|前|外)|孔|厂房|通风|燃料|文|令|公告|标准|规定)"
 )
+_COUNTED_BUILDING = re.compile(r"(?:楼|大厦|别墅|公寓|广场)[一两二三四五六七八九十]{1,2}[幢栋座]$")
 _POSTCODE = re.compile(
     r"(?:邮编|邮政编码|[Pp]ost(?:al)? ?[Cc]ode|[Zz]ip(?: [Cc]ode)?)[ ]?[:是为]?[ ]{0,2}([0-9]{6}"
     r"|[0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2})(?![0-9A-Za-z])"
@@ -188,6 +192,9 @@ def _leads_to_a_door(plain: str, start: int, match: re.Match[str]) -> bool:
     districts = bool(_ADMINISTRATIVE.search(name))
     addressed = bool(_ADDRESSED.search(plain, max(0, start - 4), start))
     pattern = match.re
+    # 写字楼一幢 counts buildings.
+    if pattern is _AT_RESIDENCE and _COUNTED_BUILDING.search(match[0]):
+        return False
     if pattern is _AT_STREET:
         sure = (districts and len(name) >= 4) or (addressed and len(name) >= 3)
         return sure or (len(name) >= 2 and not _PLANT_STREET.search(name))

@@ -11,7 +11,7 @@ from itertools import takewhile
 
 from tasks.data.privacy import name_cues as cues
 from tasks.data.privacy.lexicon import words
-from tasks.data.privacy.name_model import COMPOUNDS, SINGLE, Scorer, scorer, simplified
+from tasks.data.privacy.name_model import COMPOUNDS, SINGLE, Scorer, model, scorer, simplified, traditional_only
 from tasks.data.privacy.public_names import is_public, is_public_foreign
 from tasks.data.privacy.spans import COVER, PUBLIC_PERSON, Span, has_chinese
 from tasks.data.privacy.surnames import MIXED, MONGOLIAN, NEVER, PURE, TIBETAN
@@ -42,7 +42,7 @@ _DOTS = "·•・‧"
 _FOREIGN = re.compile(rf"[{_SYLLABLES}]{{1,9}}(?:[{_DOTS}][{_SYLLABLES}]{{1,9}}){{1,3}}")
 #: What transliterations are written with; a dot between other words is a bullet or a title (卷一·总则).
 _TRANSLITERATION = frozenset(
-    "阿埃艾爱安奥巴柏班邦鲍贝本比彼宾波伯博布查茨达戴丹道德登邓迪蒂丁杜顿多厄恩尔法范菲费芬夫弗福盖冈戈哥格"
+    "何阿埃艾爱安奥巴柏班邦鲍贝本比彼宾波伯博布查茨达戴丹道德登邓迪蒂丁杜顿多厄恩尔法范菲费芬夫弗福盖冈戈哥格"
     "葛根古哈海汉豪赫亨胡华怀惠霍基吉加"
     "贾杰捷金卡凯坎康柯科克肯库奎拉莱赖兰郎劳勒雷里丽利莉林琳列刘隆卢鲁路露伦罗洛马玛迈麦曼梅门蒙米密敏明莫"
     "默姆穆纳娜南内尼妮宁牛纽努诺欧帕潘佩"
@@ -67,9 +67,17 @@ _MONGOLIAN_HINT = re.compile(
 #: Places and things too, alone.
 _STEPPES = word_set("乌兰 巴图 宝音 苏和 达来 布和 其格 图雅 乌云 哈斯 敖登")
 
+_TOWNS = frozenset("市县省镇")
+_DYNASTIES = frozenset("夏商周秦魏唐宋")
+#: 甲、乙、丙、丁四人; 原乙国
+_COUNTS = frozenset("一二两三四五六七八九十几甲乙丙")
+#: Buckets of words that no transliteration begins inside of.
+_FREQUENT = (2, 3, 4)
 _LISTED_CUE, _THING_END = 2.0, 3.5
-#: Frequent characters that only traditional text has.
-_TRADITIONAL = tuple("這個來時會說對學國們為與請師後開陳劉張黃電號樓訂單")
+#: Who is named in classical Chinese is history: particles that modern sentences have no use for.
+_CLASSICAL = re.compile(r"[曰矣哉兮]|也[。;!?]|焉[,。;]|(?<![在似近合几关])乎[,。!?]")
+_SENTENCE, _EXAM = 40, 300
+_SENTENCE_ENDS = re.compile(r"[。;!?\n]")
 
 
 def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
@@ -81,14 +89,14 @@ def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
     """
     if not has_chinese(plain):
         return
-    if _is_traditional(plain):
+    if traditional_only().search(plain):
         plain = plain.translate(simplified())
     yield from _without_surname(plain)
     found: set[str] = set()
     for start, end in sorted(_chosen(plain, names)):
         if _is_transliteration(plain, start, end):
             continue
-        if is_public(plain, start, end):
+        if is_public(plain, start, end) or _is_classical(plain, start, end):
             yield Span(start, end, PUBLIC_PERSON)
             continue
         found.add(plain[start:end])
@@ -97,9 +105,11 @@ def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
     yield from _surnames_with_title(plain)
 
 
-def _is_traditional(plain: str) -> bool:
-    """Tell whether a text is written in traditional characters."""
-    return any(character in plain for character in _TRADITIONAL)
+def _is_classical(plain: str, start: int, end: int) -> bool:
+    """Tell whether a name stands in a sentence of classical Chinese, as exams quote them."""
+    first = plain.rfind("\n", max(0, start - _SENTENCE), start)
+    last = _SENTENCE_ENDS.search(plain, end, end + _SENTENCE)
+    return bool(_CLASSICAL.search(plain, max(first, start - _SENTENCE, 0), last.end() if last else end + _SENTENCE))
 
 
 def _chosen(plain: str, names: str) -> list[tuple[int, int]]:
@@ -114,33 +124,51 @@ def _chosen(plain: str, names: str) -> list[tuple[int, int]]:
 
 def _scored(plain: str, names: str) -> Iterator[tuple[float, int, int]]:
     """Yield points and places of the candidates with enough points."""
-    model, listed = scorer(names), COVER in plain
-    for match in _SURNAME.finditer(plain):
-        start = match.start()
-        first = plain[start]
-        if first in _COMPOUND_FIRST and (length := _compound(plain, start)):
+    model = scorer(names)
+    # The pattern has seen to it that the next character is Chinese and may be in a name.
+    starts = [match.start() for match in _SURNAME.finditer(plain)]
+    for start in starts:
+        if plain[start] in _COMPOUND_FIRST and (length := _compound(plain, start)):
             yield from _ends(plain, start, start + length, model)
-        # The pattern has seen to it that the next character is Chinese and may be in a name.
-        if first in SINGLE and first != plain[start + 1]:
-            left = plain[start - 1 : start]
-            if model.may_be_one(plain, start) or left == ":" or (listed and plain[start - 2 : start - 1] == COVER):
-                yield from _ends(plain, start, start + 1, model)
+    for start in model.beginnings(plain, (s for s in starts if plain[s] in SINGLE and plain[s] != plain[s + 1])):
+        yield from _ends(plain, start, start + 1, model)
+    # What a title follows is not given up for a character that is rare in names.
+    surnames = frozenset(starts)
+    for match in _TITLED.finditer(plain):
+        for start in {match.start() - 2, match.start() - 3} & surnames:
+            if plain[start] in PURE:
+                yield from _ends(plain, start, start + 1, model, held=True)
 
 
-def _ends(plain: str, start: int, given: int, model: Scorer) -> Iterator[tuple[float, int, int]]:
+def _ends(plain: str, start: int, given: int, model: Scorer, *, held: bool = False) -> Iterator[tuple[float, int, int]]:
     """Yield points and places of the names whose surname ends at `given`."""
     bonus = _LISTED_CUE if start > 1 and plain[start - 2] == COVER and plain[start - 1] in "、,;和与及 " else 0.0
     japanese = given - start == 2 and plain[given + 2 : given + 3] in _JAPANESE_ENDS
-    for points, end in model.ends(plain, start, given, bonus + (_LISTED_CUE if japanese else 0.0)):
-        if not _is_title(plain, given, end) and not _is_thing(plain, start, end, points - model.least):
+    for points, end in model.ends(plain, start, given, bonus + (_LISTED_CUE if japanese else 0.0), held=held):
+        surplus = points - model.least(plain[start:given], end - given)
+        if _is_letter(plain, start, given):
+            continue
+        if not _is_title(plain, given, end) and not _is_thing(plain, start, end, surplus):
             yield points, start, given + 3 if japanese else end
 
 
 def _is_title(plain: str, given: int, end: int) -> bool:
-    """Tell whether what would be the given name is a title: 陈先生, 张工."""
-    if plain[given : given + 2] in cues.ALL_TITLES or plain[given : given + 3] in cues.ALL_TITLES:
+    """Tell whether what would be the given name is a title or a number of people: 陈先生, 张工, 丁四人."""
+    if cues.titled(plain, given) or (plain[given] in _COUNTS and plain[given + 1 : given + 2] in tuple("人名位个国")):
+        return True
+    if plain[given] == "氏":
         return True
     return end - given == 1 and plain[given] in "工总姐哥叔婶嫂伯某"
+
+
+def _is_letter(plain: str, start: int, given: int) -> bool:
+    """Tell whether what would be the surname is a letter, a side or a dynasty: 丙、丁, 左表 and 右表, 唐律."""
+    first, near = plain[start], plain[max(0, start - _SENTENCE) : start]
+    if first == "丁":
+        return "丙" in near or "乙" in near
+    if first == "左":
+        return "右" + plain[given : given + 1] in near + plain[given : given + _SENTENCE]
+    return first in _DYNASTIES and plain[given] in "朝代律"
 
 
 def _compound(plain: str, start: int) -> int:
@@ -154,7 +182,9 @@ def _compound(plain: str, start: int) -> int:
 
 def _is_thing(plain: str, start: int, end: int, surplus: float) -> bool:
     """Tell whether a law, a circuit, a plant or a place is called so: 戴维宁等效电路, 葛洲坝."""
-    if cues.role_before(cues.left_of(plain, start)):
+    if end - start == 3 and plain[end - 1] in _TOWNS:
+        return True
+    if cues.role_before(cues.left_of(plain, start)) or cues.person_after(cues.right_of(plain, end)):
         return False
     if any(plain[stop : stop + 2] in cues.THINGS_AFTER for stop in (end, end + 1)):
         return True
@@ -175,6 +205,9 @@ def _surnames_with_title(plain: str) -> Iterator[Span]:
     """Yield surnames that only a title makes personal: 李主任, 由张工复核, 小王."""
     for match in _TITLED.finditer(plain):
         start = _surname_before(plain, match.start())
+        # 丙同学 before 丁同学: letters of an exam.
+        if plain[start : match.start()] == "丁" and f"丙{match[0]}" in plain[max(0, start - _EXAM) : start]:
+            continue
         if start == match.start() and start and plain[start - 1] in _BEFORE_TITLES:
             start -= 1
             left = cues.left_of(plain, start)
@@ -231,7 +264,11 @@ def _without_surname(plain: str) -> Iterator[Span]:
         return
     for match in _FOREIGN.finditer(plain):
         parts = re.split(f"[{_DOTS}]", match[0])
-        first, last = _foreign_tail(parts[0]), _foreign_head(parts[-1])
+        first, last = _foreign_tail(parts[0]), _foreign_head(parts[-1]).removesuffix("于")
+        # 关于古斯塔夫·埃菲尔, 一本阿加莎·克里斯蒂: a word ends inside.
+        before = match.start() + len(parts[0]) - len(first)
+        if len(first) > 2 and before and model().words.get(plain[before - 1 : before + 1]) in _FREQUENT:
+            first = first[1:]
         inner = all(len(_foreign_head(part)) == len(part) for part in parts[1:-1])
         if first and last and inner and len(first) + len(last) >= 3:
             start, end = match.start() + len(parts[0]) - len(first), match.end() - len(parts[-1]) + len(last)

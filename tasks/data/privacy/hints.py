@@ -87,6 +87,11 @@ def eleven_digits(clues: Clues) -> Parts:
     return clues.with_digits(11)
 
 
+def twelve_digits(clues: Clues) -> Parts:
+    """Return where there are numbers of a bank account's length."""
+    return clues.with_digits(12)
+
+
 def fifteen_digits(clues: Clues) -> Parts:
     """Return where there are numbers of a card's length."""
     return clues.with_digits(15)

@@ -4,7 +4,14 @@ import re
 from datetime import date
 
 from tasks.data.privacy.checksums import credit_code_valid, luhn_valid, resident_id_valid
-from tasks.data.privacy.hints import fifteen_digits, seven_digits, seventeen_digits, with_document, with_identity
+from tasks.data.privacy.hints import (
+    fifteen_digits,
+    seven_digits,
+    seventeen_digits,
+    twelve_digits,
+    with_document,
+    with_identity,
+)
 from tasks.data.privacy.recognizer import (
     END,
     START,
@@ -30,6 +37,7 @@ _PROVINCE = re.compile(r"1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]")
 _CARD_NEAR = re.compile(
     r"卡号|银行卡|储蓄卡|借记卡|信用卡|行卡|账户|帐户|[Cc]ard [Nn]umber|[Cc]redit [Cc]ard|[Dd]ebit [Cc]ard"
 )
+_ACCOUNT_WORD = r"(?:开户行?|对公|银行|基本户|一般户|收款|汇款|打款|结算)(?:的)?(?:账户|帐户|账号|帐号)(?:号码?)?"
 #: Numbers that payment services publish for trying their forms out. Source: documentation of Stripe, PayPal, Adyen.
 _TEST_CARDS = frozenset(
     [
@@ -178,6 +186,13 @@ IDENTITIES: tuple[Recognizer, ...] = (
         START + r"(3[47]\d{2}[ -]?\d{6}[ -]?\d{5})" + END,
         _is_bank_card,
         fifteen_digits,
+    ),
+    # Accounts of firms have no check digit that is public.
+    recognizer(
+        "bank_card",
+        rf"{_ACCOUNT_WORD}[^0-9A-Za-z\n{COVER}]{{0,4}}([1-9]\d{{3}}(?:[ -]?\d{{4}}){{2,3}}(?:[ -]?\d{{1,4}})?)" + END,
+        lambda match: len(set(digits_of(match[1]))) > 1,
+        twelve_digits,
     ),
 )
 PASSPORTS: tuple[Recognizer, ...] = (

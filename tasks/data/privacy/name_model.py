@@ -5,23 +5,33 @@ Features are looked up, never computed from other rows, and most candidates are 
 """
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.data.privacy import name_cues as cues
+from tasks.data.privacy.spans import COVER
 from tasks.data.privacy.surnames import COMPOUND, GIVEN, MIXED, NEVER, PURE, RARE
 
 COMPOUNDS = frozenset(COMPOUND.split("|"))
 SINGLE = PURE | MIXED | RARE
 #: Words that cross a candidate's borders are looked for up to this length.
 _LONGEST_WORD = 4
+#: `Model.words`, and none.
+_BUCKETS = 8
 FAMILIES = (
     "S", "SL", "A", "B", "Z", "SG", "CL", "CR", "IN", "WH", "X", "LW", "RW", "LT", "RT",
     "L1", "L2", "L3", "R1", "R2", "R3", "LR", "RB", "PB", "SA", "PA", "WA", "WB", "NX",
 )  # fmt: skip
-#: `prepare.privacy.names`: points from which a candidate is a name.
-LEAST_POINTS = {"careful": -1.6, "balanced": -0.4, "sparing": 1.2}
+#: `prepare.privacy.names`: points from which a candidate is a name, with one given character and with two: of three
+#: characters that are a name the model is far surer, so fewer points are a chance of words.
+LEAST_POINTS = {"careful": (-1.0, -0.8), "balanced": (-0.2, 0.3), "sparing": (1.2, 2.0)}
+
+#: So many more where the surname is a word too: 左子树, 成今义.
+_WORD_SURNAME = 1.0
+_WORD_SURNAMES = MIXED | RARE
 
 #: A character that no name in training had.
 UNKNOWN = "?"
@@ -29,11 +39,11 @@ _OF_NAMES = frozenset(("S", "SL", "A", "B", "Z"))
 
 Feature = tuple[str, str]
 
-#: A role, a form or a title is surer than the news it was weighed on show: they have few forms and lists.
-_CUES: frozenset[Feature] = frozenset((("RB", "1"), ("PB", "1"), ("SA", "1")))
 _CUE_BONUS, _FORM_BONUS = 1.5, 2.5
 #: 应留观, 牛赶入: after surnames that are sure, and after those that are words.
 _UNLIKELY_SURE, _UNLIKELY = -1.0, -2.5
+#: 顾客可, 张旭曾: rather what the sentence goes on with than the end of a name.
+_VERB_BEGINS = frozenset("可曾均须诉仍")
 
 
 class Model(NamedTuple):
@@ -42,7 +52,7 @@ class Model(NamedTuple):
     Args:
         bias: points of a candidate of which nothing is known.
         weights: family to feature to points.
-        words: ordinary word to how frequent it is, 1 to 4; 5: a term, 6: a given name too.
+        words: ordinary word to how frequent it is, 1 to 4; 5: a term, 6: a given name too, 7: doubtful.
         limits: candidates below these points were hardly ever names: by the name and the characters beside it; with
             words of two characters across its borders; with all words.
     """
@@ -73,6 +83,13 @@ def model() -> Model:
 def simplified() -> dict[int, int]:
     """Return traditional characters as the simplified ones the model knows, for `str.translate`."""
     return str.maketrans(_content()["traditional"], _content()["simplified"])
+
+
+@lru_cache(maxsize=1)
+def traditional_only() -> re.Pattern[str]:
+    """Return the pattern of characters that only traditional text has: those outside GB 2312."""
+    only = (character for character in _content()["traditional"] if not character.encode("gb2312", "ignore"))
+    return re.compile(f"[{''.join(only)}]")
 
 
 def is_chinese(character: str) -> bool:
@@ -115,19 +132,24 @@ def word_features(plain: str, start: int, given: int, end: int, words: dict[str,
 
 def _crossing(plain: str, start: int, end: int, words: dict[str, int]) -> tuple[int, int]:
     """Return how frequent the words are that begin before a candidate or end behind it."""
-    known = words.get
-    left, right, last = 0, 0, len(plain) + 1
-    for begin in range(max(0, start - _LONGEST_WORD + 1), start):
-        for stop in range(start + 1, min(last, begin + _LONGEST_WORD + 1)):
-            bucket = known(plain[begin:stop], 0)
-            if bucket > left:
-                left = bucket
-    for begin in range(max(start, end - _LONGEST_WORD + 1), end):
-        for stop in range(end + 1, min(last, begin + _LONGEST_WORD + 1)):
-            bucket = known(plain[begin:stop], 0)
-            if bucket > right:
-                right = bucket
-    return left, right
+    left = _across(plain, start, 0, words) if start else 0
+    return left, _across(plain, end, start, words) if end < len(plain) else 0
+
+
+def _across(plain: str, border: int, least: int, words: dict[str, int]) -> int:
+    """Return how frequent the words of up to four characters are that hold both sides of a border.
+
+    Written out, for it is asked of every candidate: loops take twice as long.
+    """
+    known, one, two, three = words.get, border - 1, border - 2, border - 3
+    found = max(
+        known(plain[one : border + 1], 0), known(plain[one : border + 2], 0), known(plain[one : border + 3], 0)
+    )  # fmt: skip
+    if two >= least:
+        found = max(found, known(plain[two : border + 1], 0), known(plain[two : border + 2], 0))
+    if three >= least:
+        found = max(found, known(plain[three : border + 1], 0))
+    return found
 
 
 def _word_before(plain: str, start: int, words: dict[str, int]) -> int:
@@ -185,11 +207,11 @@ class Scorer:
     two-character words across its borders are looked up first, without making them.
 
     Args:
-        least: points from which a candidate is a name; those surely below it need not be known.
+        least: points from which a candidate is a name, with one given character and with two.
     """
 
-    def __init__(self, least: float) -> None:
-        self.least = least
+    def __init__(self, least: tuple[float, float]) -> None:
+        self._least = least
         bias, self._weights, self._words, self._limits = model()
         self._bias = bias
         self._pairs: dict[str, tuple[float, float]] = {}
@@ -205,27 +227,54 @@ class Scorer:
             (left, right, length): across[0].get(str(left), 0.0)
             + across[1].get(f"{right}{length}", 0.0)
             + across[2].get(f"{int(left > 0)}{int(right > 0)}{length}", 0.0)
-            for left in range(7)
-            for right in range(7)
+            for left in range(_BUCKETS)
+            for right in range(_BUCKETS)
             for length in (1, 2)
         }
+        #: What else `word_features` says, by bucket or length.
+        inner, whole, before, after = (self._weights[family] for family in ("IN", "WH", "LW", "RW"))
+        self._inner = [inner.get(str(bucket), 0.0) for bucket in range(_BUCKETS)]
+        self._whole = [[whole.get(f"{bucket}{length}", 0.0) for length in range(3)] for bucket in range(_BUCKETS)]
+        self._before = [before.get(str(word), 0.0) for word in range(_LONGEST_WORD + 1)]
+        self._after = [[after.get(f"{word}{length}", 0.0) for length in range(3)] for word in range(_LONGEST_WORD + 1)]
+        #: What `context_features` says, by text and by yes or no.
+        self._texts = [self._weights[family] for family in ("L1", "L2", "L3", "R1", "R2", "R3", "LR")]
+        self._flags = [
+            (self._weights[family].get("0", 0.0), self._weights[family].get("1", 0.0))
+            for family in ("RB", "PB", "SA", "PA", "WA", "WB")
+        ]
+        self._ending, self._beginning = self._weights["LT"], self._weights["RT"]
 
-    def may_be_one(self, plain: str, start: int) -> bool:
-        """Tell whether a surname of one character at `start` may begin a name, by the characters beside it alone.
+    def least(self, surname: str, given_characters: int) -> float:
+        """Return the points from which a surname and so many given characters are a name."""
+        return self._least[given_characters - 1] + (_WORD_SURNAME if surname in _WORD_SURNAMES else 0.0)
+
+    def beginnings(self, plain: str, starts: Iterable[int]) -> Iterator[int]:
+        """Yield the places where a surname of one character may begin a name, by the characters beside it alone.
 
         Most surnames in a text begin none, and this is all that is asked of them.
-        """
-        pair = plain[start : start + 2]
-        one, two = self._pairs.get(pair) or self._pair(pair, 1)
-        lefts, rights, seconds = self._beside
-        # At the beginning this is the empty text, as everywhere.
-        left = self._limits[0] - lefts.get(plain[start - 1 : start], 0.0)
-        second = plain[start + 2 : start + 3]
-        if one + rights.get(second, 0.0) > left:
-            return True
-        return two + seconds.get(second, self._no_second) + rights.get(plain[start + 3 : start + 4], 0.0) > left
 
-    def ends(self, plain: str, start: int, given: int, bonus: float) -> list[tuple[float, int]]:
+        Args:
+            plain: readable text.
+            starts: where there are surnames; a character that names may have stands behind each.
+        """
+        pairs, (lefts, rights, seconds) = self._pairs, self._beside
+        limit, no_second, listed = self._limits[0], self._no_second, COVER in plain
+        for start in starts:
+            pair = plain[start : start + 2]
+            one, two = pairs.get(pair) or self._pair(pair, 1)
+            # At the beginning this is the empty text, as everywhere.
+            before, second = plain[start - 1 : start], plain[start + 2 : start + 3]
+            left = limit - lefts.get(before, 0.0)
+            if (
+                one + rights.get(second, 0.0) > left
+                or two + seconds.get(second, no_second) + rights.get(plain[start + 3 : start + 4], 0.0) > left
+                or before == ":"
+                or (listed and plain[start - 2 : start - 1] == COVER)
+            ):
+                yield start
+
+    def ends(self, plain: str, start: int, given: int, bonus: float, *, held: bool = False) -> list[tuple[float, int]]:
         """Return points and end of a surname with one and with two characters after it, where they are enough.
 
         Args:
@@ -233,6 +282,7 @@ class Scorer:
             start: where the surname begins.
             given: where the given name begins; a character that names may have stands there.
             bonus: points for what the model does not know of.
+            held: nothing is given up before a title has had its say.
         """
         lefts, rights, seconds = self._beside
         pair = plain[start : given + 1]
@@ -240,7 +290,7 @@ class Scorer:
         # COVER is in neither table: nothing is known of what stands there.
         beside = lefts.get(plain[start - 1 : start] if start else "", 0.0) + bonus
         # A form decides later; nothing is given up before.
-        beside += _FORM_BONUS if plain[start - 1 : start] == ":" else 0.0
+        beside += _FORM_BONUS if held or plain[start - 1 : start] == ":" else 0.0
         second = plain[given + 1 : given + 2]
         right = rights.get(second, 0.0)
         found = []
@@ -271,17 +321,48 @@ class Scorer:
         right = words.get(plain[end - 1 : end + 1], 0)
         # 班长江涛签字: the role ends where the name begins, whatever word that cuts in two.
         role = left > 0 and plain[start - 1] in cues.ROLE_ENDS and cues.role_ends_here(plain, start)
-        if name + self._across[0 if role else left, right, end - given] + beside < self._limits[1]:
+        # 王建国师傅: a title begins where it ends.
+        title = right > 0 and cues.titled(plain, end)
+        across = self._across[0 if role else left, 0 if title else right, end - given]
+        if name + across + beside < self._limits[1]:
             return []
-        features = word_features(plain, start, given, end, words)
-        if role:
-            features = [_whole_before(feature) for feature in features]
-        name += self._sum(features)
+        name += self._word_points(plain, start, given, end, role, title)
         if name + beside < self._limits[2]:
             return []
-        context = context_features(plain, start, given, end)
-        total = name + bonus + self._sum(context) + (_bonus(context) or _unlikely(plain, start, given, end))
-        return [(total, end)] if total >= self.least else []
+        total = name + bonus + self._context_points(plain, start, given, end)
+        return [(total, end)] if total >= self.least(plain[start:given], end - given) else []
+
+    def _word_points(self, plain: str, start: int, given: int, end: int, role: bool, title: bool) -> float:
+        """Return the points of `word_features`, without making them; no word reaches across a role or a title."""
+        words, length = self._words, end - given
+        left, right = _crossing(plain, start, end, words)
+        before, after = _word_before(plain, start, words), _word_after(plain, end, words)
+        return (
+            self._across[0 if role else left, 0 if title else right, length]
+            + self._inner[words.get(plain[given:end], 0) if length == 2 else 0]
+            + self._whole[words.get(plain[start:end], 0)][length]
+            + self._before[before]
+            + self._after[after][length]
+            + self._ending.get(plain[start - before : start] if before else plain[max(0, start - 1) : start], 0.0)
+            + self._beginning.get(plain[end : end + after] if after else plain[end : end + 1], 0.0)
+        )
+
+    def _context_points(self, plain: str, start: int, given: int, end: int) -> float:
+        """Return the points of `context_features`, without making them, and what is added to or taken off these."""
+        left, right = cues.left_of(plain, start), cues.right_of(plain, end)
+        last, first = left[-1:], right[:1]
+        role, title = cues.role_before(left), bool(right) and cues.strong_after(right)
+        person = bool(left) and cues.person_before(left)
+        flags = (
+            role, person, title, bool(right) and cues.person_after(right), cues.weak_after(right),
+            cues.weak_before(left),
+        )  # fmt: skip
+        beside = (last, left[-2:], left[-3:], first, right[:2], right[:3], _shape(last) + _shape(first))
+        points = sum([known.get(key, 0.0) for known, key in zip(self._texts, beside, strict=True)])
+        points += sum([pair[flag] for pair, flag in zip(self._flags, flags, strict=True)])
+        if end - given == 1:
+            points += self._weights["NX"].get(_next(first), 0.0)
+        return points + (_bonus(plain[start], last, role, person, title) or _unlikely(plain, start, given, end))
 
     def _sum(self, features: list[Feature]) -> float:
         """Return the points of features; what was never met has none."""
@@ -289,24 +370,21 @@ class Scorer:
         return sum([weights[family].get(key, unknown[family]) for family, key in features])
 
 
-def _bonus(context: list[Feature]) -> float:
-    """Return what a role, a title or a form beside a candidate adds."""
-    if _CUES.isdisjoint(context):
-        return 0.0
-    return _CUE_BONUS + (_FORM_BONUS if ("L1", ":") in context and ("RB", "1") in context else 0.0)
+def _bonus(surname: str, before: str, role: bool, person: bool, title: bool) -> float:
+    """Return what a role, a title or a form beside a candidate adds: surer than news show, which has few forms."""
+    if role and before == ":":
+        return _CUE_BONUS + _FORM_BONUS
+    # 教师和学生, 朋友都聚集: after a role alone, surnames that are function words are just these.
+    return _CUE_BONUS if title or ((role or person) and surname not in RARE) else 0.0
 
 
 def _unlikely(plain: str, start: int, given: int, end: int) -> float:
     """Return what a given name of characters that names hardly have takes off where nothing beside it speaks for it."""
+    if end - given == 2 and plain[end - 1] in _VERB_BEGINS:
+        return _UNLIKELY
     if GIVEN.issuperset(plain[given:end]):
         return 0.0
     return _UNLIKELY_SURE if plain[start] in PURE or given - start > 1 else _UNLIKELY
-
-
-def _whole_before(feature: Feature) -> Feature:
-    """Return a feature as it is where no word reaches into a candidate from before."""
-    family, key = feature
-    return ("CL", "0") if family == "CL" else ("X", "0" + key[1:]) if family == "X" else feature
 
 
 @lru_cache(maxsize=8)

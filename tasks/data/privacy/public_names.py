@@ -152,6 +152,11 @@ def _listed() -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(content["prominent"].split()), frozenset(content["others"].split())
 
 
+def is_listed(name: str) -> bool:
+    """Tell whether a Chinese name is one of history, public life or fiction, whoever is meant by it."""
+    return name in _CHINESE or name in _FOREIGN or any(name in names for names in _listed())
+
+
 def is_public(plain: str, start: int, end: int) -> bool:
     """Tell whether the Chinese name at these places is one of history, public life or fiction."""
     name = plain[start:end]
@@ -159,6 +164,8 @@ def is_public(plain: str, start: int, end: int) -> bool:
     famous = name in _CHINESE or name in _FOREIGN or name in prominent
     if not famous and name not in others:
         return False
+    if name in _FOREIGN:
+        return True
     if _is_personal(plain, start, end):
         return False
     return famous or bool(_KNOWLEDGE.search(plain[max(0, start - _NEAR) : start] + " " + plain[end : end + _NEAR]))

@@ -56,7 +56,9 @@ def _is_glued(match: re.Match[str]) -> bool:
 
 def _is_international(match: re.Match[str]) -> bool:
     """Check country code and length of a number with its plus sign."""
-    digits = digits_of(match[1]).removeprefix("+")
+    digits = digits_of(match[1]).removeprefix("+").removeprefix("00")
+    if digits[0] in "17" and len(digits) != 11:
+        return False
     return 8 <= len(digits) <= 15 and bool(_COUNTRY.match(digits)) and _is_telephone(match)
 
 
@@ -81,7 +83,8 @@ TELEPHONES: tuple[Recognizer, ...] = (
         _is_telephone,
         seven_digits,
     ),
-    recognizer("landline", START + rf"({_AREA}{_LOCAL})" + END, _is_telephone, ten_digits),
+    # Not the end of an account in groups of four: 1302 0105 0902 4567 890.
+    recognizer("landline", START + rf"(?<!\d{{4}} )({_AREA}{_LOCAL})" + END, _is_telephone, ten_digits),
     recognizer(
         "landline",
         rf"{_PHONE_WORD}[^0-9A-Za-z\n{COVER}]{{0,6}}({_LOCAL})" + END,
@@ -98,14 +101,16 @@ TELEPHONES: tuple[Recognizer, ...] = (
     ),
     recognizer(
         "landline",
-        rf"{_PHONE_WORD}[^0-9\n{COVER}]{{0,14}}(\(?[2-9]\d{{2}}\)?[ .-]?\d{{3}}[ .-]\d{{4}})" + END,
+        rf"{_PHONE_WORD}[^0-9\n{COVER}]{{0,14}}?(\(?[2-9]\d{{2}}\)?[ .-]?\d{{3}}[ .-]\d{{4}})" + END,
         _is_telephone,
         with_phone_word,
     ),
     # The North American and British plans, written as nothing else is.
     recognizer(
         "landline",
-        START + r"((?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])[2-9]\d{2}[.-]\d{4}|0(?:1\d{2,3}|2\d) \d{3,4} \d{3,4})" + END,
+        START
+        + r"(?<!\d{4} )((?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])[2-9]\d{2}[.-]\d{4}|0(?:1\d{2,3}|2\d) \d{3,4} \d{3,4})"
+        + END,
         _is_telephone,
         ten_digits,
     ),

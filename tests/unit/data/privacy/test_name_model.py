@@ -16,7 +16,7 @@ TEXT = "记者昨日从社区了解到，马修远已经连续十年照顾瘫痪
 @settings(max_examples=150, deadline=None)
 def test_points_are_the_sum_of_the_weights_of_the_features(text: str) -> None:
     bias, weights, words, _ = model()
-    scorer = Scorer(-100.0)
+    scorer = Scorer((-100.0, -100.0))
     scorer._limits = (-1000.0, -1000.0, -1000.0)
     for start, given_, end in candidates(text):
         if cues.role_before(cues.left_of(text, start)):
@@ -24,7 +24,10 @@ def test_points_are_the_sum_of_the_weights_of_the_features(text: str) -> None:
         found = {stop: points for points, stop in scorer.ends(text, start, given_, 0.0)}
         of_names = {"S", "SL", "A", "B", "Z"}
         features = all_features(text, start, given_, end, words)
-        expected = bias + (_bonus(features) or _unlikely(text, start, given_, end))
+        cued = [(family, "1") in features for family in ("RB", "PB", "SA")]
+        expected = bias + (
+            _bonus(text[start], text[start - 1 : start] if start else "", *cued) or _unlikely(text, start, given_, end)
+        )
         expected += sum(
             weights[family].get(key, weights[family].get(UNKNOWN, 0.0) if family in of_names else 0.0)
             for family, key in features
