@@ -33,10 +33,14 @@ Written by `make docs` from the table in `tasks/serving/api/fields.py`, which th
   turn, whole.
 - Names in code style are settings of `serve.gateway`.
 
-Routes beside these: `GET /v1/models`, `GET /v1/models/{name}`, `GET /livez` and `GET /readyz`
-(of old also `/healthz`; no key), `GET /metrics` (this machine,
-or an admin's key). `/v1/embeddings` is a 404 that says that no embedding model is configured. Every
-other path is a 404.
+Routes beside these: `GET /v1/models`, `GET /v1/models/{name}`, `GET /livez`, `/readyz` and `/healthz` (no key),
+`GET /metrics` (this machine, or an admin's key). `/v1/embeddings` is a 404 that says that no embedding model is
+configured. Every other path is a 404.
+
+Tools and thoughts depend on the model that is live, by what its chat template writes (`tasks/engine/abilities.py`):
+where it does not know tools, or no parser of vLLM reads the calls it writes, `tools` is a 400 that says which. A
+thought comes as `reasoning`, the answer as `content`; an answer held to a form (`json_object`, `json_schema`, a call
+that must be made) is given without a thought, but where the prompt itself opens one.
 """
 
 

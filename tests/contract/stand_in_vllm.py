@@ -1,8 +1,9 @@
 """A small real HTTP server in vLLM's place, started by the real VllmServer as if it were the serving interpreter.
 
 What it does stands in `behaviour.json` of the model folder: {"crash", "start_s", "name", "answer", "finish_reason",
-"token_s", "die_after", "fails_on", "token_ids"}; the last is what it answers where token ids are asked for, by prompt
-or for all, the one before a word in a chat that it fails on.
+"token_s", "die_after", "fails_on", "swallows", "deaf", "token_ids"}; the last is what it answers where token ids are
+asked for, by prompt or for all; `fails_on` a word in a chat that it fails on, `swallows` that it gives its answer as a
+thought, `deaf` that it makes no calls.
 While a file `<model folder>.hangs` is there its engine hangs: /health goes on to answer, nothing else does.
 The user message `show the request` is answered with the request as it arrived, `show the headers` with its headers, `a
 long answer` with 25 MB, `a slow answer` with eighty words. Where tools are offered, a user's message is answered with a
@@ -164,8 +165,8 @@ class StandIn:
         if payload.get("return_token_ids"):
             return web.json_response({"choices": [{"index": 0, "token_ids": self.token_ids(payload)}]})
         choice = {"index": 0, "finish_reason": self.does.get("finish_reason", "stop")}
-        message = SAYS_NOTHING | {"content": text}
-        if calls := calls_of(payload):
+        message = SAYS_NOTHING | {"reasoning" if self.does.get("swallows") else "content": text}
+        if (calls := calls_of(payload)) and not self.does.get("deaf"):
             message, choice["finish_reason"] = SAYS_NOTHING | {"tool_calls": calls}, "tool_calls"
         choice |= {"text": text} if kind == "text_completion" else {"message": message}
         return web.json_response(

@@ -100,6 +100,25 @@ def vllm_routes() -> set[str]:
     return found
 
 
+def vllm_fields(route: str, name: str) -> set[str]:
+    """Return the fields of a request of vLLM, read off its own class."""
+    package = next((ROOT / ".venv-serve").glob("lib/python*/site-packages/vllm"))
+    tree = ast.parse((package / "entrypoints" / "openai" / route / "protocol.py").read_text(encoding="utf-8"))
+    found = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name)
+    names = {line.target.id for line in found.body if isinstance(line, ast.AnnAssign)}
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "route", "name"), [
+    ("chat", "chat_completion", "ChatCompletionRequest"), ("completion", "completion", "CompletionRequest"),
+    ("responses", "responses", "ResponsesRequest"),
+])  # fmt: skip
+def test_every_field_of_vllms_requests_has_a_line(place, route, name):
+    """A field without a line is refused all the same; with one its neutral value is not."""
+    assert vllm_fields(route, name) - set(fields_of(place)) == set()
+
+
 @pytest.mark.slow
 def test_of_vllms_own_routes_the_listed_alone_can_be_reached(generous):
     routes = vllm_routes()

@@ -18,6 +18,7 @@ import yaml
 
 from tasks.cli.serve import FINAL_CODES
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
+from tasks.engine.abilities import Abilities
 from tasks.engine.deployment import Deployment
 from tasks.serving import control
 from tasks.serving.audit import verify
@@ -163,6 +164,22 @@ class TestSwap:
         until(lambda: server_pids(started) == pids)
         status = control.host_status(started.project)
         assert (status["version"], status["wanted"], status["previous"]) == ("1", "1", [])
+
+
+class TestParsersAreHeldToCanaries:
+    ABLE = Abilities(tool_parser="hermes", reasoning_parser="tunegate", thinking="switched", why_no_tools="")
+
+    def test_a_server_that_reads_answers_and_calls_goes_live(self, started):
+        started.deploy("1", abilities=self.ABLE)
+        assert control.host_status(started.project)["version"] == "1"
+
+    @pytest.mark.parametrize(("behaviour", "why"), [
+        ({"swallows": True}, "parser tunegate takes the whole answer"), ({"deaf": True}, "did not come as a call"),
+    ])  # fmt: skip
+    def test_a_parser_that_swallows_answers_or_misses_calls_does_not(self, started, behaviour, why):
+        with pytest.raises(DataContractError, match=why):
+            started.deploy("1", abilities=self.ABLE, **behaviour)
+        assert control.host_status(started.project)["version"] is None
 
 
 def _interrupt(line: str) -> None:

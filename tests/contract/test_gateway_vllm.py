@@ -1,5 +1,6 @@
 """The whole serving plane with the real vLLM and the unmodified openai client. Two model starts: about a minute."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.engine.abilities import abilities_of
 from tasks.engine.deployment import Deployment
 from tasks.models.base import materialize
 from tasks.serving import control
@@ -50,7 +52,7 @@ def project(tmp_path_factory, free_ports):
 @pytest.fixture(scope="module")
 def live(project, base):
     control.ensure_host(project)
-    control.deploy(project, Deployment("1", "tg-real", base))
+    control.deploy(project, Deployment("1", "tg-real", base, abilities=abilities_of(base)))
     return project
 
 
@@ -73,6 +75,21 @@ def test_stream_is_the_same_answer_in_pieces(client):
     chunks = list(client.chat.completions.create(**asked, stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
     assert len(chunks) > 3
+
+
+def test_tools_are_refused_by_name_where_the_template_never_shows_them(client):
+    tool = {"type": "function", "function": {"name": "dose"}}
+    with pytest.raises(openai.BadRequestError, match="does not tell it about tools") as caught:
+        client.chat.completions.create(model="champion", messages=QUESTION, tools=[tool])
+    assert caught.value.param == "tools"
+
+
+def test_an_answer_in_a_form(client):
+    schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"],
+              "additionalProperties": False}  # fmt: skip
+    form = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema}}
+    asked = {"model": "champion", "messages": QUESTION, "temperature": 0, "max_tokens": 100, "response_format": form}
+    assert "Paris" in json.loads(client.chat.completions.create(**asked).choices[0].message.content)["city"]
 
 
 def test_completion_and_models(client):
@@ -102,7 +119,7 @@ def test_a_swap_to_the_other_slot_with_a_stream_under_way(client, live, base):
     asked = {"model": "champion", "messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 512}
     stream = client.chat.completions.create(**asked, stream=True)
     next(stream)
-    control.deploy(live, Deployment("2", "tg-next", base))
+    control.deploy(live, Deployment("2", "tg-next", base, abilities=abilities_of(base)))
     assert [chunk.choices[0].finish_reason for chunk in stream][-1] in ("stop", "length")
     status = control.host_status(live)
     assert (status["slot"], status["version"], status["healthy"]) == ("green", "2", True)

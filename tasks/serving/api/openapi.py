@@ -34,9 +34,12 @@ def document(caps: Caps) -> dict[str, Any]:
     paths["/v1/models"] = {"get": _looking("List the names of what is served")}
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
     paths["/v1/models/{name}"] = {"get": _looking("Describe one of them"), "parameters": [name]}
-    paths["/healthz"] = {"get": {"summary": "Say whether chats can be answered", "security": [], "responses": {
-        "200": {"description": "they can"}, "503": {"description": "they cannot"},
-    }}}  # fmt: skip
+    paths["/readyz"] = paths["/healthz"] = {"get": {
+        "summary": "Say whether chats can be answered", "security": [],
+        "responses": {"200": {"description": "they can"}, "503": {"description": "they cannot"}},
+    }}  # fmt: skip
+    alive = {"200": {"description": "it does"}}
+    paths["/livez"] = {"get": {"summary": "Say that the gateway runs", "security": [], "responses": alive}}
     schemas = {place: _body(place, caps) for place in _REQUIRED} | {"error": ERROR}
     key = {"key": {"type": "http", "scheme": "bearer"}}
     return {

@@ -10,7 +10,8 @@ from tasks.engine.queries import answer_query, choice_query, greedy_query
 from tasks.evaluation.hops.canary import run_canary
 from tasks.evaluation.hops.served_model import ServedModel
 from tasks.evaluation.live import client as live_client
-from tasks.evaluation.live.client import GatewayClient
+from tasks.evaluation.live.client import GatewayClient, _as_written
+from tasks.evaluation.thinking import split_thinking
 from tests.unit.evaluation.copying import CopyingGateway, CopyingVllm
 
 LETTERS = [("A B C A B C A B", f" {letter}"[1:]) for letter in "ABCD"]
@@ -154,3 +155,12 @@ def test_a_letter_that_cannot_be_asked_for_has_no_more_than_the_least_of_the_lik
     assert one >= other
     with pytest.raises(DataContractError, match="none of its tokens"):
         client.ask([choice_query(tokenizer.encode("A B A "), [half], "t")], "t")
+
+
+@pytest.mark.parametrize("message", [
+    {"content": "关窗", "reasoning": "想"}, {"content": None, "reasoning": "想"},
+    {"content": "关窗", "reasoning": None}, {"content": "关窗"},
+])  # fmt: skip
+def test_a_thought_in_a_field_of_its_own_is_read_as_one_in_the_text(message):
+    answer, thought = split_thinking(_as_written(message))
+    assert (answer, thought) == (message["content"], message.get("reasoning"))
