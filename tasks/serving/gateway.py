@@ -1,13 +1,11 @@
 """The one URL callers know: few routes, keys, caps, an audit record for every answer, streaming passed through."""
 
 import asyncio
-import ipaddress
 import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,12 @@ from tasks.engine.deployment import Deployment
 from tasks.engine.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.engine.server import IDLE_CONNECTION_S
 from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, fitted, unavailable
+from tasks.serving.asker import API_KEY, RECORDED, REQUEST_ID_KEY, is_local, who_asked
 from tasks.serving.audit import AuditLog
-from tasks.serving.audit.log import SHORT_CHARACTERS
 from tasks.serving.audit.refusals import Refusals
-from tasks.serving.door.body import read_body, require_size
-from tasks.serving.door.budgets import Budgets
-from tasks.serving.door.estimate import body_cap, prompt_tokens, tools_tokens
-from tasks.serving.door.evaluator import asks_for_prompt_logprobs, prompt_cost
-from tasks.serving.door.in_flight import Places
+from tasks.serving.door.door import Door
 from tasks.serving.exchange import Exchange
-from tasks.serving.keys import ApiKey, KeyStore, Role
-from tasks.serving.limits import Limits
+from tasks.serving.keys import ApiKey, KeyStore
 from tasks.serving.metrics import Metrics
 from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
 from tasks.serving.probe import EngineProbe
@@ -44,20 +37,14 @@ ROUTES = (CHAT, COMPLETIONS, RESPONSES, MODELS)
 #: Whether chats can be answered (of old also /healthz), and whether this process does anything at all.
 READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
-#: What is recorded of a path.
-ROUTE_CHARACTERS = 200
 #: In the words of OpenTelemetry's conventions.
 OPERATIONS: dict[Kind, str] = {"chat": "chat", "completion": "text_completion", "responses": "chat"}
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_REQUEST_ID = web.RequestKey("tunegate_request_id", str)
 _DEPLOYMENT = web.RequestKey("tunegate_deployment", Deployment)
 _OUTCOME = web.RequestKey("tunegate_outcome", str)
-_KEY = web.RequestKey("tunegate_key", ApiKey)
-#: Whether the log has a record of the request itself; its refusal is then the status of its answer.
-_RECORDED = web.RequestKey("tunegate_recorded", bool)
 
 
 @dataclass(frozen=True)
@@ -92,17 +79,14 @@ class Gateway:
 
     def __init__(self, parts: GatewayParts) -> None:
         self.parts = parts
-        self.limits = Limits(parts.params)
-        self.places = Places(parts.params.door)
-        self.budgets = Budgets(parts.budgets_path, parts.params.door)
+        self.door = Door(parts.params, parts.context_tokens, parts.keys, parts.audit, parts.budgets_path)
         self.refusals = Refusals(parts.audit, lambda: self.parts.params.audit.refusals_per_minute)
-        self.body_cap = body_cap(parts.context_tokens, parts.params.max_body_bytes)
         self.caps = Caps.of(parts.params, parts.context_tokens)
         self._session: aiohttp.ClientSession
 
     def app(self) -> web.Application:
         """Return the application; run it with `handler_cancellation=True`, so that a caller who leaves frees vLLM."""
-        app = web.Application(middlewares=[self._frame], client_max_size=self.body_cap)
+        app = web.Application(middlewares=[self._frame], client_max_size=self.door.body_cap)
         app.router.add_get(ALIVE, self._alive)
         app.router.add_get(READY, self._ready)
         app.router.add_get(HEALTH, self._ready)
@@ -119,16 +103,15 @@ class Gateway:
     def follow(self, params: GatewayParams) -> None:
         """Go by other limits from the next request on; those under way and what was used stay counted."""
         self.parts = replace(self.parts, params=params)
-        self.limits.params, self.places.params, self.budgets.params = params, params.door, params.door
         self.caps = Caps.of(params, self.parts.context_tokens)
-        self.places.let_in()
+        self.door.follow(params)
 
     async def _connected(self, app: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202 - aiohttp's own
         """Keep one pool of connections to the slots."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
         timeout = aiohttp.ClientTimeout(total=None, sock_read=self.parts.params.upstream_timeout_s)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-        keeping = asyncio.create_task(self.budgets.keep())
+        keeping = asyncio.create_task(self.door.budgets.keep())
         yield
         self.refusals.flush()
         keeping.cancel()
@@ -139,7 +122,7 @@ class Gateway:
     async def _frame(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Give every answer its request id and error shape, and count it."""
         started = time.perf_counter()
-        request[_REQUEST_ID] = f"req-{uuid.uuid4().hex}"
+        request[REQUEST_ID_KEY] = f"req-{uuid.uuid4().hex}"
         resource = request.match_info.route.resource
         route = resource.canonical if resource else "other"
         status, outcome = CALLER_LEFT_STATUS, CALLER_LEFT
@@ -173,12 +156,12 @@ class Gateway:
             raise
         except Exception:
             # The border: whatever it was, the caller gets an answer to quote and the log the whole of it.
-            log.exception("%s %s: an error nobody foresaw", request[_REQUEST_ID], request.path)
+            log.exception("%s %s: an error nobody foresaw", request[REQUEST_ID_KEY], request.path)
             self.parts.metrics.internal_errors.inc()
             if request.writer.output_size:
                 # An answer has begun: a second one inside it would be worse than the end of the connection.
                 raise
-            message = f"an error of the gateway's own; its log has it under {request[_REQUEST_ID]}"
+            message = f"an error of the gateway's own; its log has it under {request[REQUEST_ID_KEY]}"
             response = self._refused(request, Refusal(500, INTERNAL, message))
             request[_OUTCOME] = INTERNAL
         if not response.prepared:
@@ -195,9 +178,9 @@ class Gateway:
             response.headers["WWW-Authenticate"] = "Bearer"
         if refusal.status == 408:
             response.force_close()
-        log.debug("%s %s: %d %s", request[_REQUEST_ID], request.path, refusal.status, refusal.message)
-        if not request.get(_RECORDED):
-            key = request.get(_KEY)
+        log.debug("%s %s: %d %s", request[REQUEST_ID_KEY], request.path, refusal.status, refusal.message)
+        if not request.get(RECORDED):
+            key = request.get(API_KEY)
             what = {"status": refusal.status, "code": refusal.code, "message": refusal.message, "param": refusal.param}
             self.refusals.note(key.key_id if key else str(request.remote), who_asked(request, key) | what)
         return response
@@ -206,7 +189,7 @@ class Gateway:
         """Return the headers that say which request this was and what answered it."""
         live = self.parts.slots.live
         deployment = request.get(_DEPLOYMENT) or (live.deployment if live else None)
-        headers = {REQUEST_ID: request[_REQUEST_ID]}
+        headers = {REQUEST_ID: request[REQUEST_ID_KEY]}
         if deployment:
             headers |= {VERSION: deployment.version, LINEAGE: deployment.lineage_id}
         return headers
@@ -225,8 +208,8 @@ class Gateway:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         """Return the metrics to this machine, or to an admin."""
-        if not _is_local(request):
-            self._require_key(request, "admin")
+        if not is_local(request):
+            self.door.require_key(request, "admin")
         metrics, slots = self.parts.metrics, self.parts.slots
         metrics.live.clear()
         for slot in slots.slots:
@@ -240,12 +223,12 @@ class Gateway:
 
     async def _models(self, request: web.Request) -> web.Response:
         """List the names of what is served."""
-        self._require_key(request, "caller")
+        self.door.require_key(request, "caller")
         return web.json_response({"object": "list", "data": [_model_row(name) for name in self._names()]})
 
     async def _model(self, request: web.Request) -> web.Response:
         """Describe one name of what is served."""
-        self._require_key(request, "caller")
+        self.door.require_key(request, "caller")
         name = request.match_info["name"]
         if name not in (names := self._names()):
             raise _no_such_model(name, names)
@@ -267,7 +250,7 @@ class Gateway:
     async def _completion(self, request: web.Request) -> web.StreamResponse:
         """Pass a completion on."""
         if not self.parts.params.completions:
-            self._require_key(request, "caller")
+            self.door.require_key(request, "caller")
             message = f"{COMPLETIONS} is switched off here (serve.gateway.completions): it has no template; use {CHAT}"
             raise Refusal(404, "completions_off", message)
         return await self._passed_on(request, "completion")
@@ -278,20 +261,17 @@ class Gateway:
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         """Refuse: what is released here is a chat model."""
-        self._require_key(request, "caller")
+        self.door.require_key(request, "caller")
         raise Refusal(404, "no_embedding_model", f"no embedding model is configured here; there is {CHAT}")
 
     async def _passed_on(self, request: web.Request, kind: Kind) -> web.StreamResponse:
         """Check a request, ask the live slot, return its answer; the audit log gets both."""
-        key = self._require_key(request, "caller")
-        self._require_rate(key)
-        require_size(request, self.body_cap)
-        self._require_audit(request)
+        key = self.door.require_key(request, "caller")
         queued = time.perf_counter()
-        async with self.places.place(key):
+        async with self.door.entered(request, key):
             arrived = time.perf_counter()
             self.parts.metrics.queue_s.labels(key.priority).observe(arrived - queued)
-            body = await read_body(request, self.parts.params.door.body_timeout_s, self.body_cap)
+            body = await self.door.body(request)
             admitted = admit(kind, body, self.caps)
             # Who asks for a version by its lineage id gets that one.
             unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
@@ -311,8 +291,8 @@ class Gateway:
         Args:
             arrived: when the request had its place, by time.perf_counter().
         """
-        reserved = self._require_room(key, admitted)
-        request[_RECORDED] = True
+        reserved = self.door.reserve(key, admitted)
+        request[RECORDED] = True
         facts = who_asked(request, key) | {"user": admitted.user}
         exchange = Exchange(self._session, self.parts.audit, lease, admitted, facts, self._headers(request))
         try:
@@ -320,10 +300,7 @@ class Gateway:
             return await self._traced(exchange, request, admitted.kind)
         finally:
             used = exchange.used_tokens(reserved)
-            if asks_for_prompt_logprobs(admitted.payload):
-                used += (self.parts.params.door.evaluator_cost - 1) * (exchange.prompt_tokens or 0)
-            self.limits.settle(key, reserved, used)
-            self.budgets.settle(key, reserved, used)
+            self.door.settle(key, admitted, reserved, used, exchange.prompt_tokens)
             request[_OUTCOME] = exchange.outcome
             self._count(exchange, arrived)
             self.parts.watched(exchange)
@@ -356,71 +333,10 @@ class Gateway:
         if (between := exchange.between_tokens_s) is not None:
             metrics.between_tokens_s.labels(version).observe(between)
 
-    def _require_key(self, request: web.Request, role: Role) -> ApiKey:
-        """Return the caller's key.
-
-        Raises:
-            Refusal: 401 where there is none or it is unknown, 403 where it is revoked or its role does not reach.
-        """
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Refusal(401, "missing_key", "send your key as 'Authorization: Bearer tg_...'")
-        key = self.parts.keys.find(token.strip())
-        if key is None:
-            raise Refusal(401, "unknown_key", "this key is not known here")
-        request[_KEY] = key
-        if key.expired(datetime.now(UTC)):
-            raise Refusal(403, "expired_key", f"key {key.name} expired at {key.expires_at}")
-        if key.revoked_at is not None:
-            raise Refusal(403, "revoked_key", f"key {key.name} was revoked at {key.revoked_at}")
-        if role == "admin" and key.role != "admin":
-            raise Refusal(403, "role_not_allowed", f"key {key.name} is a {key.role} key, this route needs an admin key")
-        return key
-
     def _require_name(self, name: str, deployment: Deployment) -> None:
         """Refuse a model name that is not what is served."""
         if name not in (names := self._names_of(deployment)):
             raise _no_such_model(name, names)
-
-    def _require_rate(self, key: ApiKey) -> None:
-        """Take one request of the key's minute; 429 where there is none left. The first check, and the cheapest."""
-        if wait_s := self.limits.request(key):
-            message = f"key {key.name} is over its requests a minute; again in {wait_s} s"
-            raise Refusal(429, "rate_limited", message, retry_after_s=wait_s)
-
-    def _require_audit(self, request: web.Request) -> None:
-        """Refuse what could not be recorded: everything, or what is long while long texts wait to be masked."""
-        if not self.parts.audit.healthy:
-            raise unavailable("audit_unavailable", "the audit log cannot be written, so nothing is answered")
-        if self.parts.audit.behind and (request.content_length or self.body_cap) > SHORT_CHARACTERS:
-            raise unavailable("audit_behind", "too many long prompts wait to be recorded; short ones are answered")
-
-    def _require_room(self, key: ApiKey, admitted: Admitted) -> int:
-        """Reserve the most tokens that prompt and answer may cost and return them.
-
-        Raises:
-            Refusal: 429 where the key has not that many left this minute, today or this month.
-        """
-        told = prompt_tokens(admitted.prompt, self.parts.context_tokens) + tools_tokens(admitted.payload)
-        most = min(told, self.parts.context_tokens)
-        tokens = prompt_cost(key, admitted.payload, most, self.parts.params.door) + admitted.most_tokens
-        self.budgets.require(key)
-        if wait_s := self.limits.reserve(key, tokens):
-            message = f"key {key.name} is over its tokens a minute; again in {wait_s} s"
-            raise Refusal(429, "rate_limited", message, retry_after_s=wait_s)
-        self.budgets.reserve(key, tokens)
-        return tokens
-
-
-def who_asked(request: web.Request, key: ApiKey | None) -> dict[str, Any]:
-    """Return who asked for what, for the log: never the secret, nothing of the text."""
-    known = {"key": key.name, "key_id": key.key_id, "role": key.role} if key else {}
-    found = {"request_id": request[_REQUEST_ID], "client": request.remote, **known, "method": request.method,
-             "route": request.path[:ROUTE_CHARACTERS]}  # fmt: skip
-    if claimed := request.headers.get("X-Forwarded-For"):
-        # What a proxy, or the caller, says of where it comes from.
-        found["forwarded_for"] = claimed[:ROUTE_CHARACTERS]
-    return found
 
 
 def _require(lease: Lease | None) -> Lease:
@@ -439,13 +355,3 @@ def _no_such_model(name: str, names: tuple[str, ...]) -> Refusal:
     """Return the refusal of a name that is not what is served."""
     message = f"model {name[:200]!r} is not served here; served: {', '.join(names)}"
     return Refusal(404, "model_not_found", message, param="model")
-
-
-def _is_local(request: web.Request) -> bool:
-    """Return whether a request comes from this machine itself, not through a proxy on it."""
-    if request.remote is None or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
-        return False
-    try:
-        return ipaddress.ip_address(request.remote).is_loopback
-    except ValueError:
-        return False
