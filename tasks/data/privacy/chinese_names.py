@@ -92,8 +92,9 @@ def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
     if traditional_only().search(plain):
         plain = plain.translate(simplified())
     yield from _without_surname(plain)
+    titles = list(_TITLED.finditer(plain))
     found: set[str] = set()
-    for start, end in sorted(_chosen(plain, names)):
+    for start, end in sorted(_chosen(plain, names, titles)):
         if _is_transliteration(plain, start, end):
             continue
         if is_public(plain, start, end) or _is_classical(plain, start, end):
@@ -102,7 +103,7 @@ def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
         found.add(plain[start:end])
         yield Span(start, end, "person_name")
     yield from _mentioned_again(plain, found)
-    yield from _surnames_with_title(plain)
+    yield from _surnames_with_title(plain, titles)
 
 
 def _is_classical(plain: str, start: int, end: int) -> bool:
@@ -112,17 +113,17 @@ def _is_classical(plain: str, start: int, end: int) -> bool:
     return bool(_CLASSICAL.search(plain, max(first, start - _SENTENCE, 0), last.end() if last else end + _SENTENCE))
 
 
-def _chosen(plain: str, names: str) -> list[tuple[int, int]]:
+def _chosen(plain: str, names: str, titles: list[re.Match[str]]) -> list[tuple[int, int]]:
     """Return the candidates that are names, the surest first, without overlaps."""
     taken, chosen = bytearray(len(plain)), []
-    for _, start, end in sorted(_scored(plain, names), reverse=True):
+    for _, start, end in sorted(_scored(plain, names, titles), reverse=True):
         if not any(taken[start:end]):
             taken[start:end] = b"\1" * (end - start)
             chosen.append((start, end))
     return chosen
 
 
-def _scored(plain: str, names: str) -> Iterator[tuple[float, int, int]]:
+def _scored(plain: str, names: str, titles: list[re.Match[str]]) -> Iterator[tuple[float, int, int]]:
     """Yield points and places of the candidates with enough points."""
     model = scorer(names)
     # The pattern has seen to it that the next character is Chinese and may be in a name.
@@ -133,10 +134,9 @@ def _scored(plain: str, names: str) -> Iterator[tuple[float, int, int]]:
     for start in model.beginnings(plain, (s for s in starts if plain[s] in SINGLE and plain[s] != plain[s + 1])):
         yield from _ends(plain, start, start + 1, model)
     # What a title follows is not given up for a character that is rare in names.
-    surnames = frozenset(starts)
-    for match in _TITLED.finditer(plain):
-        for start in {match.start() - 2, match.start() - 3} & surnames:
-            if plain[start] in PURE:
+    for match in titles:
+        for start in (match.start() - 3, match.start() - 2):
+            if start >= 0 and plain[start] in PURE and _SURNAME.match(plain, start):
                 yield from _ends(plain, start, start + 1, model, held=True)
 
 
@@ -201,9 +201,9 @@ def _mentioned_again(plain: str, names: set[str]) -> Iterator[Span]:
                 break
 
 
-def _surnames_with_title(plain: str) -> Iterator[Span]:
+def _surnames_with_title(plain: str, titles: list[re.Match[str]]) -> Iterator[Span]:
     """Yield surnames that only a title makes personal: 李主任, 由张工复核, 小王."""
-    for match in _TITLED.finditer(plain):
+    for match in titles:
         start = _surname_before(plain, match.start())
         # 丙同学 before 丁同学: letters of an exam.
         if plain[start : match.start()] == "丁" and f"丙{match[0]}" in plain[max(0, start - _EXAM) : start]:

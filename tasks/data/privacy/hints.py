@@ -37,9 +37,12 @@ class Clues:
         self.numbers = [
             (match.start(), match.end(), len(match[0].translate(_GROUPING))) for match in _NUMBER.finditer(plain)
         ]
+        self._longest = max([digits for _, _, digits in self.numbers], default=0)
 
     def with_digits(self, least: int) -> Parts:
         """Return where there are numbers of so many digits at least."""
+        if least > self._longest:
+            return []
         return around((start, end) for start, end, digits in self.numbers if digits >= least)
 
     def holds(self, words: Sequence[str], chinese: Sequence[str]) -> bool:
