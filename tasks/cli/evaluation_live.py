@@ -24,8 +24,9 @@ OUTPUT = report_of("served")
 def live(url: str | None, limit: int | None, concurrency: int, output: Path | None, as_json: bool) -> None:
     """Ask the live endpoint what its version was evaluated on, through the gateway, and compare item by item.
 
-    The key comes from $TUNEGATE_API_KEY; without it a key is made for this call and revoked after it. A killed run goes
-    on where it was. Ends with exit code 4 where the endpoint does not answer as the released version did.
+    The key (role evaluator) comes from $TUNEGATE_API_KEY; without it a key is made for this call and revoked after it.
+    A killed run goes on where it was. Ends with exit code 4 where the endpoint does not answer as the released version
+    did.
     """
     from tasks.monitor.released import Asking, ask_released, problems
 

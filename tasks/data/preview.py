@@ -114,8 +114,9 @@ def _shown(raw: RawRow, parse: Parser, desensitizer: Desensitizer, tokenizer: An
         shown.refused = str(refused_by_encoder(refusal))
         return shown
     shown.tokens, shown.text = len(row.input_ids), marked_text(row, tokenizer)
-    shown.thought_samples = [marked_text(one, tokenizer) for one in samples]
-    if shown.tokens > longest:
+    if shown.tokens <= longest:
+        shown.thought_samples = [marked_text(one, tokenizer) for one in samples]
+    else:
         shown.refused = f"too_long: more than {longest} tokens (train.max_length_tokens)"
     return shown
 

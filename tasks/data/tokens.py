@@ -95,14 +95,14 @@ class RowLengths:
             if self._special.search(message["content"]):
                 raise BadRowError("special_token", f"turn {number} holds a special token of the base model")
         if any(CALL in message["content"] for message in messages):
-            return self.count(messages, tools)  # the template writes calls in its own way, with other bytes
+            return self.count(messages, tools, effect)  # the template writes calls in its own way, with other bytes
         template = self._template_bytes(tuple(message["role"] for message in messages), tools)
         if self._byte_level and (not self._composes or all(map(_is_composed, messages))):
             size = template + sum([len(message["content"].encode()) for message in messages])
             size += _EMPTY_THOUGHT_BYTES if effect.restored else 0
             if size <= self.max_length_tokens:
                 return UNCOUNTED
-        return self.count(messages, tools)
+        return self.count(messages, tools, effect)
 
     def effect(self, messages: Sequence[Message], tools: str | None) -> TemplateEffect:
         """Return what the template makes of a row of this form; tried once a form, on a conversation of one word each.
@@ -159,9 +159,9 @@ class RowLengths:
         except RowRefused as refusal:
             raise refused_by_encoder(refusal) from refusal
 
-    def count(self, messages: Sequence[Message], tools: str | None) -> int:
-        """Return the tokens of a row as it is trained."""
-        effect = self._effect_of(messages, tools)
+    def count(self, messages: Sequence[Message], tools: str | None, effect: TemplateEffect | None = None) -> int:
+        """Return the tokens of a row as it is trained; the effect on rows of its form is looked up where not given."""
+        effect = effect or self._effect_of(messages, tools)
         if effect.restored or effect.joined:
             return len(self._encoded(messages, tools).input_ids)
         return self._tokens_in(self._render(messages, tools))

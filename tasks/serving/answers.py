@@ -53,6 +53,13 @@ def said(pieces: Sequence[bytes]) -> Any:
     return found[0] if len(found) == 1 else found
 
 
+def spoken(answer: Any) -> str:
+    """Return the text that a person reads of what `said` found: no thoughts, no calls; several choices as lines."""
+    if isinstance(answer, list):
+        return "\n".join(spoken(choice) for choice in answer)
+    return str(answer.get("content", "")) if isinstance(answer, dict) else str(answer)
+
+
 def _json(piece: bytes) -> dict[str, Any]:
     """Return the JSON object in a body or an event; {} where there is none."""
     start = 0 if piece.startswith(b"{") else piece.find(DATA) + len(DATA)

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from tasks.serving.admission import Admitted, Refusal, unavailable
-from tasks.serving.answers import ends, is_usage, said, usage_of
+from tasks.serving.answers import ends, is_usage, said, spoken, usage_of
 from tasks.serving.audit import AuditLog
 from tasks.serving.outcome import CALLER_LEFT_STATUS, of_status
 from tasks.serving.slots import Lease
@@ -80,8 +80,8 @@ class Exchange:
         return reserved if self.status in (200, CALLER_LEFT_STATUS) else 0
 
     def answer_text(self) -> str:
-        """Return what was answered so far as one text; not for the event loop."""
-        return str(self._said())
+        """Return what the caller has been told so far, without thoughts and calls; not for the event loop."""
+        return spoken(self._said())
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Ask the slot and return its answer, sent already where it was streamed.

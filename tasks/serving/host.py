@@ -4,34 +4,28 @@
 """
 
 import asyncio
-import json
 import logging
 import os
 import signal
-import socket
-import struct
 import sys
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from tasks.core.errors import ConfigError, MissingToolError, TransientError, TunegateError, error_record
-from tasks.core.gpus import SLOT_GPUS_VARIABLE, slot_groups
+from tasks.core.errors import MissingToolError, TransientError
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.data.privacy.desensitize import mask_text
 from tasks.engine.deployment import Deployment
-from tasks.engine.server import VllmServer
 from tasks.engine.smoke import smoke_test
 from tasks.serving.audit import AuditLog
 from tasks.serving.audit.log import Ways
 from tasks.serving.audit.masker import Masker
 from tasks.serving.audit.room import Room
 from tasks.serving.audit.secret import audit_secret
+from tasks.serving.control_api import ControlApi, HostParts
 from tasks.serving.door.connections import GuardedRunner
 from tasks.serving.gateway import Gateway, GatewayParts
 from tasks.serving.host_lock import HostLock
@@ -45,24 +39,20 @@ from tasks.serving.paths import (
     control_socket,
     keys_path,
     rollout_path,
-    serving_folder,
 )
 from tasks.serving.probe import EngineProbe
 from tasks.serving.record import ServedRecord
 from tasks.serving.recovery import Pace, Recovery
-from tasks.serving.rollout.rollout import Rollouts, Strategy
-from tasks.serving.slot import Server, StartServer
+from tasks.serving.rollout.rollout import Rollouts
+from tasks.serving.slot import StartServer
 from tasks.serving.slots import Slots
 from tasks.serving.tracing import Tracing
+from tasks.serving.vllm_slot import start_vllm
 
 log = logging.getLogger(__name__)
 
-#: What a request may ask of the slots: a switch, or a rehearsal.
-Change = Callable[[Deployment, Callable[[str], None]], Awaitable[Any]]
-
 HEALTH_TIMEOUT_S = 5.0
 SWITCH_INTERVAL_S = 0.0002
-SLOT_PORT_VARIABLE = "TUNEGATE_SLOT_PORT"
 
 
 class Host:
@@ -133,7 +123,6 @@ class Host:
         self.housekeeping = Housekeeping(self.audit, self.gateway, audit_outbox(project), project.root / "params.yaml")
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
-        self._deployments: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
         """Serve until asked to stop; then let the requests under way finish.
@@ -265,165 +254,13 @@ class Host:
 
     def _control_app(self) -> web.Application:
         """Return the control API."""
-        app = web.Application()
-        app.router.add_get("/status", self._get_status)
-        app.router.add_post("/deploy", self._post_deploy)
-        app.router.add_post("/rehearse", self._post_rehearse)
-        app.router.add_post("/rollout/{strategy:canary|shadow}", self._post_rollout)
-        app.router.add_post("/rollout/{end:abort|promote}", self._post_rollout_end)
-        app.router.add_post("/abort", self._post_abort)
-        app.router.add_post("/stop", self._post_stop)
-        return app
-
-    async def _get_status(self, request: web.Request) -> web.Response:
-        """Answer GET /status."""
-        return web.json_response(await self.status())
-
-    def _record(self, request: web.Request, action: str, **facts: Any) -> None:
-        """Record what was asked of the host, and by which user of this machine."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.audit.submit({"kind": "admin", "time": now, "action": action, **_peer(request), **facts})
-
-    async def _post_stop(self, request: web.Request) -> web.Response:
-        """Answer POST /stop; the stopping itself follows."""
-        self._record(request, "stop")
-        self.stop()
-        return web.json_response({"stopping": True})
-
-    async def _post_abort(self, request: web.Request) -> web.Response:
-        """Answer POST /abort: end what is being started or tried, whoever asked for it; what serves goes on."""
-        self._record(request, "abort")
-        aborted = self.recovery.abort() | await self.rollouts.abort("its slot was asked for (rollback)")
-        for task in self._deployments:
-            aborted = task.cancel() or aborted
-        await asyncio.gather(*self._deployments, return_exceptions=True)
-        return web.json_response({"aborted": aborted})
-
-    async def _post_deploy(self, request: web.Request) -> web.StreamResponse:
-        """Answer POST /deploy with a line per step."""
-        return await self._told(request, self.slots.deploy)
-
-    async def _post_rehearse(self, request: web.Request) -> web.StreamResponse:
-        """Answer POST /rehearse with a line per step."""
-        return await self._told(request, self.slots.rehearse)
-
-    async def _post_rollout(self, request: web.Request) -> web.StreamResponse:
-        """Answer POST /rollout/canary and /rollout/shadow with a line per step, until the rollout has begun."""
-        strategy: Strategy = "shadow" if request.match_info["strategy"] == "shadow" else "canary"
-        return await self._told(request, partial(self.rollouts.begin, strategy))
-
-    async def _post_rollout_end(self, request: web.Request) -> web.Response:
-        """Answer POST /rollout/abort and /rollout/promote: a person decides before the tests do."""
-        why = (await request.json())["why"]
-        if request.match_info["end"] == "abort":
-            return web.json_response({"done": await self.rollouts.abort(why)})
-        try:
-            # A command that leaves in the middle of the drain changes nothing.
-            await asyncio.shield(asyncio.ensure_future(self.rollouts.promote(why)))
-        except TunegateError as error:
-            return web.json_response({"error": error_record(error)})
-        return web.json_response({"done": True})
-
-    async def _told(self, request: web.Request, change: Change) -> web.StreamResponse:
-        """Do what a request asks of the slots and tell it step by step; an asker who leaves ends it."""
-        deployment = Deployment.of_row(await request.json())
-        self._record(request, request.path.strip("/"), version=deployment.version, lineage_id=deployment.lineage_id)
-        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
-        await response.prepare(request)
-        events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        task = asyncio.create_task(self._changed(deployment, change, events.put_nowait))
-        self._deployments.add(task)
-        task.add_done_callback(self._deployments.discard)
-        task.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
-                await response.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
-            await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
-            log.warning("deploy of version %s: the asker has left", deployment.version)
-            task.cancel()
-            raise
-        return response
-
-    async def _changed(self, wanted: Deployment, change: Change, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Verify the bytes, change the slots, and tell how it went."""
-
-        def on_progress(line: str) -> None:
-            """Log a step and pass it to the asker."""
-            log.info("deploy: %s", line)
-            tell({"progress": line})
-
-        try:
-            await asyncio.to_thread(wanted.verify)
-            await change(wanted, on_progress)
-        except TunegateError as error:
-            log.error("deploy of version %s failed: %s", wanted.version, error)
-            tell({"error": error_record(error)})
-        except asyncio.CancelledError:
-            log.warning("deploy of version %s was ended", wanted.version)
-            ended = {"kind": "TransientError", "message": f"the start of version {wanted.version} was ended",
-                     "hint": "tunegate status"}  # fmt: skip
-            tell({"error": ended})
-            raise
-        else:
-            tell({"live": await self.status()})
+        parts = HostParts(self.slots, self.rollouts, self.recovery, self.audit, self.status, self.stop)
+        return ControlApi(parts).app()
 
     def _switched(self, deployment: Deployment) -> None:
         """Write down what has taken over traffic."""
         self.record.switched(deployment)
         self.recovery.switched()
-
-
-def start_vllm(
-    project: Project, settings: Settings, slot: str, deployment: Deployment, on_progress: Callable[[str], None]
-) -> Server:
-    """Start vLLM in a slot; its log is `.tunegate/serving/<slot>.log`.
-
-    Raises:
-        DataContractError: the model folder could execute something.
-        MissingToolError: no serving environment, no compiler, or the slot's port is taken.
-    """
-    server = VllmServer(project.serve_python, on_progress=on_progress)
-    server.start(
-        deployment.model,
-        project.slot_ports[slot],
-        settings.serve.vllm,
-        deployment.lineage_id,
-        serving_folder(project) / f"{slot}.log",
-        flags=deployment.abilities.flags(),
-        port_variable=SLOT_PORT_VARIABLE,
-        gpus=slot_gpus(slot, list(project.slot_ports), shared=settings.serve.swap == "hold"),
-    )
-    return server
-
-
-def _peer(request: web.Request) -> dict[str, int]:
-    """Return the process and user at the other end of the control socket, by the kernel's word."""
-    sock = request.transport.get_extra_info("socket") if request.transport else None
-    if sock is None:
-        return {}
-    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return {"pid": pid, "uid": uid}
-
-
-def slot_gpus(slot: str, slots: list[str], *, shared: bool = False) -> str | None:
-    """Return the GPUs of a slot from $TUNEGATE_SLOT_GPUS, or None where it is not set.
-
-    Args:
-        shared: whether one group is every slot's, one after the other (`serve.swap: hold`).
-
-    Raises:
-        ConfigError: it does not name as many groups as there are slots.
-    """
-    groups = slot_groups()
-    if not groups:
-        return None
-    if shared and len(groups) == 1:
-        return ",".join(groups[0])
-    if len(groups) != len(slots):
-        raise ConfigError(f"{SLOT_GPUS_VARIABLE}={os.environ[SLOT_GPUS_VARIABLE]!r} must name {len(slots)} groups",
-                          f"export {SLOT_GPUS_VARIABLE}='0|1'")  # fmt: skip
-    return ",".join(groups[slots.index(slot)])
 
 
 def run_host() -> None:

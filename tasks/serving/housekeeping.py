@@ -22,7 +22,8 @@ LOOK_EVERY_S = 1.0
 MINUTE_S = 60.0
 #: Settings that a running gateway follows; the others count from the next start of the host.
 FOLLOWED = (
-    "max_completion_tokens", "max_choices", "requests_per_minute", "tokens_per_minute", "door", "audit",
+    "completions", "max_completion_tokens", "over_max_completion_tokens", "max_choices", "max_prompts", "json_schema",
+    "requests_per_minute", "tokens_per_minute", "door", "audit",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -28,7 +29,6 @@ from tests.contract.conftest import ServedProject
 CHAT = "/v1/chat/completions"
 SMALL = "碘片什么时候服用？"
 LONG = "核电厂场外应急时，公众应当怎样隐蔽？我的电话是13800138000。"
-LIMIT_A_MINUTE = 60
 TIMES_ITS_LIMIT = 20
 
 Load = Callable[[aiohttp.ClientSession], Awaitable[None]]
@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pause-ms", type=float, default=20.0, help="between small requests")
     parser.add_argument("--long-kib", type=int, default=250, help="of each of the ten long prompts")
     parser.add_argument("--token-ms", type=float, default=10.0, help="of the model server, for each of five words")
+    parser.add_argument("--limit", type=int, default=60, help="requests a minute of the noisy key")
     return parser.parse_args()
 
 
@@ -69,9 +70,9 @@ class Caller:
         return took
 
 
-async def on_a_clock(caller: Caller, session: aiohttp.ClientSession) -> None:
+async def on_a_clock(caller: Caller, session: aiohttp.ClientSession, limit: int) -> None:
     """Ask at so many times the limit, whatever is answered."""
-    every_s = 60 / (LIMIT_A_MINUTE * TIMES_ITS_LIMIT)
+    every_s = 60 / (limit * TIMES_ITS_LIMIT)
     async with asyncio.TaskGroup() as asking:
         while True:
             asking.create_task(caller.ask(session, SMALL))
@@ -124,12 +125,12 @@ async def measure(project: ServedProject, given: argparse.Namespace) -> dict[str
     """Measure beside both loads."""
     url = project.project.gateway_url
     small = Caller(url, project.key("small"))
-    noisy = Caller(url, project.key("noisy", requests_per_minute=LIMIT_A_MINUTE))
+    noisy = Caller(url, project.key("noisy", requests_per_minute=given.limit))
     long = Caller(url, project.key("long", priority="batch"))
     text = (LONG * (1 + given.long_kib * 1024 // len(LONG.encode())))[: given.long_kib * 1024 // 3]
     ten = await compared(small, lambda session: ten_at_a_time(long, session, text), given)
     await asyncio.sleep(5)
-    noise = await compared(small, lambda session: on_a_clock(noisy, session), given)
+    noise = await compared(small, lambda session: on_a_clock(noisy, session, given.limit), given)
     return {
         "ten_long_prompts": {**ten, "answers": dict(long.codes)},
         "noisy_key": {**noise, "answers": dict(noisy.codes)},
@@ -140,6 +141,8 @@ async def measure(project: ServedProject, given: argparse.Namespace) -> dict[str
 def main() -> None:
     """Serve a stand-in in a project of its own, measure, stop, print one JSON line."""
     given = arguments()
+    # Stopped from outside, too, it leaves no server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         limits = {"requests_per_minute": 10**8, "tokens_per_minute": 10**9, "max_body_bytes": 1 << 20}
         project = ServedProject(Path(folder) / "project", **limits)

@@ -125,9 +125,8 @@ class ChunkJudge:
         languages = [row.parsed.language if row.parsed else "en" for row in rows]
         bands = self._fingerprinter.bands(texts, languages, fact_keys(worded, masked))
         effects = [(place, effect) for place, row in enumerate(rows) for effect in row.effects]
-        return ChunkFacts(
-            number, chunk.source, Columns(**columns), bands, _mask_counts(rows), list(concepts), effects, _masked(rows)
-        )
+        counts, strings = _masked(rows)
+        return ChunkFacts(number, chunk.source, Columns(**columns), bands, counts, list(concepts), effects, strings)
 
     def _judge(self, raw: RawRow, parse: Parser) -> _Judged:
         """Return a row with its reason to leave, if it has one."""
@@ -265,24 +264,16 @@ def _evidence(rows: list[_Judged], hits: list[list[Hit]]) -> dict[str, dict[int,
     }
 
 
-def _mask_counts(rows: list[_Judged]) -> list[tuple[int, str, int]]:
-    """Return (row, type, spans) for every type of personal data replaced in a row."""
-    return [
-        (place, type_, count)
-        for place, row in enumerate(rows)
-        if row.cleaned and row.cleaned.masks
-        for type_, count in sorted(Counter(mask["type"] for mask in row.cleaned.masks).items())
-    ]
-
-
-def _masked(rows: list[_Judged]) -> list[Masked]:
-    """Return every masked string of the rows, as a digest."""
-    return [
-        one
-        for place, row in enumerate(rows)
-        if row.cleaned and row.cleaned.masks and row.parsed
-        for one in masked_strings(place, row.parsed.messages, row.cleaned.masks)
-    ]
+def _masked(rows: list[_Judged]) -> tuple[list[tuple[int, str, int]], list[Masked]]:
+    """Return (row, type, spans) for every type of personal data replaced in a row, and every masked string's digest."""
+    counts: list[tuple[int, str, int]] = []
+    strings: list[Masked] = []
+    for place, row in enumerate(rows):
+        if row.cleaned and row.cleaned.masks and row.parsed:
+            types = Counter(mask["type"] for mask in row.cleaned.masks)
+            counts += [(place, type_, count) for type_, count in sorted(types.items())]
+            strings += masked_strings(place, row.parsed.messages, row.cleaned.masks)
+    return counts, strings
 
 
 def _columns(rows: list[_Judged], hits: list[list[Hit]], concepts: dict[str, int], end: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from tasks.serving.audit.ahead import allocate_ahead
 from tasks.serving.audit.chain import TAIL_BYTES
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,13 @@ class DayFile:
             os.close(file)
         self._kept_end = self._end
         self._not_confirmed.clear()
+
+    def allocate(self, length: int) -> None:
+        """Have room behind the end that no other file can take; where the file system has no such thing, go without."""
+        with suppress(OSError):
+            if self._file < 0:
+                self._file = self._opened()
+            allocate_ahead(self._file, length)
 
     def close(self) -> None:
         """Close it; the next append opens it again."""

@@ -234,6 +234,9 @@ class AuditLog:
         except OSError as error:
             self._fall_ill(error)
             if self._kept and self.ways.room.give_up(self.folder):
+                if self._file:
+                    # At once, before what filled the disk takes this, too.
+                    self._file.allocate(self.ways.room.reserve_bytes)
                 self._write_kept()
             return
         if not self.healthy:
@@ -337,7 +340,8 @@ class AuditLog:
         if self._file and self._file.path == path:
             return self._file
         if self._file:
-            self._file.sync()
+            # Not a sync: after one that failed, the next succeeds whether or not the records were kept.
+            self._file.prove()
             self._file.close()
         self._file = DayFile(path)
         self._own += expire(self.folder, self._oldest(), self.link)

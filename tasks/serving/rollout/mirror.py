@@ -1,7 +1,6 @@
 """Shadow: requests that the live version has answered are asked of the candidate too, and only the scores are kept."""
 
 import asyncio
-import json
 import logging
 import random
 import time
@@ -12,12 +11,15 @@ from typing import Any
 import aiohttp
 
 from tasks.core.params.release import RolloutParams
+from tasks.serving.admission import Kind
+from tasks.serving.answers import said, spoken
 from tasks.serving.exchange import Exchange
 from tasks.serving.rollout.watch import Observation
 from tasks.serving.slots import Slots
 
 log = logging.getLogger(__name__)
 
+PATHS: dict[Kind, str] = {"chat": "/v1/chat/completions", "completion": "/v1/completions", "responses": "/v1/responses"}
 #: What a model server that cannot be reached counts as.
 LOST = 503
 
@@ -88,15 +90,14 @@ class Mirror:
         """Return status and text of the candidate's answer."""
         payload = {field: value for field, value in exchange.admitted.payload.items()
                    if field not in ("stream", "stream_options")}  # fmt: skip
-        path = "/v1/chat/completions" if "messages" in payload else "/v1/completions"
         timeout = aiohttp.ClientTimeout(total=self.timeout_s)
         try:
             async with exchange.session.post(
-                f"{url}{path}", json={"model": name, **payload}, timeout=timeout
+                f"{url}{PATHS[exchange.admitted.kind]}", json={"model": name, **payload}, timeout=timeout
             ) as answer:
                 body = await answer.read()
-                return answer.status, _text_of(body) if answer.status == 200 else ""
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                return answer.status, spoken(said([body])) if answer.status == 200 else ""
+        except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("shadow: the candidate did not answer: %s", error or "timed out")
             return LOST, ""
 
@@ -117,10 +118,3 @@ class Mirror:
         return {"mirrored": self.scores["mirrored"], "dropped": self.scores["dropped"],
                 "same_words": round(self.scores["same"] / answered, 4) if answered else None,
                 "mean_characters": mean}  # fmt: skip
-
-
-def _text_of(body: bytes) -> str:
-    """Return the text of an answer in one piece."""
-    choices = json.loads(body).get("choices", ())
-    texts = [str((choice.get("message") or {}).get("content") or choice.get("text") or "") for choice in choices]
-    return texts[0] if len(texts) == 1 else str(texts)

@@ -2,7 +2,7 @@
 
 import json
 
-from tasks.serving.answers import ends, is_usage, said, usage_of
+from tasks.serving.answers import ends, is_usage, said, spoken, usage_of
 
 CALL = {"id": "c", "type": "function", "function": {"name": "dose", "arguments": '{"mSv": 20}'}}
 
@@ -71,3 +71,11 @@ def test_usage():
     assert usage_of(body({"usage": {"prompt_tokens": 1, "completion_tokens": 2}})) == (1, 2)
     assert is_usage(event({"choices": [], "usage": {}}).replace(b": []", b":[]"))
     assert usage_of(b"data: [DONE]\n\n") == (None, None)
+
+
+def test_spoken_is_what_a_person_reads():
+    thought = {"message": {"content": "不能提供。", "reasoning": "目前尚不清楚", "tool_calls": [CALL]}}
+    assert spoken(said([body({"choices": [thought]})])) == "不能提供。"
+    two = [{"index": 0, "message": {"content": "一"}}, {"index": 1, "message": {"content": "二"}}]
+    assert spoken(said([body({"choices": two})])) == "一\n二"
+    assert spoken(said([])) == ""

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.core.errors import ConfigError
-from tasks.serving.host import slot_gpus
+from tasks.serving.vllm_slot import slot_gpus
 
 SLOTS = ["blue", "green"]
 

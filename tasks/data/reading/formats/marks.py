@@ -1,5 +1,6 @@
 """Marks an author put on rows and turns: what must not be learnt, and what is a bad answer."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ VERDICTS: Final = ("label", "kto_tag", "kto_label")
 _ALL: Final = frozenset((*LEARN_MARKS, *MASK_MARKS, *VERDICTS))
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "1", "1.0", "是"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "0", "0.0", "否"})
+
+_NEGATIVE: Final = re.compile(r"-\d+(?:\.\d+)?")
+_BAD: Final = frozenset({"bad", "undesirable", "undesired", "rejected", "dislike", "thumbs_down", "坏", "差"})
 
 
 def truth(value: Any) -> bool | None:
@@ -53,15 +57,26 @@ def refuse_bad_rows(row: Mapping[str, Any]) -> None:
     """
     # A column may bear one of these names and mean something else: only a plain no (or yes) counts.
     for name, value in row.items():
-        if (field := name.lower()) not in _ALL or (says := truth(value)) is None:
+        if (field := name.lower()) not in _ALL:
             continue
-        if field in VERDICTS and not says:
+        says = truth(value)
+        if field in VERDICTS and (says is False or _is_bad(value)):
             raise BadRowError(
                 "marked_bad",
-                f"`{name}` is false; where it is no verdict: prepare.read.files: columns: {{{field}: null}}",
+                f"`{name}` says that the answer is bad; where it is no verdict: "
+                f"prepare.read.files: columns: {{{field}: null}}",
             )
-        if says is not (field in LEARN_MARKS) and field not in VERDICTS:
+        if says is not None and field not in VERDICTS and says is not (field in LEARN_MARKS):
             raise BadRowError("nothing_to_learn", f"`{name}` of the row says it is not to be learnt")
+
+
+def _is_bad(value: Any) -> bool:
+    """Tell whether a verdict is a bad one in another way than a no: below nought, in a word, in a list of its own."""
+    if isinstance(value, str):
+        return value.strip().lower() in _BAD or _NEGATIVE.fullmatch(value.strip()) is not None
+    if isinstance(value, list):
+        return bool(value) and all(truth(one) is False or _is_bad(one) for one in value)
+    return isinstance(value, (int, float)) and value < 0
 
 
 def mark_turns(row: Mapping[str, Any], said: Sequence[Said], given: int) -> None:

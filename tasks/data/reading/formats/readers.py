@@ -19,7 +19,8 @@ from tasks.data.reading.formats.columns import (
 )
 from tasks.data.reading.formats.fields import Draft, Said, from_json, is_given, list_of, said, system, text_of
 from tasks.data.reading.formats.marks import is_taught, mark_turns
-from tasks.data.reading.formats.thoughts import ROW_THOUGHT_FIELDS, thought_of
+from tasks.data.reading.formats.parts import read_parts
+from tasks.data.reading.formats.thoughts import ROW_THOUGHT_FIELDS, THOUGHT_FIELDS, add_row_thoughts, thought_of
 from tasks.data.reading.formats.tools import tools_of
 from tasks.data.reading.formats.turns import ROLES, read_turns, turns_of
 
@@ -61,7 +62,9 @@ def read_alpaca(row: dict[str, Any], roles: Roles = ROLES) -> Draft:
     asked, answered = _pair(row)
     tools = tools_of(row)
     if isinstance(row.get(asked), list) or _is_turns(row.get(answered)):
-        return Draft("alpaca", _from_lists(row, asked, answered, tools, roles), tools, _rejected_beside(row, roles))
+        read = _from_lists(row, asked, answered, tools, roles)
+        notes = add_row_thoughts(row, read, ROW_THOUGHT_FIELDS)
+        return Draft("alpaca", read, tools, _rejected_beside(row, roles), notes=notes)
     before = _alpaca_prompt(row, asked)
     thought = thought_of(row, fields=ROW_THOUGHT_FIELDS)
     read = [*before, said("assistant", text_of(row, answered), thought)]
@@ -95,6 +98,8 @@ def _alpaca_prompt(row: dict[str, Any], asked: str) -> list[Said]:
 def _system_of(row: Mapping[str, Any]) -> list[Said]:
     """Return the system turn a row has in a field of its own."""
     name = first_given(row, SYSTEMS)
+    if name and isinstance(row[name], (list, Mapping)):
+        return system(read_parts(row[name], f"`{name}`: ").text)
     return system(text_of(row, name, optional=True)) if name else []
 
 
@@ -146,10 +151,11 @@ def _read_container(row: dict[str, Any], name: str, roles: Roles) -> Draft:
     given = len(read)
     read = [*_system_of(row), *read]
     mark_turns(row, read, given)
+    notes = add_row_thoughts(row, read, THOUGHT_FIELDS)
     language = text_of(row, "reasoning_language", optional=True) or None
     thinks = name == "messages" and (language or any(is_given(turn, "thinking") for turn in turns))
     rejected = _rejected_beside(row, roles)
-    return Draft("multilingual_thinking" if thinks else name, read, tools, rejected, language)
+    return Draft("multilingual_thinking" if thinks else name, read, tools, rejected, language, notes)
 
 
 def _exchange(turn: dict[str, Any]) -> list[Said]:

@@ -62,6 +62,15 @@ def read_calls(value: Any, number: int, tools: str | None) -> tuple[str, tuple[C
     return "\n".join(blocks), tuple(found)
 
 
+def is_nothing(value: Any) -> bool:
+    """Tell whether a field of calls or tools holds none, however a table or a writer says so."""
+    if isinstance(value, str):
+        return value.strip() in ("", "[]", "{}", "null", "None", "[null]")
+    if isinstance(value, Mapping):
+        return not any(inner is not None for inner in value.values())
+    return value is None or (isinstance(value, list) and all(inner is None for inner in value))
+
+
 def call_text(value: Any, number: int) -> str:
     """Return the assistant content of calls."""
     return read_calls(value, number, None)[0]
@@ -151,10 +160,12 @@ def tools_of(row: Mapping[str, Any]) -> str | None:
     if name is None:
         return None
     given = row[name]
-    tools = _unpacked(given, f"`{name}`") if not isinstance(given, str) or given.strip() else []
+    if is_nothing(given):
+        return None
+    tools = _unpacked(given, f"`{name}`")
     if not isinstance(tools, list):
         raise BadRowError("malformed_tool_call", f"`{name}` is no list")
-    offered = [_unpacked(tool, f"a tool of `{name}`") for tool in tools]
+    offered = [_unpacked(tool, f"a tool of `{name}`") for tool in tools if tool is not None]
     if not all(isinstance(tool, dict) for tool in offered):
         raise BadRowError("malformed_tool_call", f"a tool of `{name}` is no object")
     if not offered:

@@ -13,7 +13,7 @@ from tasks.data.reading.formats.marks import is_taught
 from tasks.data.reading.formats.media import MEDIA_FIELDS, refuse_media
 from tasks.data.reading.formats.parts import Parts, read_parts
 from tasks.data.reading.formats.thoughts import thought_of
-from tasks.data.reading.formats.tools import CALL_IDS, one_form, read_calls, results_in, written_calls
+from tasks.data.reading.formats.tools import CALL_IDS, is_nothing, one_form, read_calls, results_in, written_calls
 
 #: A turn that is nothing but calls; it becomes the assistant's.
 CALL: Final = "function_call"
@@ -96,7 +96,7 @@ def _turn(turn: Mapping[str, Any], number: int, tools: str | None, roles: Mappin
         return [_assistant(turn, parts, number, tools)]
     if thought_of(turn, where).strip() or parts.thought.strip():
         raise BadRowError("misplaced_think", f"{where}a {role} turn has reasoning")
-    if parts.calls or any(is_given(turn, name) for name in _CALL_FIELDS):
+    if parts.calls or _has_calls(turn):
         raise BadRowError("malformed_tool_call", f"{where}a {role} turn calls tools")
     results = [said("tool", text, result_of=id_) for id_, text in parts.results]
     if results and not parts.text.strip():
@@ -118,8 +118,8 @@ def _assistant(turn: Mapping[str, Any], parts: Parts, number: int, tools: str | 
         *(turn[name] for name in _CALL_FIELDS if is_given(turn, name)),
         *([parts.calls] if parts.calls else []),
     ]:
-        if isinstance(value, Mapping) and not any(value.values()):
-            continue  # a struct of nulls
+        if is_nothing(value):
+            continue
         called, found = read_calls(value, number, tools)
         blocks.append(called)
         calls += found
@@ -163,11 +163,16 @@ def _parts(turn: Mapping[str, Any], content: Any, role: str, where: str) -> Part
         return read_parts(content, where)
     if content is not None:
         raise BadRowError("wrong_type", f"{where}the content is a {type(content).__name__}, not text")
-    if role == "assistant" and any(is_given(turn, name) for name in _CALL_FIELDS):
+    if role == "assistant" and _has_calls(turn):
         return Parts()
     if not any(name in turn for name in TEXTS):
         raise BadRowError("missing_field", f"{where}no `content` (or `value`)")
     raise BadRowError("empty_turn", f"{where}the content is null")
+
+
+def _has_calls(turn: Mapping[str, Any]) -> bool:
+    """Tell whether a turn calls tools in a field of its own."""
+    return any(name in turn and not is_nothing(turn[name]) for name in _CALL_FIELDS)
 
 
 def _id(turn: Mapping[str, Any]) -> str | None:

@@ -99,7 +99,7 @@ def test_case_03_a_row_called_bad_is_refused_by_name(row: Row, mark: str | None,
         return
     reason, detail = refusal(row)
     assert reason == "marked_bad"
-    assert detail.startswith(f"`{mark}` is false")
+    assert detail.startswith(f"`{mark}` says that the answer is bad")
 
 
 #: Every shape a row of one exchange can have: all containers, all names of question and answer, histories and lists.
@@ -117,12 +117,15 @@ SHAPES: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize("mark", [False, 0, "false", "False", " FALSE ", "0", "no", "否"])
+@pytest.mark.parametrize(
+    "mark", [False, 0, -1, "-1", "false", "False", " FALSE ", "0", "no", "否", "undesirable", "Bad", [False]]
+)
 @pytest.mark.parametrize("name", ["label", "kto_tag", "kto_label", "Label", "KTO_tag"])
 def test_case_03_and_20_in_every_shape(name: str, mark: Any) -> None:
     for row in SHAPES:
         assert refusal({**row, name: mark})[0] == "marked_bad", row
-        assert parse({**row, name: "true"}).untaught == ()
+        for good in ("true", 1, True, "good", [True], None, "negative", "- 见附件"):
+            assert parse({**row, name: good}).untaught == ()
         # It is told how to say that it is no verdict, and saying so helps.
         assert f"columns: {{{name.lower()}: null}}" in refusal({**row, name: mark})[1]
         assert parse({**row, name: mark}, columns={name.lower(): None}).untaught == ()

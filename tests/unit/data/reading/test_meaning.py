@@ -290,6 +290,52 @@ def test_thoughts_are_read_from_parts_and_from_both_places_where_they_agree() ->
     assert refusal(turns("sharegpt", ("human", Q, {"reasoning": "用户想"}), ("gpt", A))) == "misplaced_think"
 
 
+THINKING = "先看检测值。"
+SAID = f"<think>\n{THINKING}\n</think>\n\n{A}"
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking"])
+def test_a_thought_beside_the_turns_is_the_last_answer_s(name: str) -> None:
+    earlier = (("user", Q2), ("assistant", A2), ("user", Q), ("assistant", A))
+    for row in (
+        turns("messages", *earlier), turns("sharegpt", *earlier),
+        {"prompt": [{"role": "user", "content": Q}], "completion": [{"role": "assistant", "content": A}]},
+        {"conversation": [{"input": Q, "output": A}]},
+    ):  # fmt: skip
+        parsed = parse({**row, name: THINKING})
+        assert [said["content"] for said in parsed.messages if said["role"] == "assistant"][-1] == SAID
+        assert all("<think>" not in said["content"] for said in parsed.messages[:-1])
+        assert parsed.notes == (f"`{name}` of the row is the reasoning of its last answer",)
+    # A list of as many is one each; an answer that has its own keeps it.
+    parsed = parse({"prompts": [Q, Q2], "responses": [A, A2], name: [THINKING, "再想。"]})
+    assert [said["content"] for said in parsed.messages[1::2]] == [SAID, f"<think>\n再想。\n</think>\n\n{A2}"]
+    own = turns("messages", ("user", Q), ("assistant", A, {"reasoning": THINKING}))
+    assert parse({**own, name: "别的。"}).messages[1]["content"] == SAID
+
+
+@pytest.mark.parametrize("setting", ["on", "off", "high", True, False, "关"])
+def test_a_setting_of_how_much_to_think_is_no_thought(setting: Any) -> None:
+    for row in (
+        {"instruction": Q, "output": A, "reasoning": setting},
+        {"input": Q, "output": A, "reasoning": setting},
+        turns("messages", ("user", Q), ("assistant", A), thinking=setting),
+        turns("messages", ("user", Q), ("assistant", A, {"thinking": setting})),
+    ):
+        assert parse(row).messages[1]["content"] == A
+
+
+@pytest.mark.parametrize("nothing", ["null", "{}", {}, "", "[]", "None", [None], None, {"name": None}])
+def test_no_calls_and_no_tools_however_a_table_says_so(nothing: Any) -> None:
+    said = (("user", Q, {"tool_calls": nothing}), ("assistant", A, {"tool_calls": nothing, "function_call": nothing}))
+    parsed = parse(turns("messages", *said, tools=nothing))
+    assert (parsed.messages[1]["content"], parsed.tools) == (A, None)
+
+
+def test_a_system_prompt_in_parts_is_read() -> None:
+    row = turns("messages", ("user", Q), ("assistant", A), system=[{"type": "text", "text": "值班助手"}])
+    assert parse(row).messages[0] == {"role": "system", "content": "值班助手"}
+
+
 @pytest.mark.parametrize(
     "row",
     [
