@@ -33,7 +33,7 @@ Written by `make docs` from the table in `tasks/serving/api/fields.py`, which th
   turn, whole.
 - Names in code style are settings of `serve.gateway`.
 
-Routes beside these: `GET /v1/models`, `GET /v1/models/{name}`, `GET /livez`, `/readyz` and `/healthz` (no key),
+Routes beside these: `GET /v1/models`, `GET /v1/models/{name}`, `GET /livez`, `/readyz` (of old `/healthz`; no key),
 `GET /metrics` (this machine, or an admin's key). `/v1/embeddings` is a 404 that says that no embedding model is
 configured. Every other path is a 404.
 
