@@ -174,7 +174,7 @@ class TestByHand:
         shown = CliRunner().invoke(canary, ["status"], catch_exceptions=False).output
         assert "shadow of version 2 beside version 1: running, mirrored, answers unseen" in shown
         ended = CliRunner().invoke(canary, ["abort", "--reason", "不放心", "--json"], catch_exceptions=False)
-        assert json.loads(ended.output)["why"] == "abort by 王工: 不放心"
+        assert json.loads(ended.stdout)["why"] == "abort by 王工: 不放心"
 
 
 @pytest.mark.slow
