@@ -303,6 +303,7 @@ def test_embeddings_are_a_404_that_says_why(client):
     assert (response.status_code, error_of(response)["code"]) == (404, "no_embedding_model")
 
 
+@pytest.mark.slow
 def test_completions_can_be_switched_off(tmp_path, served_project):
     with served_project(tmp_path / "project", completions=False) as project:
         control.ensure_host(project.project)
@@ -460,6 +461,7 @@ def test_log_probabilities_of_a_prompt_are_for_evaluators(live, client):
         assert evaluator.post("/v1/completions", json=body).status_code == 200
 
 
+@pytest.mark.slow
 def test_limits_follow_params_yaml_without_a_new_host(live, client):
     path = live.root / "params.yaml"
     before = path.read_text()

@@ -75,6 +75,7 @@ def test_half_a_header_is_let_go(door, sent):
         assert 0.2 < closed_after_s(sock) < 3
 
 
+@pytest.mark.slow
 def test_a_header_that_trickles_is_let_go_and_a_whole_one_is_not(door, key):
     with connected(door) as sock:
         begun = time.monotonic()
@@ -96,6 +97,7 @@ def test_half_a_header_after_a_whole_request_is_let_go_too(door, key):
         assert closed_after_s(sock) < 3
 
 
+@pytest.mark.slow
 def test_a_slow_body_is_answered_408_and_closed(door, key):
     with connected(door) as sock:
         sock.sendall(head(key, 1000) + b'{"model": ')
@@ -188,6 +190,7 @@ class TestPlaces:
         with ThreadPoolExecutor(count) as pool:
             return [answer.status_code for answer in pool.map(lambda _: client.post(CHAT, json=body), range(count))]
 
+    @pytest.mark.slow
     def test_a_key_over_its_places_and_its_queue_is_told_so_and_others_go_on(self, door):
         with door.client(door.key("many")) as many, door.client(door.key("one")) as one:
             pool = ThreadPoolExecutor(1)

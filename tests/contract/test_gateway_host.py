@@ -81,11 +81,13 @@ class TestSwap:
         assert r.headers["x-tunegate-version"] == "1"
         assert control.host_status(started.project)["version"] == "2"
 
+    @pytest.mark.slow
     def test_the_same_version_again_changes_nothing(self, started):
         started.deploy("1")
         assert "already" in started.deploy("1")[-1]
         assert control.host_status(started.project)["slot"] == "blue"
 
+    @pytest.mark.slow
     def test_back_and_forth(self, started):
         for version, slot in (("1", "blue"), ("2", "green"), ("1", "blue")):
             started.deploy(version)
@@ -114,6 +116,7 @@ class TestSwap:
             started.deploy("evil")
         assert control.host_status(started.project)["version"] is None
 
+    @pytest.mark.slow
     def test_a_second_deployment_at_the_same_time_is_refused(self, started):
         first = threading.Thread(target=started.deploy, args=("1",), kwargs={"start_s": 2})
         first.start()
@@ -123,6 +126,7 @@ class TestSwap:
         first.join()
         assert control.host_status(started.project)["version"] == "1"
 
+    @pytest.mark.slow
     def test_a_deployment_ends_when_the_asker_leaves_before_the_switch(self, started):
         started.deploy("1")
         wanted = Deployment("2", "tg-2", started.model("2", start_s=3))
@@ -133,6 +137,7 @@ class TestSwap:
         assert (status["version"], status["wanted"], status["healthy"]) == ("1", "1", True)
         until(lambda: len(server_pids(started)) == 1)
 
+    @pytest.mark.slow
     def test_a_start_is_ended_by_anybody_and_the_slot_is_free_again(self, started):
         started.deploy("1")
         failed = []
@@ -154,6 +159,7 @@ class TestSwap:
         assert control.abort_deployment(started.project) is False
         assert control.host_status(started.project)["version"] == "3"
 
+    @pytest.mark.slow
     def test_a_rehearsal_touches_nothing_live(self, started):
         started.deploy("1")
         pids = server_pids(started)
@@ -173,6 +179,7 @@ class TestParsersAreHeldToCanaries:
         started.deploy("1", abilities=self.ABLE)
         assert control.host_status(started.project)["version"] == "1"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("behaviour", "why"), [
         ({"swallows": True}, "parser tunegate takes the whole answer"), ({"deaf": True}, "did not come as a call"),
     ])  # fmt: skip
@@ -225,6 +232,7 @@ class TestProcesses:
         status = control.host_status(started.project)
         assert (status["version"], status["lineage_id"]) == ("1", "tg-1")
 
+    @pytest.mark.slow
     def test_stop_leaves_nothing_behind(self, started):
         started.deploy("1")
         done = started.command("stop")
@@ -244,6 +252,7 @@ class TestProcesses:
             assert [line for line in lines if line][-1] == "data: [DONE]"
         stopping.join()
 
+    @pytest.mark.slow
     def test_stop_during_a_deployment_ends_it(self, started):
         first = threading.Thread(target=_deploy_and_be_refused, args=(started,))
         first.start()
@@ -252,6 +261,7 @@ class TestProcesses:
         first.join()
         until(lambda: not processes_of(started))
 
+    @pytest.mark.slow
     def test_a_second_host_says_who_is_running(self, started):
         done = started.command("serve")
         assert done.returncode == 2
@@ -266,6 +276,7 @@ class TestProcesses:
                 control.ensure_host(project.project)
         assert str(project.project.gateway_port) in caught.value.message
 
+    @pytest.mark.slow
     def test_a_busy_slot_port_names_the_variable(self, started):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", started.project.slot_ports["blue"]))
@@ -295,6 +306,7 @@ class TestAuditLog:
             assert client.get("/healthz").status_code == 200
         assert verify(audit_folder(started.project))["problems"] == []
 
+    @pytest.mark.slow
     def test_a_writer_that_dies_ends_the_process_with_a_message(self, started, tmp_path):
         """What started it (`tunegate serve`, systemd, a container) sees a code that a restart may cure."""
         script = tmp_path / "broken_host.py"
@@ -312,6 +324,7 @@ class TestAuditLog:
         assert "the audit log's writer ended: RuntimeError" in output
         until(lambda: not server_pids(started))
 
+    @pytest.mark.slow
     def test_the_signed_head_is_kept_elsewhere_by_itself(self, tmp_path, monkeypatch, served_project):
         heads = tmp_path / "elsewhere.jsonl"
         monkeypatch.setenv("TUNEGATE_AUDIT_ANCHOR", f"sh -c 'cat >> {heads}'")

@@ -175,6 +175,7 @@ class TestServeInTheForeground:
         serving.wait()
         until(lambda: not processes_of(project), timeout_s=30)
 
+    @pytest.mark.slow
     def test_stop_from_another_terminal_ends_it(self, project, serving):
         assert control.stop_host(project.project) is True
         assert serving.wait(60) == 0

@@ -46,6 +46,7 @@ def test_requests_wait_and_there_are_never_two_servers(project):
     assert (status["version"], status["wanted"], status["holding"]) == ("2", "2", False)
 
 
+@pytest.mark.slow
 def test_a_version_that_fails_gives_its_place_back_and_nobody_notices(project):
     hold(project, 30.0)
     with Crowd(project) as crowd:

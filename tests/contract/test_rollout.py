@@ -30,6 +30,7 @@ def begin(project, version: str = "2", strategy: str = "canary", **behaviour: ob
 
 
 class TestCanary:
+    @pytest.mark.slow
     def test_an_equal_candidate_ends_with_all_of_the_traffic(self, quick):
         with Crowd(quick) as crowd:
             begin(quick)

@@ -31,11 +31,13 @@ def test_a_slot_that_answers_like_its_evidence_goes_live(started):
     assert live(started) == "2"
 
 
+@pytest.mark.slow
 def test_one_late_difference_is_rounding_and_no_other_model(started):
     started.deploy("2", fingerprint=EVIDENCE, token_ids=answering([[11, 12, 13, 99], ANSWERS["awq"][1]]))
     assert live(started) == "2"
 
 
+@pytest.mark.slow
 def test_an_answer_begins_behind_the_empty_thought_of_its_evidence(started):
     evidence = Fingerprint(PROMPTS, ANSWERS, opening=(8, 9))
     assert Fingerprint.of_row(evidence.row()) == evidence
@@ -59,6 +61,7 @@ def test_a_slot_that_serves_something_else_never_takes_traffic(started, answers,
     assert (status["version"], status["healthy"]) == ("1", True)
 
 
+@pytest.mark.slow
 def test_the_answers_are_asked_for_in_the_servers_own_template_and_not_stopped(started):
     started.deploy("2", fingerprint=EVIDENCE, token_ids=answering(ANSWERS["awq"]))
     with started.client(started.key("a")) as client:

@@ -4,6 +4,7 @@ import json
 import time
 
 import httpx
+import pytest
 
 from tasks.core.project import Project
 from tasks.serving.snapshot import Reading, between, last_alarms
@@ -34,6 +35,7 @@ def test_the_last_alarms_are_warnings_and_errors_alone(tmp_path):
     assert last_alarms(project, 1) == [lines[2]]
 
 
+@pytest.mark.slow
 def test_top_of_a_gateway_at_work(started):
     started.deploy("1", token_s=0.01)
     key = started.key("desk")

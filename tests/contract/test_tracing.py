@@ -89,6 +89,7 @@ def test_a_span_goes_on_with_the_callers_trace_and_holds_no_text(traced, collect
         assert word.encode() not in collector.bytes
 
 
+@pytest.mark.slow
 def test_the_last_spans_are_sent_when_the_host_ends(traced, collector, monkeypatch):
     with traced.client(traced.key("desk")) as client:
         client.post(CHAT, json=BODY)

@@ -35,6 +35,7 @@ def series(project, name: str) -> dict[str, float]:
     return {labels: float(value) for labels, value in found}
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_not_ready_and_is_replaced(probed):
     before = server_pids(probed)
     path = hangs(probed)
@@ -53,6 +54,7 @@ def test_an_engine_that_hangs_is_not_ready_and_is_replaced(probed):
     assert "has made no token in" in (serving_folder(probed.project) / "host.log").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_busy_with_others_is_left_alone(probed):
     before = server_pids(probed)
     path = hangs(probed, "busy")
@@ -90,6 +92,7 @@ def test_every_request_is_counted_by_what_became_of_it(started):
     }
 
 
+@pytest.mark.slow
 def test_the_time_between_tokens_of_a_stream(started):
     started.deploy("1", token_s=0.05)
     with started.client(started.key("desk")) as client:

@@ -186,6 +186,7 @@ def test_only_a_signal_9_with_the_kernels_word_is_out_of_memory(
     assert ("out of memory" in caught.value.message) is blamed
 
 
+@pytest.mark.slow
 def test_what_dvc_itself_refuses_is_told_in_its_words(tiny_project, stage_called):
     (tiny_project.root / "dvc.yaml").write_text("stages: {prepare: {cmd: echo, deps: [不存在]}}", "utf-8")
     with pytest.raises(TunegateError, match="DVC refused") as caught:

@@ -44,6 +44,7 @@ def test_a_killed_stage_is_no_refusal_and_says_what_it_said_last(tiny_project, s
     assert not (tiny_project.root / "data/killed").exists()
 
 
+@pytest.mark.slow
 def test_an_old_refusal_is_not_taken_for_a_new_one(tiny_project, stage_called):
     record_failure(tiny_project, "killed", GateFailedError("yesterday's"))
     with pytest.raises(TunegateError, match="half way"):

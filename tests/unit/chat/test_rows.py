@@ -345,6 +345,7 @@ def test_template_that_rewrites_history_is_left_out(tiny_copy, tmp_path, chat_ro
         encode_rows(tmp_path / "train.jsonl", load_tokenizer(tiny_copy), 256)
 
 
+@pytest.mark.slow
 def test_template_that_never_ends_a_turn_is_refused(tiny_copy):
     template = (
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -355,6 +356,7 @@ def test_template_that_never_ends_a_turn_is_refused(tiny_copy):
         encode_row("r-1", TURNS, load_tokenizer(tiny_copy))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pad", ["<|im_end|>", None])
 def test_pad_is_never_the_end_of_turn(tiny_copy, pad):
     config = tiny_copy / "tokenizer_config.json"

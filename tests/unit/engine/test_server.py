@@ -209,6 +209,7 @@ def test_a_server_that_ends_while_starting_is_quoted_with_a_stand_in(model, stan
     assert str(tmp_path / "log") in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_with_a_stand_in(model, stand_in_python, port, tmp_path):
     (model / "behaviour.json").write_text('{"start_s": 60}')
     params = PARAMS.model_copy(update={"startup_timeout_s": 1.0})

@@ -78,6 +78,7 @@ def test_a_killed_run_asks_only_what_is_left(server, tmp_path):
     assert int(re.search(r"ceval: (\d+)/60", errors)[1]) >= received
 
 
+@pytest.mark.slow
 def test_a_third_run_asks_nothing(server, tmp_path):
     kept = tmp_path / "answers.jsonl"
     for expected in (QUERIES, QUERIES):

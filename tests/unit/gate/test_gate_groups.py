@@ -88,6 +88,7 @@ def test_a_floor_for_every_group(run: Any) -> None:
     assert judged(asked, GOOD, GOOD | {"s5": [1] * 41 + [0] * 39})["outcome"] == "INCONCLUSIVE"
 
 
+@pytest.mark.slow
 def test_equal_models_fail_a_rule_over_groups_at_most_at_alpha(run: Any) -> None:
     generator, failed, few = np.random.default_rng(0), 0, SUBJECTS[:5]
     for _ in range(60):

@@ -211,6 +211,7 @@ def test_eval_set_truncated_at_every_hop(run: Any, tmp_path: Path) -> None:
     assert caught(run, tmp_path) == {("whole_sets", "base")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hop", "fault"),
     [*((hop, "none") for hop in HOPS), ("base", "same"), ("merged", "positive"), ("awq", "null")],

@@ -68,6 +68,7 @@ def test_the_profile_of_a_version_outlives_its_data(project, settings, released,
     assert "lineage VERSION --restore" in look(project, settings)["notes"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "goes_back"), [(["released"], True), (["questions"], False), ([], False)])
 def test_going_back_is_for_the_kinds_that_settings_name(project, settings, released, monkeypatch, asked, goes_back):
     released["canary"]["failures"].append("the capital of France")

@@ -54,6 +54,7 @@ def kept(project: Any, settings: Any, number: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_first_version_has_nobody_to_be_compared_with(project: Any, settings: Any, make_version: Any) -> None:
     number = make_version(1)
     comparison = kept(project, settings, number)

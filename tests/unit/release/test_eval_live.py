@@ -126,6 +126,7 @@ def test_a_given_key_is_used_and_not_revoked(project, gateway, asked, monkeypatc
     assert [key.revoked_at for key in KeyStore(keys_path(project)).all()] == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lineage_id", "error", "words"), [
     ("tg-404", ConfigError, "tg-404 is live but not registered"),
     ("", ConfigError, "is no gateway of Tunegate"),

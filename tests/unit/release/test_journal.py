@@ -237,6 +237,7 @@ class TestRollback:
         rollback(project, settings, by="李审", reason="")
         assert host.aborted == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("forged", ["{", '{"sequence": 1}'])
     def test_one_damaged_entry_blocks_nothing(self, project, settings, registry, host, three, forged, caplog):
         registry.client.set_registered_model_tag(registry.name, f"{ENTRY}000001", forged)
@@ -259,6 +260,7 @@ class TestRollback:
         last = read_history(registry)[-1]
         assert (last.kind, last.by, last.reason) == ("rollback", "李审", "夜里回退")
 
+    @pytest.mark.slow
     def test_mlflow_lost_after_the_switch_does_not_go_back_twice(
         self, project, settings, registry, host, three, monkeypatch
     ):

@@ -98,6 +98,7 @@ def test_what_differed_from_the_commit_comes_back_too(project, settings, registr
         assert (tmp_path / "back" / name).read_bytes() == (project.root / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_raw_data_that_no_commit_has_is_named_and_not_copied(project, settings, registry, checkout, tmp_path, caplog):
     checkout(1)
     (project.root / RAW / "新增.jsonl").write_text('{"instruction": "张三 13800138000"}', "utf-8")
@@ -111,6 +112,7 @@ def test_raw_data_that_no_commit_has_is_named_and_not_copied(project, settings, 
     assert "改过的" not in kept
 
 
+@pytest.mark.slow
 def test_what_cannot_come_back_says_why(project, settings, registry, checkout, tmp_path):
     checkout(1)
     version = register(project, settings)

@@ -40,6 +40,7 @@ def try_out(project, settings, version="2", strategy="canary"):
     return promote(project, settings, version, by="李审", reason="第二版", strategy=strategy)
 
 
+@pytest.mark.slow
 def test_begins_beside_the_champion_and_changes_nothing_else(project, settings, registry, champion):
     assert try_out(project, settings)["action"] == "rollout"
     intent = Journal(project).read()

@@ -264,6 +264,7 @@ def test_two_approvals_at_once_are_both_kept(project, settings, registry, quanti
     assert sorted(item["by"] for item in registry.version("1").approvals) == sorted(people)
 
 
+@pytest.mark.slow
 def test_prune_never_touches_what_may_serve(project, settings, registry, quantized_again, host):
     for number in range(1, 7):
         quantized_again(number)

@@ -156,6 +156,7 @@ class TestDisk:
         assert [record["number"] for record in records(tmp_path)] == [0, 1]
         assert verify(tmp_path)["problems"] == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("days", [0, 1], ids=["the same day", "over midnight"])
     def test_a_disk_that_failed_is_healthy_again_only_when_it_has_kept_the_records(
         self, tmp_path, clock, monkeypatch, days

@@ -155,6 +155,7 @@ class TestCommands:
     def left(self, tmp_path):
         return [json.loads(path.read_text()) for path in sorted((tmp_path / ".tunegate" / "audit_outbox").iterdir())]
 
+    @pytest.mark.slow
     def test_find_export_and_hold_say_who_asked_in_the_log(self, tunegate, log, tmp_path):
         (found,) = json.loads(tunegate("find", "--text", "碘片？秘", "--json").stdout)
         assert found["prompt"] == "碘片？*"

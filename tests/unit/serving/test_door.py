@@ -34,6 +34,7 @@ def tokenizer(tmp_path_factory):
 
 
 class TestEstimate:
+    @pytest.mark.slow
     def test_it_covers_every_row_of_the_demo_pack_and_is_no_wild_guess(self, tokenizer):
         asked, counted = 0, 0
         for path in sorted((ROOT / "data/raw/eval").rglob("*.csv")):

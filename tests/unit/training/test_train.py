@@ -55,6 +55,7 @@ def test_two_runs_write_the_same_bytes_and_name_no_machine(run_train, tiny, tmp_
     assert read_json(first / "adapter_config.json")["base_model_name_or_path"].startswith("sha256:")
 
 
+@pytest.mark.slow
 def test_earlier_thoughts_are_samples_counted_apart_from_rows(run_train, tiny_copy, tmp_path, write_rows):
     import trl
 
@@ -139,6 +140,7 @@ def test_a_signal_before_the_first_step_ends_it_at_once(run_train, monkeypatch):
         run_train("out")
 
 
+@pytest.mark.slow
 def test_damaged_and_half_written_checkpoints_are_passed_over(run_train, tmp_path, monkeypatch):
     whole, _ = run_train("whole", scratch="a")
     with monkeypatch.context() as patched:
@@ -181,6 +183,7 @@ def test_accumulated_steps_average_over_their_tokens(run_train, tmp_path, chat_r
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_parity_rows_are_the_rows_as_trained(run_train, tokenizer):
     output, _ = run_train("out", max_steps=1)
     rows = list(read_jsonl(output / "parity.jsonl"))
@@ -196,6 +199,7 @@ def test_parity_rows_are_the_rows_as_trained(run_train, tokenizer):
         assert all(label in (-100, token) for label, token in zip(row["labels"], row["input_ids"], strict=True))
 
 
+@pytest.mark.slow
 def test_rows_left_out_are_in_the_record(run_train, tmp_path, chat_rows, write_rows):
     rows = chat_rows(6)
     rows[0]["messages"][-1]["content"] = "长" * 400
@@ -216,6 +220,7 @@ def test_mlflow_has_parameters_curve_and_dataset(run_train, project, prepared):
     assert {tag.key: tag.value for tag in dataset.tags}["tunegate.sha256"] == sha256_file(prepared / "train.jsonl")
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_marked_so(run_train, project, monkeypatch):
     stop_at(monkeypatch, 1)
     with pytest.raises(Killed):
@@ -223,6 +228,7 @@ def test_a_failed_run_is_marked_so(run_train, project, monkeypatch):
     assert [run.info.status for run in runs_of(project, "tg-failed")[1]] == ["FAILED"]
 
 
+@pytest.mark.slow
 def test_diverged_loss_stops_with_a_hint(run_train):
     with pytest.raises(ConfigError, match=r"loss is (nan|inf)"):
         run_train("out", mode="full", learning_rate=1e30, max_grad_norm=1e30, warmup_steps=0)
@@ -240,6 +246,7 @@ def test_pad_equal_to_end_of_turn_never_reaches_training(run_train, tiny_copy):
     assert read_json(config)["pad_token"] == "<|im_end|>"  # the base's folder stays as it is
 
 
+@pytest.mark.slow
 def test_nothing_is_printed(run_train, capsys):
     run_train("out", max_steps=1)
     assert capsys.readouterr().out == ""

@@ -229,6 +229,7 @@ def test_several_broken_expectations_are_one_refusal(ready: Any) -> None:
     assert all(f"critical {name}: " in broken.value.message for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -279,6 +280,7 @@ def test_a_format_has_thresholds_of_its_own(ready: Any) -> None:
     assert result["warnings"] == ["alpaca.turns"]
 
 
+@pytest.mark.slow
 def test_a_severity_is_set_by_name(ready: Any) -> None:
     edit(ready, lambda rows: rows[1].update(concept=None))
     with pytest.raises(DataContractError, match="critical concept_named"):
@@ -310,6 +312,7 @@ def test_raw_files_are_judged_by_file_and_format(ready: Any) -> None:
     assert {line["reason"]: line["rows"] for line in report["raw"]["reasons"]} == {"empty_turn": 1, "malformed_json": 1}
 
 
+@pytest.mark.slow
 def test_every_format_has_its_suite(ready: Any) -> None:
     turns = [{"role": "user", "content": "铯的衰变方式是什么？"}, {"role": "assistant", "content": "贝塔衰变。"}]
     ready.write("messages.jsonl", [{"messages": turns}])
@@ -340,6 +343,7 @@ def test_personal_data_under_keep_or_a_pseudonym_is_none(ready: Any, monkeypatch
     assert result["met"] == result["expectations"] - len(result["warnings"])
 
 
+@pytest.mark.slow
 def test_drift_from_the_last_released_dataset_is_a_warning_that_names_what_moved(ready: Any) -> None:
     write_manifest(ready.prepared, {"lineage_id": "tg-0123456789abcdef"})
     write_profile(ready.prepared, ready.raw / "reference/profile.json")

@@ -94,6 +94,7 @@ def test_commands_speak_to_people_and_to_machines(made, monkeypatch):
     assert json.loads(run(made, monkeypatch, "summary", "--json").output)["rows"]["in"] == 8
 
 
+@pytest.mark.slow
 def test_diff_between_a_dvc_revision_and_the_workspace(made, monkeypatch, alpaca_row):
     """Real Git and DVC: the ledger of an older commit comes out of DVC's cache."""
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")

@@ -261,6 +261,7 @@ def test_an_empty_file_is_refused(tmp_path):
         choose_conversations(tmp_path / "validation.jsonl", 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3_5_think", "qwen3_6", "qwen3_8", "nemotron_3_nano"])
 def test_families_that_open_a_thought_are_trained_as_they_are_served(parity, fake_vllm, tokenizer, name):
     """Their tokenizers join the line end behind the opened thought with the next one."""

@@ -66,6 +66,7 @@ def test_shares_that_change_with_the_hour_abort_nobody(params):
     assert (course.outcome == ABORTED).mean() <= BAR
 
 
+@pytest.mark.slow
 def test_a_planted_peek_would_be_seen(params):
     """The same simulation over a threshold without the correction: equal models are aborted too often."""
     lax = params.model_copy(update={"alpha": 1.0})
