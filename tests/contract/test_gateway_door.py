@@ -68,6 +68,7 @@ def trickle(sock, data):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_half_a_header_is_let_go(door, sent):
     with connected(door) as sock:

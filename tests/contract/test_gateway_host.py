@@ -175,6 +175,7 @@ class TestSwap:
 class TestParsersAreHeldToCanaries:
     ABLE = Abilities(tool_parser="hermes", reasoning_parser="tunegate", thinking="switched", why_no_tools="")
 
+    @pytest.mark.slow
     def test_a_server_that_reads_answers_and_calls_goes_live(self, started):
         started.deploy("1", abilities=self.ABLE)
         assert control.host_status(started.project)["version"] == "1"

@@ -30,6 +30,7 @@ class TestSoak:
         control.ensure_host(project.project)
         return project
 
+    @pytest.mark.slow
     def test_going_back_within_the_soak_starts_nothing(self, soaking):
         soaking.deploy("1")
         soaking.deploy("2")
@@ -77,6 +78,7 @@ class TestLostServer:
         assert "already" in started.deploy("1", start_s=2)[-1]
         assert len(server_pids(started)) == 1
 
+    @pytest.mark.slow
     def test_lost_in_the_middle_of_a_stream_is_an_error_event_not_a_short_answer(self, started):
         started.deploy("1")
         started.deploy("2", die_after=3, token_s=0.05)
@@ -169,6 +171,7 @@ class TestServeInTheForeground:
         assert said.count("it is started again") == 3
         assert "ended again and again" in said
 
+    @pytest.mark.slow
     def test_a_killed_serve_takes_host_and_servers_with_it(self, project, serving):
         project.deploy("1")
         serving.kill()

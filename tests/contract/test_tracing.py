@@ -97,6 +97,7 @@ def test_the_last_spans_are_sent_when_the_host_ends(traced, collector, monkeypat
     until(lambda: len(collector.spans) == 1)
 
 
+@pytest.mark.slow
 def test_without_a_collector_the_callers_trace_goes_through_and_nothing_is_made(started):
     started.deploy("1")
     with started.client(started.key("desk")) as client:

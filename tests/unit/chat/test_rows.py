@@ -302,6 +302,7 @@ def test_templates_that_open_a_thought_train_what_a_server_is_sent_and_samples(t
     assert not list(label_faults(row.messages, row.input_ids, row.labels, row.trained_turns, changed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "field"), [("qwen3_8", "reasoning_content"), ("qwen3", None), ("qwen3_6", None)])
 def test_a_thought_goes_where_the_template_reads_it_and_over_the_wire_as_vllm_takes_it(tokenizer, name, field):
     changed = family(tokenizer, name)

@@ -64,6 +64,7 @@ def test_rows_are_as_the_contract_says(filled: Any) -> None:
     assert all(train[row["row_id"]] == row for row in filled.lines("calibration.jsonl"))
 
 
+@pytest.mark.slow
 def test_ledger_evidence_leads_to_the_cause_and_holds_no_personal_data(filled: Any) -> None:
     filled.prepare()
     ledger = {(entry["fate"], entry["reason"]): entry for entry in filled.lines("ledger.jsonl")}
@@ -216,6 +217,7 @@ def test_json_arrays_byte_order_marks_and_wrong_bytes(project: Any, alpaca_row: 
     assert project.lines("ledger.jsonl")[3]["evidence"]["line"] == 3
 
 
+@pytest.mark.slow
 def test_files_joined_end_to_end_lose_no_line(project: Any, alpaca_row: Alpaca) -> None:
     mark = b"\xef\xbb\xbf"
     first, second = (json.dumps(alpaca_row(question, "进屋关窗。")).encode() for question in ("隐蔽？", "如何隐蔽？"))

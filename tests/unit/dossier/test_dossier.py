@@ -175,6 +175,7 @@ def test_a_judge_is_reported_beside_the_key_points(run: Any, tmp_path: Path) -> 
         assert words in page.text
 
 
+@pytest.mark.slow
 def test_an_item_lost_by_training_comes_first(run: Any, tmp_path: Path) -> None:
     rows = run.samples("awq")
     base = {row["item_id"]: row["value"] for row in run.samples("base") if row["suite"] == "safety"}
@@ -187,6 +188,7 @@ def test_an_item_lost_by_training_comes_first(run: Any, tmp_path: Path) -> None:
     assert "the base had it right" in page.text
 
 
+@pytest.mark.slow
 def test_no_refused_rows_and_no_failed_items(run: Any, tmp_path: Path) -> None:
     write_jsonl(run.root / "data/prepared/ledger.jsonl", [])
     for hop in ("base", "merged", "awq"):
@@ -220,6 +222,7 @@ def test_another_base_keeps_its_own_licence(run: Any, tmp_path: Path) -> None:
     assert "bound by the licence of their base model" in page.text
 
 
+@pytest.mark.slow
 def test_c_eval_proper_is_not_called_a_stand_in(run: Any, tmp_path: Path) -> None:
     for hop in ("base", "merged", "awq"):
         rows = run.samples(hop)

@@ -47,6 +47,7 @@ def test_score_test_agrees_with_large_sample_normal_theory():
     assert paired_binary_p(gains, losses, n, threshold=threshold) == pytest.approx(stats.norm.sf(z), rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "threshold", "loss_rate"),
     [(104, 0.0, 0.15), (44, -0.1, 0.1), (104, -0.1, 0.3), (50, -0.1, 0.2), (30, 0.05, 0.05)],
@@ -132,6 +133,7 @@ def test_identical_differences_need_no_variance(difference, expected):
     assert (found.p_opposite < 0.01) is (expected == "below")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "threshold"), [(104, 0.0), (104, -0.1), (44, 0.0)])
 def test_binary_detectable_effect_has_the_power_it_claims(n, threshold):
     effect = detectable_binary(n, discordant_rate=0.25, threshold=threshold, alpha=0.05)

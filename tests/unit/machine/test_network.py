@@ -46,6 +46,7 @@ def test_a_busy_port_names_the_variable_that_moves_it(project):
     assert "TUNEGATE_SLOT_PORT" in check.todo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "outcome"), [("/well", "ok"), ("/closed", "warning"), ("/ill", "failed")])
 def test_a_named_service(project, laptop, server, monkeypatch, path, outcome):
     monkeypatch.setenv("PREFECT_API_URL", server + path)

@@ -70,6 +70,7 @@ def explanation_of(project: Any, settings: Any, number: str) -> str:
     return explanation(words | verdict_of(project, settings, number))
 
 
+@pytest.mark.slow
 def test_an_equal_candidate_passes(project: Any, settings: Any, host: Any, make_version: Any) -> None:
     promote(project, settings, make_version(1), by="王工", reason="first")
     comparison = kept(project, settings, make_version(2, worse=0.01))
@@ -77,6 +78,7 @@ def test_an_equal_candidate_passes(project: Any, settings: Any, host: Any, make_
     promote(project, settings, "2", by="王工", reason="as good")
 
 
+@pytest.mark.slow
 def test_a_worse_candidate_is_refused_and_the_champion_serves_on(
     project: Any, settings: Any, host: Any, make_version: Any
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_rollback_is_not_held_to_what_it_replaces(project: Any, settings: Any,
     assert rollback(project, settings, by="王工", reason="callers complain")["version"] == "1"
 
 
+@pytest.mark.slow
 def test_other_prompts_are_not_compared(project: Any, settings: Any, host: Any, make_version: Any) -> None:
     promote(project, settings, make_version(1), by="王工", reason="first")
     comparison = kept(project, settings, make_version(2, worse=0.5, task_version=3))
@@ -133,6 +136,7 @@ def test_only_items_both_were_asked_count(run: Any) -> None:
     assert next(rule for rule in rules if rule["metric"] == "safety_accuracy")["n"] == 42
 
 
+@pytest.mark.slow
 def test_evidence_that_cannot_be_read_shows_nothing(
     project: Any, settings: Any, host: Any, make_version: Any, run_stages: Any, tmp_path: Path
 ) -> None:

@@ -100,12 +100,14 @@ def test_the_version_keeps_when_its_endpoint_was_asked_last(project, settings, g
     assert (record["agrees"], record["fingerprint"], record["limit"]) == (True, 0.97, 2)
 
 
+@pytest.mark.slow
 def test_json_is_one_value_on_stdout(project, gateway, asked):
     value = json.loads(run("--json").stdout)
     assert (value["agrees"], value["version"], value["lineage_id"]) == (True, "1", "tg-1")
     assert value["choices"] == {"items": 12, "same": 11}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "words"), [
     ({"canary": {"failures": ["'a' scored -1"]}}, "canary: 'a' scored -1"),
     ({"agreement": AGREEMENT | {"findings": ["31% of the fingerprint's answers agree"]}}, "31% of the fingerprint"),
@@ -140,6 +142,7 @@ def test_what_has_no_evidence_here_is_not_asked(project, gateway, asked, lineage
     assert all(key.revoked_at for key in KeyStore(keys_path(project)).all())
 
 
+@pytest.mark.slow
 def test_a_refused_key_and_a_gateway_that_is_not_there(project, gateway, asked, monkeypatch):
     monkeypatch.setenv("TUNEGATE_API_KEY", "tg_wrong")
     refused = run().exception

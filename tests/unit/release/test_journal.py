@@ -84,6 +84,7 @@ def test_an_end_at_any_step_is_finished_or_taken_back(project, settings, registr
     assert ("ended half-way" in registry.version("2").tags.get("tunegate.deploy_failed", "")) is not switched
 
 
+@pytest.mark.slow
 def test_a_dead_host_after_the_switch_is_finished_by_its_own_record(project, settings, registry, host, monkeypatch):
     promote(project, settings, "1", by="王工", reason="")
     with monkeypatch.context() as patch:
@@ -95,6 +96,7 @@ def test_a_dead_host_after_the_switch_is_finished_by_its_own_record(project, set
     agree(project, settings, registry, host, "2")
 
 
+@pytest.mark.slow
 def test_mlflow_lost_at_the_alias_is_made_up_for(project, settings, registry, host, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "set_champion", lambda *given: (_ for _ in ()).throw(TransientError("MLflow is away")))
@@ -106,6 +108,7 @@ def test_mlflow_lost_at_the_alias_is_made_up_for(project, settings, registry, ho
     assert len(read_history(registry)) == 1
 
 
+@pytest.mark.slow
 def test_mlflow_lost_after_the_switch_takes_nothing_back(project, settings, registry, host, monkeypatch):
     registry.tag("1", "deploy_failed", "内存不足")
     with monkeypatch.context() as patch:
@@ -127,6 +130,7 @@ def test_mlflow_lost_while_a_version_fails_hides_no_reason(project, settings, re
     assert Journal(project).read() is None
 
 
+@pytest.mark.slow
 def test_the_next_promotion_settles_what_the_last_one_left(project, settings, registry, host, monkeypatch):
     with monkeypatch.context() as patch:
         end_at(patch, reconcile, "_finish")
@@ -137,6 +141,7 @@ def test_the_next_promotion_settles_what_the_last_one_left(project, settings, re
     assert [event.version for event in read_history(registry)] == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_a_start_that_is_still_under_way_is_left_alone(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     Journal(project).begin("promote", "2", "tg-2", by="李审", reason="", before="1")
@@ -147,6 +152,7 @@ def test_a_start_that_is_still_under_way_is_left_alone(project, settings, regist
     assert Journal(project).read().version == "2"
 
 
+@pytest.mark.slow
 def test_an_alias_moved_by_hand_is_held_to_the_champion_rules(project, settings, registry, host, monkeypatch):
     promote(project, settings, "1", by="王工", reason="")
     asked = []
@@ -166,6 +172,7 @@ def test_an_alias_moved_by_hand_is_held_to_the_champion_rules(project, settings,
     assert read_history(registry)[-1].by.startswith("not known")
 
 
+@pytest.mark.slow
 def test_rules_are_checked_under_the_lock(project, settings, registry, host, monkeypatch):
     held = []
     real = reconcile.refusal
@@ -198,6 +205,7 @@ def test_a_champion_that_will_not_start_is_not_tried_for_ever(project, settings,
     assert "tunegate.deploy_attempts" not in registry.version("2").tags
 
 
+@pytest.mark.slow
 def test_a_version_the_host_has_given_up_is_not_asked_for_again(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     promote(project, settings, "2", by="王工", reason="")
@@ -209,6 +217,7 @@ def test_a_version_the_host_has_given_up_is_not_asked_for_again(project, setting
     assert "given up: version 2" in describe(serving_status(project, settings))
 
 
+@pytest.mark.slow
 def test_a_host_that_recovers_by_itself_is_not_disturbed(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     host.live |= {"version": None, "healthy": False, "wanted": "1", "recovering": True}
@@ -227,12 +236,14 @@ class TestRollback:
         assert rollback(project, settings, by="李审", reason="")["version"] == "1"
         agree(project, settings, registry, host, "1")
 
+    @pytest.mark.slow
     def test_where_none_comes_up_what_serves_goes_on(self, project, settings, registry, host, three):
         host.fails_on = {"1", "2"}
         with pytest.raises(TransientError, match="version 1"):
             rollback(project, settings, by="李审", reason="")
         agree(project, settings, registry, host, "3")
 
+    @pytest.mark.slow
     def test_ends_a_load_under_way(self, project, settings, registry, host, three):
         rollback(project, settings, by="李审", reason="")
         assert host.aborted == 1
@@ -247,6 +258,7 @@ class TestRollback:
         tags = registry.client.get_registered_model(registry.name).tags
         assert json.loads(tags[f"{ENTRY}000004"])["kind"] == "rollback"
 
+    @pytest.mark.slow
     def test_goes_on_without_mlflow_and_is_recorded_when_it_is_back(
         self, project, settings, registry, host, three, monkeypatch
     ):
@@ -316,12 +328,14 @@ class TestRollback:
             drill(project, settings)
         agree(project, settings, registry, host, "3")
 
+    @pytest.mark.slow
     def test_a_drill_without_a_target(self, project, settings, registry, host):
         promote(project, settings, "1", by="王工", reason="")
         with pytest.raises(ConfigError, match="no earlier champion"):
             drill(project, settings)
 
 
+@pytest.mark.slow
 def test_a_refused_promotion_leaves_no_journal(project, settings, registry, host, run_stages):
     run_stages(project, "tg-4", verdict="FAIL")
     register(project, settings)
@@ -330,6 +344,7 @@ def test_a_refused_promotion_leaves_no_journal(project, settings, registry, host
     assert Journal(project).read() is None
 
 
+@pytest.mark.slow
 def test_the_history_goes_on_behind_entries_that_cannot_be_read(project, settings, registry):
     append_event(registry, "promote", "1", "王工", "")
     append_event(registry, "promote", "2", "王工", "")

@@ -31,11 +31,13 @@ def registry(project, settings, run_stages):
     return Registry(project, settings.register_.model_name)
 
 
+@pytest.mark.slow
 def test_nothing_to_do_without_a_champion(project, settings, registry, host):
     assert reconcile_once(project, settings)["action"] == "none"
     assert host.live is None
 
 
+@pytest.mark.slow
 def test_promotion_serves_and_is_recorded(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="首次上线")
     status = serving_status(project, settings)
@@ -45,6 +47,7 @@ def test_promotion_serves_and_is_recorded(project, settings, registry, host):
     assert "version 1 in slot blue" in describe(status)
 
 
+@pytest.mark.slow
 def test_a_version_without_a_pass_is_not_promoted(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     with pytest.raises(GateFailedError, match="verdict is FAIL"):
@@ -53,6 +56,7 @@ def test_a_version_without_a_pass_is_not_promoted(project, settings, registry, h
     assert host.live["version"] == "1"
 
 
+@pytest.mark.slow
 def test_alias_moved_by_hand_to_a_pass_is_served(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     registry.set_champion("2")
@@ -62,6 +66,7 @@ def test_alias_moved_by_hand_to_a_pass_is_served(project, settings, registry, ho
     assert reconcile_once(project, settings)["action"] == "none"
 
 
+@pytest.mark.slow
 def test_alias_moved_by_hand_to_a_fail_changes_nothing_live_and_says_why(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     registry.set_champion("3")
@@ -71,6 +76,7 @@ def test_alias_moved_by_hand_to_a_fail_changes_nothing_live_and_says_why(project
     assert serving_status(project, settings)["in_sync"] is False
 
 
+@pytest.mark.slow
 def test_after_a_restart_the_last_rightful_champion_serves_instead_of_a_refused_one(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     host.stop_host(project)
@@ -79,6 +85,7 @@ def test_after_a_restart_the_last_rightful_champion_serves_instead_of_a_refused_
     assert host.live["version"] == "1"
 
 
+@pytest.mark.slow
 def test_a_version_registered_by_hand_is_refused(project, settings, registry, host):
     made = registry.client.create_model_version(
         registry.name, source="file:///nowhere", tags={"tunegate.verdict": "PASS"}
@@ -87,6 +94,7 @@ def test_a_version_registered_by_hand_is_refused(project, settings, registry, ho
     assert reconcile_once(project, settings)["reason"] == "it was not registered by Tunegate: no lineage"
 
 
+@pytest.mark.slow
 def test_a_failed_deployment_leaves_alias_and_serving_as_they_were(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     host.fails_on = {"2"}
@@ -119,6 +127,7 @@ def test_a_run_with_nothing_changed_does_not_undo_a_rollback(project, settings, 
     assert host.live["version"] == registry.champion().number == "1"
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_changed_starts_nothing(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="")
     host.stop_host(project)
@@ -126,6 +135,7 @@ def test_a_run_with_nothing_changed_starts_nothing(project, settings, registry, 
     assert host.live is None
 
 
+@pytest.mark.slow
 def test_missing_approvals_stop_a_promotion_until_they_are_given(project, settings, registry, host, with_promote):
     strict = with_promote(settings, approvals_required=1)
     with pytest.raises(GateFailedError, match="0 of 1 approvals") as caught:
@@ -136,6 +146,7 @@ def test_missing_approvals_stop_a_promotion_until_they_are_given(project, settin
     assert promote(project, strict, "1", by="王工", reason="")["action"] == "deployed"
 
 
+@pytest.mark.slow
 def test_a_slot_is_held_to_the_answers_in_the_versions_own_evidence(project, settings, registry, host, run_stages):
     run_stages(project, "tg-9")  # what lies in the checkout now is of no version
     promote(project, settings, "1", by="王工", reason="")
@@ -146,6 +157,7 @@ def test_a_slot_is_held_to_the_answers_in_the_versions_own_evidence(project, set
     }
 
 
+@pytest.mark.slow
 def test_a_version_whose_evidence_has_no_fingerprint_is_not_served(project, settings, registry, host, run_stages):
     run_stages(project, "tg-7")
     write_stage(project.root, report_of("awq"), "tg-7", results={"metrics": {"ceval_accuracy": 0.5}})
@@ -156,6 +168,7 @@ def test_a_version_whose_evidence_has_no_fingerprint_is_not_served(project, sett
     assert registry.champion() is None
 
 
+@pytest.mark.slow
 def test_evidence_changed_after_it_was_registered_is_not_believed(project, settings, registry, host):
     report = report_folder(registry, registry.version("1"), "awq") / "results.json"
     report.write_text(json.dumps({"metrics": {}}))
@@ -188,6 +201,7 @@ def test_a_second_reconciler_waits_for_a_short_one(project, settings, registry, 
     other.join()
 
 
+@pytest.mark.slow
 def test_lineage_leads_from_an_answer_to_the_data(project, settings, registry, host):
     promote(project, settings, "1", by="王工", reason="首次上线")
     found = trace(registry, "tg-1")

@@ -66,6 +66,7 @@ def checkout(project, run_stages, monkeypatch):
     return make
 
 
+@pytest.mark.slow
 def test_a_version_comes_back_after_the_workspace_went_on(project, settings, registry, checkout, tmp_path_factory):
     first = checkout(1)
     digests = {path: sha256_file(project.root / path / MANIFEST) for path in OUTPUTS}

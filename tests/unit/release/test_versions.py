@@ -67,6 +67,7 @@ def three(project, settings, registry, quantized_again):
     return run.run_id
 
 
+@pytest.mark.slow
 def test_versions_of_one_training_share_nothing(registry, three):
     versions = registry.versions()
     assert [version.number for version in versions] == ["1", "2", "3"]
@@ -121,6 +122,7 @@ def test_a_training_that_mlflow_does_not_know_is_named(project, settings, quanti
     assert "MLflow has no run of training tg-train-adapter" in caplog.text
 
 
+@pytest.mark.slow
 def test_every_one_keeps_its_own_verdict_and_compares_with_the_others(project, settings, registry, three):
     for number in ("1", "2", "3"):
         assert verdict_of(project, settings, number)["lineage_id"] == f"tg-{number}"
@@ -138,6 +140,7 @@ def test_all_serve_and_roll_back_to_each_other(project, settings, registry, thre
     assert host.deployed == ["1", "2", "3", "2", "1", "3"]
 
 
+@pytest.mark.slow
 def test_a_failed_second_version_leaves_the_first_as_it_is(project, settings, registry, quantized_again, host):
     quantized_again(1)
     promote(project, settings, register(project, settings).number, by="王工", reason="上线")
@@ -285,6 +288,7 @@ def test_prune_never_touches_what_may_serve(project, settings, registry, quantiz
     assert rollback(project, settings, by="李审", reason="")["version"] == "2"
 
 
+@pytest.mark.slow
 def test_weights_that_a_kept_version_shares_stay(project, settings, registry, three, host):
     first = registry.version("1")
     copied = registry.client.create_model_version(registry.name, first.source, run_id=first.run_id, tags=first.tags)
@@ -293,6 +297,7 @@ def test_weights_that_a_kept_version_shares_stay(project, settings, registry, th
     assert registry.weights(registry.version(str(copied.version)))
 
 
+@pytest.mark.slow
 def test_a_pruned_version_says_so_and_goes_nowhere(project, settings, registry, three, host):
     prune(project, registry, keep=1)
     with pytest.raises(GateFailedError, match="weights were deleted on 20"):
@@ -316,6 +321,7 @@ def test_a_damaged_history_deletes_nothing(project, settings, registry, three, h
     assert registry.weights(registry.version("1"))
 
 
+@pytest.mark.slow
 def test_versions_of_an_older_release_still_verify(project, settings, registry, three):
     for name in ("tunegate.contents_sha256",):
         registry.client.delete_model_version_tag(registry.name, "1", name)

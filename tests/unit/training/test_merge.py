@@ -40,6 +40,7 @@ def merged_into(folder, params, adapter, base):
     return folder
 
 
+@pytest.mark.slow
 def test_merged_model_answers_as_base_with_adapter(adapter, tiny, tmp_path, merge_params):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

@@ -39,6 +39,7 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(TrainingRun, "log_step", stopping)
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes_and_name_no_machine(run_train, tiny, tmp_path):
     first, summary = run_train("first", scratch="a", mode="qlora")
     second, _ = run_train("second", scratch="b", mode="qlora")
@@ -234,6 +235,7 @@ def test_diverged_loss_stops_with_a_hint(run_train):
         run_train("out", mode="full", learning_rate=1e30, max_grad_norm=1e30, warmup_steps=0)
 
 
+@pytest.mark.slow
 def test_pad_equal_to_end_of_turn_never_reaches_training(run_train, tiny_copy):
     """Another token pads, and every folder made from this base says so."""
     config = tiny_copy / "tokenizer_config.json"

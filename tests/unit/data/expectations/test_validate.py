@@ -129,6 +129,7 @@ def test_good_rows_pass_and_two_runs_are_byte_identical(ready: Any) -> None:
     assert {found["name"]: found["observed"] for found in report["expectations"]}["train_rows"] == 12
 
 
+@pytest.mark.slow
 def test_data_docs_are_great_expectations_pages_that_need_no_network(ready: Any) -> None:
     _, output = run(ready)
     pages = {page.relative_to(output / "data_docs").as_posix(): page.read_text() for page in output.rglob("*.html")}
@@ -184,6 +185,7 @@ def test_each_planted_fault_breaks_its_expectation(ready: Any, name: str) -> Non
     assert (found.success, found.severity) == (False, "critical")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["tools", "rejected"])
 def test_personal_data_beside_the_turns_is_found(ready: Any, field: str) -> None:
     edit(ready, lambda rows: rows[0].update({field: f'["拨打{NUMBER}"]'}))
@@ -202,6 +204,7 @@ def test_an_expectation_that_sees_only_nulls_is_broken(ready: Any) -> None:
     assert (found.success, found.observed) == (False, "nothing to look at")
 
 
+@pytest.mark.slow
 def test_an_empty_calibration_and_an_empty_ledger_are_seen(ready: Any) -> None:
     edit(ready, lambda rows: rows.clear(), "ledger.jsonl")
     assert not judged(ready, "raw.files_understood").success
@@ -211,6 +214,7 @@ def test_an_empty_calibration_and_an_empty_ledger_are_seen(ready: Any) -> None:
     assert not judged(ready, "no_empty_split").success
 
 
+@pytest.mark.slow
 def test_rows_that_masking_made_equal_are_two_rows(ready: Any, alpaca_row: Callable[..., dict[str, Any]]) -> None:
     mails = ("duty@example.org", "chief@example.org")
     ready.write("mail.jsonl", [alpaca_row("值班邮箱是什么？", f"邮箱为{one}，值班时有人看。") for one in mails])
@@ -219,6 +223,7 @@ def test_rows_that_masking_made_equal_are_two_rows(ready: Any, alpaca_row: Calla
     assert judged(ready, "no_duplicates").success
 
 
+@pytest.mark.slow
 def test_several_broken_expectations_are_one_refusal(ready: Any) -> None:
     names = ("no_empty_turn", "language_known", "ledger_balances")
     for name in names:
@@ -247,6 +252,7 @@ def test_thresholds_come_from_the_parameters(ready: Any, name: str, values: dict
     assert str(next(iter(values.values()))) in found.words
 
 
+@pytest.mark.slow
 def test_a_failure_shows_three_masked_rows_and_keeps_the_data_docs(ready: Any) -> None:
     edit(
         ready, lambda rows: [row["messages"][-1].update(content=f"拨打{NUMBER}，第{n}次") for n, row in enumerate(rows)]
@@ -263,6 +269,7 @@ def test_a_failure_shows_three_masked_rows_and_keeps_the_data_docs(ready: Any) -
     assert all(NUMBER not in path.read_text() for path in kept.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_warnings_are_reported_and_do_not_stop(ready: Any) -> None:
     edit(ready, lambda rows: answer(rows, "长" * 201))
     edit(ready, lambda rows: rows[1].update(concept=None))
@@ -274,6 +281,7 @@ def test_warnings_are_reported_and_do_not_stop(ready: Any) -> None:
     assert report["alpaca.answers_short_enough"]["unexpected_rows"] == 1
 
 
+@pytest.mark.slow
 def test_a_format_has_thresholds_of_its_own(ready: Any) -> None:
     edit(ready, lambda rows: answer(rows, "长" * 201))
     result, _ = run(ready, with_values(formats={"alpaca": {"answer_characters": [2, 300], "max_turns": 1}}))
@@ -296,6 +304,7 @@ def test_a_severity_of_no_expectation_is_an_error(ready: Any) -> None:
     assert "concept_named" in (wrong.value.hint or "")
 
 
+@pytest.mark.slow
 def test_raw_files_are_judged_by_file_and_format(ready: Any) -> None:
     ready.write("scrap.jsonl", ["不是JSON", '{"instruction": "问", "output": ""}'])
     ready.prepare()
@@ -328,6 +337,7 @@ def test_every_format_has_its_suite(ready: Any) -> None:
         run(ready, name="again")
 
 
+@pytest.mark.slow
 def test_personal_data_under_keep_or_a_pseudonym_is_none(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEGATE_PSEUDONYM_KEY", "ab" * 32)
     row = {"instruction": "厂里的联系方式是什么？", "output": f"手机{NUMBER}，邮箱duty@example.org，值班时有人接听。"}

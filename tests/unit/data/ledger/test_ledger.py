@@ -77,6 +77,7 @@ lines = rows.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=40).
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(lines, max_size=12), st.lists(json_values, max_size=4))
 @example([BOM], [])

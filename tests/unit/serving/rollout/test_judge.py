@@ -33,6 +33,7 @@ def course_of(params, rates, generator, *, blocks=400, arrived=60) -> Course:
     return course
 
 
+@pytest.mark.slow
 def test_equal_models_pass_and_losses_are_caught(params):
     found = simulate_rollouts(params, rollouts=200, seed=7)
     assert found["ok"], rollout_words(found)
