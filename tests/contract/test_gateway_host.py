@@ -56,6 +56,7 @@ class TestStatus:
 
 
 class TestSwap:
+    @pytest.mark.slow
     def test_no_request_is_dropped_under_load(self, started):
         started.deploy("1", token_s=0.01)
         results = asyncio.run(load_during(started, lambda: started.deploy("2", token_s=0.01)))

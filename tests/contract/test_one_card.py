@@ -27,6 +27,7 @@ def servers_seen(project, over: threading.Event, seen: list[int]) -> None:
         seen.append(len(server_pids(project)))
 
 
+@pytest.mark.slow
 def test_requests_wait_and_there_are_never_two_servers(project):
     hold(project, 30.0)
     over, seen = threading.Event(), []

@@ -48,6 +48,7 @@ class TestCanary:
         assert crowd.torn == 0
         until(lambda: len(server_pids(quick)) == 1)
 
+    @pytest.mark.slow
     def test_a_candidate_that_errs_is_taken_back_and_the_live_one_serves_on(self, quick):
         with Crowd(quick, word="故障") as crowd:
             begin(quick, fails_on="故障")

@@ -187,6 +187,7 @@ def test_personal_data_is_masked_in_a_preview_and_named(filled: Any, tokenizer: 
         preview(tmp_path / "a.txt", filled.raw, PARAMS, tokenizer, 512, None, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "limit", "hint"),
     [

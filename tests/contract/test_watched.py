@@ -103,6 +103,7 @@ def test_the_time_between_tokens_of_a_stream(started):
     assert 0.03 < mean < 0.5
 
 
+@pytest.mark.slow
 def test_an_error_nobody_foresaw_is_a_500_in_openais_shape(started):
     started.deploy("1")
     with started.client(started.key("desk")) as client:

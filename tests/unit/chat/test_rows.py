@@ -92,6 +92,7 @@ def test_broken_row_is_named(tokenizer, tmp_path, row, chat_rows, write_rows):
         encode_rows(tmp_path / "train.jsonl", tokenizer, 256)
 
 
+@pytest.mark.slow
 def test_template_that_opens_a_thought_at_generation_only(tiny_copy):
     """DeepSeek's distills write `<think>` in the generation prompt and drop it from finished turns."""
     template = (
@@ -334,6 +335,7 @@ def test_what_no_server_takes_is_left_out(tokenizer, turns, tools, reason):
         encode_row("r-1", turns, changed, tools)
 
 
+@pytest.mark.slow
 def test_template_that_rewrites_history_is_left_out(tiny_copy, tmp_path, chat_rows, write_rows):
     template = (
         "{% for m in messages %}{{ messages | length }}"

@@ -154,6 +154,7 @@ def test_records_under_one_instruction_are_not_one_row(project: Any, alpaca_row:
     assert project.summary()["rows"]["kept"] == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", ["鈽钚", "鎝锝", "鋂镅", "矽硅", "鑀锿", "鉲锎", "鎦镥", "砈砹"])
 def test_one_element_under_two_names_is_one_row(project: Any, alpaca_row: Alpaca, pair: str) -> None:
     project.write(

@@ -72,6 +72,7 @@ def test_case_08_earlier_thoughts_become_samples_of_their_own(project: Any, with
     assert (called["notes"], called["refused"]) == (evidence[1], None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("template", "hidden"), [(None, True), ("qwen2_5", False)])
 def test_a_template_that_never_shows_tools_is_said_before_tool_rows_are_trained_on(
     project: Any, with_template: Any, template: str | None, hidden: bool

@@ -126,6 +126,7 @@ def test_a_broken_profile_is_refused_and_params_stay(project, capsys):
     assert (project.root / "params.yaml").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_profile_under_another_name_is_refused(project, capsys):
     folder = project.root / "infra" / "profiles"
     (folder / "mine.yaml").write_bytes((folder / "laptop.yaml").read_bytes())

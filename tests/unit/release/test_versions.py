@@ -236,6 +236,7 @@ def test_a_store_that_changes_a_byte_gets_no_version(project, settings, registry
     assert registry.weights(register(project, settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["model/config.json", "reports/gate/verdict.json", "contents.json", "model/added.bin"])
 def test_a_file_changed_or_added_later_is_found_by_name(project, settings, registry, three, host, path):
     version = registry.version("2")

@@ -210,6 +210,7 @@ def test_rows_left_out_are_in_the_record(run_train, tmp_path, chat_rows, write_r
     assert [item["row_id"] for item in read_json(output / "training.json")["dropped_rows"]] == [rows[0]["row_id"]]
 
 
+@pytest.mark.slow
 def test_mlflow_has_parameters_curve_and_dataset(run_train, project, prepared):
     run_train("out", lineage_id="tg-logged", max_steps=2)
     found, runs = runs_of(project, "tg-logged")

@@ -178,6 +178,7 @@ def judged(project: Any, name: str, params: ValidateParams = PARAMS) -> Outcome:
     return next(found for found in run_suites([suite], project.root / "data_docs") if found.name == name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_planted_fault_breaks_its_expectation(ready: Any, name: str) -> None:
     FAULTS[name](ready)

@@ -50,6 +50,7 @@ def test_a_row_is_found_by_its_place(made):
     assert found["entry"]["line"] == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["r-0000000000000000", "instructions/rows.jsonl:99", "没有这一行", "r-"])
 def test_an_unknown_row_is_said(made, wanted):
     with pytest.raises(ConfigError, match="has no row"):
