@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -125,6 +126,23 @@ def served(root: Path, **gateway: object) -> Iterator[ServedProject]:
             yield project
         finally:
             control.stop_host(project.project)
+
+
+@contextlib.contextmanager
+def real_vllm(root: Path) -> Iterator[Project]:
+    """A project with the shipped settings and the real serving interpreter; what it serves is stopped at the end."""
+    (root / "dvc.yaml").touch()
+    shutil.copy(ROOT / "params.yaml", root)
+    found = Project(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNEGATE_ROOT", str(root))
+        patch.setenv("TUNEGATE_GATEWAY_PORT", str(unused_ports(1)[0]))
+        patch.setenv("TUNEGATE_SLOT_PORT", str(unused_ports(1)[0]))
+        patch.setenv("TUNEGATE_SERVE_PYTHON", str(Project(ROOT).serve_python))
+        try:
+            yield found
+        finally:
+            control.stop_host(found)
 
 
 @pytest.fixture

@@ -4,18 +4,17 @@ A random model says nothing that makes sense: what is asked here is what grammar
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import openai
 import pytest
 
-from tasks.core.project import Project
 from tasks.engine.abilities import abilities_of
 from tasks.engine.deployment import Deployment
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import audit_folder, keys_path
+from tests.contract.conftest import real_vllm
 from tests.unit.families import write_family
 
 pytestmark = pytest.mark.slow
@@ -30,23 +29,12 @@ NAMED = {"type": "function", "function": {"name": "dose"}}
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory, free_ports):
-    root = tmp_path_factory.mktemp("tools")
-    (root / "dvc.yaml").touch()
-    shutil.copy(ROOT / "params.yaml", root)
-    model = write_family("qwen3", root / "model", model=True)
-    found = Project(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNEGATE_ROOT", str(root))
-        patch.setenv("TUNEGATE_GATEWAY_PORT", str(free_ports(1)[0]))
-        patch.setenv("TUNEGATE_SLOT_PORT", str(free_ports(1)[0]))
-        patch.setenv("TUNEGATE_SERVE_PYTHON", str(Project(ROOT).serve_python))
-        try:
-            control.ensure_host(found)
-            control.deploy(found, Deployment("1", "tg-tiny", model, abilities=abilities_of(model)))
-            yield found
-        finally:
-            control.stop_host(found)
+def live(tmp_path_factory):
+    with real_vllm(tmp_path_factory.mktemp("tools")) as found:
+        model = write_family("qwen3", found.root / "model", model=True)
+        control.ensure_host(found)
+        control.deploy(found, Deployment("1", "tg-tiny", model, abilities=abilities_of(model)))
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The whole serving plane with the real vLLM and the unmodified openai client. Two model starts: about a minute."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from tasks.serving import control
 from tasks.serving.audit import verify
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import audit_folder, keys_path
+from tests.contract.conftest import real_vllm
 
 pytestmark = pytest.mark.slow
 
@@ -33,20 +33,9 @@ def base():
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, free_ports):
-    root = tmp_path_factory.mktemp("vllm")
-    (root / "dvc.yaml").touch()
-    shutil.copy(ROOT / "params.yaml", root)
-    found = Project(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNEGATE_ROOT", str(root))
-        patch.setenv("TUNEGATE_GATEWAY_PORT", str(free_ports(1)[0]))
-        patch.setenv("TUNEGATE_SLOT_PORT", str(free_ports(1)[0]))
-        patch.setenv("TUNEGATE_SERVE_PYTHON", str(Project(ROOT).serve_python))
-        try:
-            yield found
-        finally:
-            control.stop_host(found)
+def project(tmp_path_factory):
+    with real_vllm(tmp_path_factory.mktemp("vllm")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The live endpoint held to what the same weights answered vLLM directly, with the real vLLM. One model start."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tasks.models.base import materialize
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import keys_path
+from tests.contract.conftest import real_vllm
 
 pytestmark = pytest.mark.slow
 
@@ -28,22 +28,11 @@ def base():
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, free_ports, base):
-    root = tmp_path_factory.mktemp("live")
-    (root / "dvc.yaml").touch()
-    shutil.copy(ROOT / "params.yaml", root)
-    found = Project(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNEGATE_ROOT", str(root))
-        patch.setenv("TUNEGATE_GATEWAY_PORT", str(free_ports(1)[0]))
-        patch.setenv("TUNEGATE_SLOT_PORT", str(free_ports(1)[0]))
-        patch.setenv("TUNEGATE_SERVE_PYTHON", str(Project(ROOT).serve_python))
-        try:
-            control.ensure_host(found)
-            control.deploy(found, Deployment("1", LINEAGE, base))
-            yield found
-        finally:
-            control.stop_host(found)
+def project(tmp_path_factory, base):
+    with real_vllm(tmp_path_factory.mktemp("live")) as found:
+        control.ensure_host(found)
+        control.deploy(found, Deployment("1", LINEAGE, base))
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.engine.deployment import Deployment
 from tasks.engine.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
+from tasks.release.register import register
+from tasks.release.registry import Registry
 
 ROOT = Path(__file__).parents[3]
 
@@ -71,6 +73,15 @@ def settings() -> Settings:
 @pytest.fixture
 def run_stages():
     return _run_stages
+
+
+@pytest.fixture
+def registry(project, settings, run_stages):
+    """The registry with versions 1, 2 and 3."""
+    for number in (1, 2, 3):
+        run_stages(project, f"tg-{number}")
+        register(project, settings)
+    return Registry(project, settings.register_.model_name)
 
 
 @pytest.fixture

@@ -17,14 +17,6 @@ from tasks.release.rollback import drill, rollback
 from tasks.release.status import describe, serving_status
 
 
-@pytest.fixture
-def registry(project, settings, run_stages):
-    for number in (1, 2, 3):
-        run_stages(project, f"tg-{number}")
-        register(project, settings)
-    return Registry(project, settings.register_.model_name)
-
-
 class Killed(BaseException):
     """Stands in for the end of the process."""
 

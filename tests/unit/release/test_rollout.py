@@ -15,19 +15,10 @@ from tasks.release.history import read_history
 from tasks.release.journal import Journal
 from tasks.release.prune import prune
 from tasks.release.reconcile import promote, reconcile_once
-from tasks.release.register import register
 from tasks.release.registry import Registry
 from tasks.release.rollback import rollback
 from tasks.release.status import describe, serving_status
 from tests.unit.release.test_journal import Killed, end_at
-
-
-@pytest.fixture
-def registry(project, settings, run_stages):
-    for number in (1, 2, 3):
-        run_stages(project, f"tg-{number}")
-        register(project, settings)
-    return Registry(project, settings.register_.model_name)
 
 
 @pytest.fixture

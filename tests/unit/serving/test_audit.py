@@ -1,7 +1,7 @@
 import asyncio
 import json
 import stat
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -12,19 +12,6 @@ from tasks.serving.audit.log import Ways
 
 def redact(text):
     return text.replace("13800138000", "<mobile>"), ({"mobile": 1} if "13800138000" in text else {})
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def write(folder, clock, *records, days=30):
