@@ -98,7 +98,8 @@ def _quantile(before: Reading, after: Reading, name: str, share: float) -> float
 
 def last_alarms(project: Project, most: int) -> list[str]:
     """Return the last alarms of `tunegate monitor`, then the last warnings and errors of the serving host."""
-    return [*(_line(alarm) for alarm in read_alarms(project)[-most:]), *_from_log(host_log(project), most)][-most:]
+    alarms = [_line(alarm) for alarm in read_alarms(project)][-(most // 2) :] if most > 1 else []
+    return [*alarms, *_from_log(host_log(project), most - len(alarms))]
 
 
 def _line(alarm: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tasks.core.project import Project
+from tasks.serving.alarms import record_alarms
 from tasks.serving.snapshot import Reading, between, last_alarms
 from tests.contract.hosts import BODY, CHAT, STREAMED
 
@@ -33,6 +34,9 @@ def test_the_last_alarms_are_warnings_and_errors_alone(tmp_path):
     path.write_text("\n".join([*lines, "Traceback (most recent call last):", ""]), "utf-8")
     assert last_alarms(project, 3) == [lines[1], lines[2]]
     assert last_alarms(project, 1) == [lines[2]]
+    # Alarms of `tunegate monitor` are not pushed out by a host that warns a lot.
+    record_alarms(project, [{"time": f"t{n}", "kind": "released", "what": f"alarm {n}"} for n in range(3)])
+    assert last_alarms(project, 2) == ["t2 ALARM released: alarm 2", lines[2]]
 
 
 @pytest.mark.slow
