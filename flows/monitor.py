@@ -5,7 +5,6 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.events import emit_event
 
-from tasks.core.errors import GateFailedError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 
@@ -20,7 +19,7 @@ def monitor() -> dict[str, Any]:
     Raises:
         GateFailedError: of the alarms, after everything was done about them.
     """
-    from tasks.monitor.look import act, look
+    from tasks.monitor.look import act, look, require_quiet
 
     project = Project.here()
     settings = load_settings(project.root / "params.yaml")
@@ -36,8 +35,6 @@ def monitor() -> dict[str, Any]:
         logger.info("not compared: %s", note)
     if outcome := act(project, settings, found):
         logger.warning("went back to version %s", outcome["version"])
-    if found["alarms"]:
-        words = "; ".join(alarm["what"] for alarm in found["alarms"])
-        raise GateFailedError(f"version {found['version']}: {words}", found["alarms"][0]["next"])
+    require_quiet(found)
     logger.info("version %s answers as released", found["version"])
     return found

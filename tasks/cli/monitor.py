@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from tasks.cli.main import emit
-from tasks.core.errors import GateFailedError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 
@@ -20,16 +19,14 @@ def monitor(acts: bool, as_json: bool) -> None:
     of the training rows; refusals and `unknown` answers with the evidence's. Ends with exit code 4 after an alarm. The
     flow `monitor/monitor` does the same on a schedule, with --act.
     """
-    from tasks.monitor.look import act, look
+    from tasks.monitor.look import act, look, require_quiet
 
     project = Project.here()
     settings = load_settings(project.root / "params.yaml")
     found = look(project, settings)
     found["went_back"] = act(project, settings, found) if acts else None
     emit(found, as_json=as_json, text=_text(found))
-    if found["alarms"]:
-        words = "; ".join(alarm["what"] for alarm in found["alarms"])
-        raise GateFailedError(f"version {found['version']}: {words}", found["alarms"][0]["next"])
+    require_quiet(found)
 
 
 def _text(found: dict[str, Any]) -> str:

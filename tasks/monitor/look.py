@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tasks.core.errors import GateFailedError
 from tasks.core.files import read_json, read_jsonl, write_json
 from tasks.core.layout import PREPARED
 from tasks.core.manifest import read_manifest
@@ -93,6 +94,17 @@ def act(project: Project, settings: Settings, found: dict[str, Any]) -> dict[str
     if not reasons:
         return None
     return rollback(project, settings, by=BY, reason=f"version {found['version']}: {'; '.join(reasons)}")
+
+
+def require_quiet(found: dict[str, Any]) -> None:
+    """Refuse a look that raised an alarm.
+
+    Raises:
+        GateFailedError: of every alarm, with the first one's next command.
+    """
+    if alarms := found["alarms"]:
+        words = "; ".join(alarm["what"] for alarm in alarms)
+        raise GateFailedError(f"version {found['version']}: {words}", alarms[0]["next"])
 
 
 def _questions(

@@ -89,7 +89,6 @@ class Exchange:
         Raises:
             Refusal: 503 where vLLM is lost, too slow or ill, or the request could not be recorded.
         """
-        started = time.perf_counter()
         facts = {name: self.facts[name] for name in ("request_id", "key", "key_id")}
         recorded = self.audit.submit({
             **self.facts, "kind": "request", "time": _now(),
@@ -107,7 +106,7 @@ class Exchange:
             self.audit.submit({
                 **facts, "kind": "answer", "time": _now(), "status": self.status, "answer": self._said,
                 "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens,
-                "milliseconds": round((time.perf_counter() - started) * 1000),
+                "milliseconds": round((time.perf_counter() - self.started) * 1000),
             })  # fmt: skip
 
     async def _run(self, request: web.Request, recorded: "asyncio.Future[bool]") -> web.StreamResponse:

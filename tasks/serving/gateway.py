@@ -163,7 +163,6 @@ class Gateway:
                 raise
             message = f"an error of the gateway's own; its log has it under {request[REQUEST_ID_KEY]}"
             response = self._refused(request, Refusal(500, INTERNAL, message))
-            request[_OUTCOME] = INTERNAL
         if not response.prepared:
             response.headers.update(self._headers(request))
         return response

@@ -15,6 +15,8 @@ CALLER_LEFT_STATUS = 499
 
 def of_refusal(code: str) -> str:
     """Return the outcome of a request that was refused, or lost on the way, by the refusal's code."""
+    if code == INTERNAL:
+        return INTERNAL
     return UPSTREAM_LOST if code in _OF_THE_MODEL_SERVER else f"refused:{code}"
 
 

@@ -52,12 +52,11 @@ class Tracing:
         """Give a span for one request; it goes on with the caller's trace where `traceparent` names one.
 
         Args:
-            headers: of the request.
+            headers: of the request; found by name in any case.
             operation: `chat` or `text_completion`.
         """
-        context = extract({name.lower(): value for name, value in headers.items()})
         with self._tracer.start_as_current_span(
-            operation, context, kind=SpanKind.SERVER, record_exception=False, set_status_on_exception=False
+            operation, extract(headers), kind=SpanKind.SERVER, record_exception=False, set_status_on_exception=False
         ) as span:
             yield span
 
