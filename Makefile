@@ -9,6 +9,8 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # In memory, leases would end with the server, and their runs with them.
 export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE := prefect.server.concurrency.lease_storage.filesystem
 export MLFLOW_DISABLE_TELEMETRY := true
+# A process a core for tests, and a file's tests all in one: its fixtures are made once. BESIDE= runs them in one process.
+BESIDE ?= -n logical --maxprocesses 6 --dist loadfile
 
 .PHONY: help setup demo test test-all gpu-check lint docs lock mlflow-ui prefect-ui workers clean
 
@@ -23,10 +25,11 @@ demo: setup  ## The whole chain: data to a served, gated 4-bit model (KEEP=1: le
 	@$(BIN)/tunegate run $(if $(KEEP),--keep-serving)
 
 test: setup  ## Fast tests (no training, no vLLM): minutes
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(BESIDE)
 
 test-all: setup  ## All tests that run without a GPU and without a model hub
-	@$(BIN)/python -m pytest -m "not gpu and not net"
+	@$(BIN)/python -m pytest $(BESIDE) -m "not alone and not e2e and not gpu and not net"
+	@$(BIN)/python -m pytest -m "(alone or e2e) and not gpu and not net"
 
 gpu-check: setup  ## Training, merge, quantization, memory and vLLM on one GPU, 8 minutes at most (skipped without one)
 	@$(BIN)/python tests/gpu/check.py

@@ -20,6 +20,7 @@ PLACES: dict[Place, str] = {
     "message": "A message of a chat",
     "completion": "`POST /v1/completions`",
     "responses": "`POST /v1/responses`",
+    "embedding": "`POST /v1/embeddings`",
 }
 ACTS = {"passed": "passed on", "read": "acted on", "dropped": "dropped", "refused": "refused"}
 HEAD = """# Fields of the gateway
@@ -34,8 +35,8 @@ Written by `make docs` from the table in `tasks/serving/api/fields.py`, which th
 - Names in code style are settings of `serve.gateway`.
 
 Routes beside these: `GET /v1/models`, `GET /v1/models/{name}`, `GET /livez`, `/readyz` (of old `/healthz`; no key),
-`GET /metrics` (this machine, or an admin's key). `/v1/embeddings` is a 404 that says that no embedding model is
-configured. Every other path is a 404.
+`GET /metrics` (this machine, or an admin's key). `/v1/embeddings` is a 404 that says so where no embedding model is
+configured (`serve.embedding.model`). Every other path is a 404.
 
 Tools and thoughts depend on the model that is live, by what its chat template writes (`tasks/engine/abilities.py`):
 where it does not know tools, or no parser of vLLM reads the calls it writes, `tools` is a 400 that says which. A

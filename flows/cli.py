@@ -1,6 +1,7 @@
 """`tunegate run`: the pipeline flow from the command line, in this process."""
 
 import os
+import time
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
 
     What is done already is not done again; a killed run goes on where it was. Exit code 4: the gate did not pass.
     """
-    project = Project.here()
+    began, project = time.monotonic(), Project.here()
     if params_file:
         use_params(params_file, project)
     load_settings(project.root / "params.yaml")
@@ -37,11 +38,12 @@ def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
         lift_stop(project)
     import httpx
 
+    from flows.clock import since_start
     from flows.pipeline import pipeline
     from flows.summary import summary
 
     try:
-        outcome = pipeline(keep_serving=keep_serving)
+        outcome = since_start(pipeline(keep_serving=keep_serving), time.monotonic() - began)
     except httpx.TransportError as error:
         server = os.environ.get("PREFECT_API_URL", "the temporary one of this run")
         raise TransientError(f"the Prefect server ({server}) stopped answering: {error}", AGAIN) from error

@@ -1,4 +1,4 @@
-"""A stage as a run of another deployment: followed through a server's silence, never waited for in vain."""
+"""A part of a run as a run of another deployment: followed through a server's silence, never waited for in vain."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ from flows.dvc import AnyLogger
 from flows.limits import Allowance
 from flows.outcome import error_of
 from flows.transient import is_silence, looks
-from tasks.core.errors import TransientError
+from tasks.core.errors import TransientError, TunegateError
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.stages.failures import clear_failure, recorded_failure
@@ -44,28 +44,47 @@ def run_elsewhere(stage: Stage, deployment: str, project: Project, logger: AnyLo
             run, its worker was lost, or the server is silent for half an hour.
     """
     clear_failure(project, stage.name)
-    logger.info("%s: as a run of %s; it waits for a worker of that pool", stage.name, deployment)
-    run = _started(deployment, stage)
-    try:
-        state = Following(run.id, stage, deployment, logger, allowance).wait()
-    except BaseException as error:
-        # A cancelled or failed pipeline must not leave its stage running on another machine.
-        if not is_silence(error):
-            _cancel(run.id, f"{stage.name}: nobody waits for it any more")
-        raise
+    reason = run_deployed(stage.name, deployment, {"name": stage.name}, logger, allowance)
     # A worker on another machine left its reason in its own checkout; its run's state carries it too.
-    if reason := recorded_failure(project, stage.name) or error_of(state):
+    if reason := recorded_failure(project, stage.name) or reason:
         raise reason
 
 
-def _started(deployment: str, stage: Stage) -> Any:
+def run_deployed(
+    what: str, deployment: str, parameters: dict[str, Any], logger: AnyLogger, allowance: Allowance
+) -> TunegateError | None:
+    """Run a deployment, wait for its end, and return why it did not complete, None where it did.
+
+    Args:
+        what: the part of the run that this is, for messages.
+        deployment: `flow/name`.
+        parameters: of its flow.
+        logger: of the task run.
+        allowance: the time that is left.
+
+    Raises:
+        TunegateError: there is no such deployment, no worker takes it, its time is over, or the server is silent.
+    """
+    logger.info("%s: as a run of %s; it waits for a worker of that pool", what, deployment)
+    run = _started(deployment, parameters)
+    try:
+        state = Following(run.id, what, deployment, logger, allowance).wait()
+    except BaseException as error:
+        # A cancelled or failed pipeline must not leave its stage running on another machine.
+        if not is_silence(error):
+            _cancel(run.id, f"{what}: nobody waits for it any more")
+        raise
+    return error_of(state)
+
+
+def _started(deployment: str, parameters: dict[str, Any]) -> Any:
     """Start a run of the deployment, below the present task in Prefect's graph.
 
     Raises:
         ConfigError: the server has no such deployment.
     """
     try:
-        return run_deployment(deployment, parameters={"name": stage.name}, timeout=0, as_subflow=True)
+        return run_deployment(deployment, parameters=parameters, timeout=0, as_subflow=True)
     except ObjectNotFound as error:
         raise no_deployment(deployment) from error
 
@@ -75,14 +94,14 @@ class Following:
 
     Args:
         run_id: the run.
-        stage: what it runs.
+        what: what it runs, for messages.
         deployment: of which it is a run.
         logger: gets a line at every change and every few minutes.
         allowance: the time that is left to the run which waits.
     """
 
-    def __init__(self, run_id: Any, stage: Stage, deployment: str, logger: AnyLogger, allowance: Allowance) -> None:
-        self.run_id, self.stage, self.deployment, self.logger = run_id, stage, deployment, logger
+    def __init__(self, run_id: Any, what: str, deployment: str, logger: AnyLogger, allowance: Allowance) -> None:
+        self.run_id, self.what, self.deployment, self.logger = run_id, what, deployment, logger
         self.allowance = allowance
         self.started = self.told = time.monotonic()
         #: Since when the run waits and no worker of its pool lives.
@@ -101,10 +120,10 @@ class Following:
                 break
             if self.alone and time.monotonic() - self.alone > PICK_UP_S:
                 raise TransientError(
-                    f"stage {self.stage.name}: no worker took the run of {self.deployment} in {duration(PICK_UP_S)}",
+                    f"{self.what}: no worker took the run of {self.deployment} in {duration(PICK_UP_S)}",
                     "make workers on the machine of that pool; prefect work-pool ls shows whether it is paused",
                 )
-            self.allowance.stage_s(self.stage.name)
+            self.allowance.stage_s(self.what)
         return state
 
     def _look(self) -> Any:
@@ -117,13 +136,13 @@ class Following:
 
     def _say_silent(self) -> None:
         """Log that nothing is lost meanwhile."""
-        self._say("the Prefect server does not answer; the stage goes on, and so does the wait")
+        self._say("the Prefect server does not answer; the run goes on, and so does the wait")
 
     def _note(self, client: Any, run: Any) -> None:
         """Log a change, and keep since when there is nobody to take the run."""
         if run.state.name != self.name:
             self.name = run.state.name
-            self.logger.info("%s: %s", self.stage.name, self.name)
+            self.logger.info("%s: %s", self.what, self.name)
         if not (run.state.is_scheduled() or run.state.is_pending()):
             self.alone = None
             return
@@ -131,7 +150,7 @@ class Following:
         workers = client.read_workers_for_work_pool(run.work_pool_name)
         alive = any(worker.status == WorkerStatus.ONLINE for worker in workers)
         self.alone = None if alive else self.alone or time.monotonic()
-        self._say(f"{self.stage.name}: waits for {'its turn' if alive else 'a worker'} of {self.deployment}")
+        self._say(f"{self.what}: waits for {'its turn' if alive else 'a worker'} of {self.deployment}")
 
     def _say(self, text: str) -> None:
         """Log every few minutes."""

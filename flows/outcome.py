@@ -3,10 +3,12 @@
 import re
 from typing import Any
 
-from tasks.core.errors import KINDS, TransientError, TunegateError
+from tasks.core.errors import KINDS, GateFailedError, TransientError, TunegateError
 
 _NAMED = re.compile(rf"\b({'|'.join(KINDS)}): (.*)", re.DOTALL)
 HINT = "\n  next: "
+#: What Prefect's server says of a suspended run whose time is over, where no worker of ours was there to say it.
+_UNRESUMED = re.compile(r"The flow was \w+ and never resumed")
 
 
 def error_of(state: Any) -> TunegateError | None:
@@ -26,5 +28,8 @@ def error_of(state: Any) -> TunegateError | None:
     if found := _NAMED.search(said):
         message, _, hint = found[2].partition(HINT)
         return KINDS[found[1]](message, hint)
+    if _UNRESUMED.search(said):
+        return GateFailedError("the approvals that the run waited for did not come in time; nothing was changed",
+                               "tunegate approve VERSION --serve, then start the promotion again")  # fmt: skip
     name = state.name if state is not None else "no state"
     return TunegateError(f"the run ended as {name}: {said}", "read its log: make prefect-ui")

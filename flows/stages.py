@@ -31,7 +31,9 @@ TRIED_AGAIN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def stage_task(stage: Stage, gpu_deployment: str | None, allowance: Allowance) -> Callable[[], None]:
+def stage_task(
+    stage: Stage, gpu_deployment: str | None, allowance: Allowance, *, unchanged: bool = False
+) -> Callable[[], None]:
     """Return the Prefect task of a stage, called like the stage.
 
     Args:
@@ -39,11 +41,14 @@ def stage_task(stage: Stage, gpu_deployment: str | None, allowance: Allowance) -
         gpu_deployment: deployment (`flow/name`) that runs stages needing a GPU on their own work pool; None runs
             every stage in a process on this machine.
         allowance: the time that is left to the run.
+        unchanged: DVC was asked already, and has it as recorded.
     """
 
     def body() -> None:
         project = Project.here()
-        if stage.gpu and gpu_deployment:
+        if unchanged:
+            get_run_logger().info("%s: unchanged", stage.name)
+        elif stage.gpu and gpu_deployment:
             run_elsewhere(stage, gpu_deployment, project, get_run_logger(), allowance)
         else:
             run_through_dvc(stage, project, get_run_logger(), allowance)

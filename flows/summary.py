@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flows.clock import bars
 from tasks.core.files import read_json
 from tasks.core.layout import DOSSIER, GATE, HOPS, VALIDATION
 from tasks.core.project import Project
@@ -26,6 +27,8 @@ def summary(project: Project, outcome: dict[str, Any]) -> str:
             *answers,
             "",
             outcome["outcome"],
+            "",
+            *bars(outcome),
             "",
             "where everything is",
             f"  report for reviewers   {DOSSIER}/index.html   (opens from disk)",

@@ -25,9 +25,11 @@ from tasks.core.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
+#: The pool that promotes: on several accounts its worker alone has the credential for that, and the host's socket.
+RELEASE = "release"
 #: pool -> how many runs its worker takes at once: stages that need the GPU one by one; a pipeline that waits for such
-#: a stage must not keep the reconciler from running.
-POOLS: dict[str, int | None] = {"cpu": None, "gpu": 1}
+#: a stage must not keep another from running.
+POOLS: dict[str, int | None] = {"cpu": None, "gpu": 1, RELEASE: None}
 #: How long a worker may take to end its runs before it is killed.
 STOP_GRACE_S = 30.0
 POLL_S = 0.5
@@ -45,7 +47,7 @@ LISTEN_S = 13.0
 @click.option("--deploy-only", is_flag=True, help="Create the pools and deploy, start no worker.")
 @click.option("--pool", "pools", multiple=True, type=click.Choice(list(POOLS)), help="Only a worker of this pool.")
 def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
-    """Create the work pools cpu and gpu, deploy infra/prefect.yaml, and run one process worker for each pool.
+    """Create the work pools cpu, gpu and release, deploy infra/prefect.yaml, and run one process worker for each pool.
 
     Needs a running server: make prefect-ui, or PREFECT_API_URL.
     """
@@ -65,7 +67,7 @@ def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
 
 
 def deploy_all(project: Project, settings: Settings) -> list[Any]:
-    """Have both pools, every deployment of infra/prefect.yaml and the watch over their runs; return the deployments.
+    """Have all pools, every deployment of infra/prefect.yaml and the watch over their runs; return the deployments.
 
     Raises:
         MissingToolError: Prefect refuses; its own words are quoted.
@@ -148,10 +150,12 @@ def sweep_now(pools: list[str], deployments: list[Any], **settled: timedelta) ->
     """End what these workers' runs left behind."""
     from prefect.client.orchestration import get_client
 
+    from flows.approvals import end_overdue
     from flows.orphans import sweep
 
     with get_client(sync_client=True) as client:
         sweep(client, [worker_name(pool) for pool in pools], deployments, **settled)
+        end_overdue(client, deployments)
 
 
 def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> None:
@@ -245,11 +249,17 @@ def _sweep_if_reachable(pools: list[str], deployments: list[Any], **settled: tim
 
 def _start(project: Project, pool: str) -> "subprocess.Popen[bytes]":
     """Start a worker under a keeper: it does not outlive this process, and ends its runs where it can."""
+    command = held(_command(pool), STOP_GRACE_S)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=project.root, start_new_session=True)
+
+
+def _command(pool: str) -> list[str]:
+    """Return the command line of a worker."""
+    if pool == RELEASE:
+        return [sys.executable, "-m", "flows.release_worker", "worker", "--name", worker_name(pool)]
     limit = POOLS[pool]
     words = ["worker", "start", "--pool", pool, "--type", "process", "--name", worker_name(pool)]
-    words += ["--limit", str(limit)] if limit else []
-    command = held(_prefect(*words), STOP_GRACE_S)
-    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=project.root, start_new_session=True)
+    return _prefect(*words, *(["--limit", str(limit)] if limit else []))
 
 
 def _stop(workers: "list[subprocess.Popen[bytes]]") -> None:

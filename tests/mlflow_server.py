@@ -28,6 +28,8 @@ class MlflowServer:
             "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
             "--artifacts-destination", str(folder / "artifacts"),
         ]  # fmt: skip
+        #: What a server of another kind is told beside that.
+        self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "MlflowServer":
@@ -40,7 +42,9 @@ class MlflowServer:
 
     def start(self) -> None:
         if self.process is None:
-            environment = os.environ | TELEMETRY_OFF | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            environment = (
+                os.environ | TELEMETRY_OFF | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self.environment
+            )
             with (self.folder / "server.log").open("ab") as output:
                 self.process = subprocess.Popen(
                     self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder,

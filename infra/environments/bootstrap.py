@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -94,7 +95,7 @@ def cuda_backend() -> str:
     return os.environ.get("UV_TORCH_BACKEND", "auto")
 
 
-def install_torch(python: Path, uv: list[str], environment: dict[str, str], gpu: bool) -> None:
+def install_torch(uv: list[str], environment: dict[str, str], gpu: bool) -> None:
     """Install torch without touching the rest.
 
     With a GPU: uv picks the CUDA build for the driver. Without: the CPU build from pip's configured find-links where
@@ -103,43 +104,74 @@ def install_torch(python: Path, uv: list[str], environment: dict[str, str], gpu:
     if gpu:
         ok = run([*uv, "--torch-backend", cuda_backend(), f"torch=={TORCH}"], environment)
     else:
-        local = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", f"torch=={TORCH}+cpu"]
-        ok = run(local, quiet=True) or run([*uv, "--no-deps", "--torch-backend", "cpu", f"torch=={TORCH}"], environment)
+        local = [*uv, "--no-deps", f"torch=={TORCH}+cpu"]
+        ok = run(local, environment, quiet=True) or run(
+            [*uv, "--no-deps", "--torch-backend", "cpu", f"torch=={TORCH}"], environment
+        )
     if not ok:
         raise SetupError(
             f"torch {TORCH} could not be installed; check the network or pip's find-links, then make setup"
         )
 
 
-def make(name: str, gpu: bool) -> None:
-    """Make one environment, or find it made."""
-    folder, lock = ROOT / FOLDERS[name], lock_of(name, gpu)
-    stamp = folder / STAMP
-    wanted = stamp_of(name, gpu)
-    if stamp.is_file() and json.loads(stamp.read_text()) == wanted:
-        return
-    started = time.monotonic()
-    packages = sum(1 for line in lock.read_text().splitlines() if line and not line.startswith("#"))
-    say(f"{FOLDERS[name]}: {packages} locked packages and torch {TORCH} (1 to 5 minutes)")
-    python = folder / "bin" / "python"
-    if not python.exists() and not run([sys.executable, "-m", "venv", str(folder)]):
+def is_made(name: str, gpu: bool) -> bool:
+    """Return whether an environment is what its lock says."""
+    stamp = ROOT / FOLDERS[name] / STAMP
+    return stamp.is_file() and json.loads(stamp.read_text()) == stamp_of(name, gpu)
+
+
+def interpreter_of(name: str) -> Path:
+    """Return the interpreter of an environment."""
+    return ROOT / FOLDERS[name] / "bin" / "python"
+
+
+def uv_with(name: str) -> Path:
+    """Return uv: that of the pipeline's environment, or one put into the environment `name`, which is then begun."""
+    found = ROOT / FOLDERS["pipeline"] / "bin" / "uv"
+    if found.is_file():
+        return found
+    python = interpreter_of(name)
+    if not python.exists() and not run([sys.executable, "-m", "venv", str(python.parents[1])]):
         raise SetupError("python -m venv failed; on Debian or Ubuntu: apt-get install python3-venv")
-    uv_version = next(
+    version = next(
         line.split()[0] for line in (HERE / "pipeline.lock").read_text().splitlines() if line.startswith("uv==")
     )
-    if not run([str(python), "-m", "pip", "install", "--quiet", uv_version]):
+    if not run([str(python), "-m", "pip", "install", "--quiet", version]):
         raise SetupError("pip could not install uv; check the network and pip's index, then make setup")
-    environment = uv_environment(python)
-    uv = [str(python), "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
-    install_torch(python, uv, environment, gpu)
+    return python.with_name("uv")
+
+
+def make(name: str, gpu: bool, uv: Path, environment: dict[str, str]) -> None:
+    """Make one environment."""
+    started, lock, python = time.monotonic(), lock_of(name, gpu), interpreter_of(name)
+    packages = sum(1 for line in lock.read_text().splitlines() if line and not line.startswith("#"))
+    say(f"{FOLDERS[name]}: {packages} locked packages and torch {TORCH} (1 to 5 minutes)")
+    if not python.exists() and not run(
+        [str(uv), "venv", "--quiet", "--python", sys.executable, str(python.parents[1])]
+    ):
+        raise SetupError(f"uv could not make {FOLDERS[name]}; read the lines above")
+    install = [str(uv), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    install_torch(install, environment, gpu)
     say(f"{FOLDERS[name]}: torch is in, now the lock")
     extra = ["--torch-backend", cuda_backend()] if gpu else []
-    if not run([*uv, *extra, "--no-deps", "-r", str(lock)], environment):
+    if not run([*install, *extra, "--no-deps", "-r", str(lock)], environment):
         raise SetupError(f"{lock.name} could not be installed; check the network, then make setup")
-    if name == "pipeline" and not run([*uv, "--no-deps", "--editable", str(ROOT)], environment):
+    if name == "pipeline" and not run([*install, "--no-deps", "--editable", str(ROOT)], environment):
         raise SetupError("tunegate itself could not be installed; read the lines above")
-    stamp.write_text(json.dumps(wanted, indent=2) + "\n")
+    (ROOT / FOLDERS[name] / STAMP).write_text(json.dumps(stamp_of(name, gpu), indent=2) + "\n")
     say(f"{FOLDERS[name]}: ready after {time.monotonic() - started:.0f} s")
+
+
+def make_missing(names: list[str], gpu: bool) -> None:
+    """Make the environments that are not made, beside each other: one unpacks while the other waits for the network."""
+    missing = [name for name in sorted(names) if not is_made(name, gpu)]
+    if not missing:
+        return
+    uv = uv_with(missing[0])
+    environment = uv_environment(uv.with_name("python"))
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(make, name, gpu, uv, environment) for name in missing]:
+            done.result()
 
 
 def serving_python() -> Path:
@@ -174,8 +206,7 @@ def main() -> int:
     names = parser.parse_args().names
     try:
         require_tools()
-        for name in names:
-            make(name, has_gpu())
+        make_missing(names, has_gpu())
         if "serve" in names:
             record_installed()
     except SetupError as error:

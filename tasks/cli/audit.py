@@ -17,6 +17,10 @@ SHOWN = ("time", "kind", "key", "client", "status", "code", "request_id", "promp
 SHOWN_CHARACTERS = 80
 
 
+FOLDERS = click.option("--folder", "folders", multiple=True, help="Of another gateway; may be given several times.",
+                       type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
+
+
 @click.group()
 def audit() -> None:
     """Verify, search, export and hold the log of what was asked and answered."""
@@ -25,22 +29,44 @@ def audit() -> None:
 @audit.command("verify")
 @click.option("--anchors", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Signed heads kept elsewhere, one JSON object a line: hold the log to them, too.")  # fmt: skip
+@click.option("--key", multiple=True, help="Public key of a host (ssh-ed25519 ...), beside those of approvers.yaml.")
+@FOLDERS
 @json_option
-def audit_verify(anchors: Path | None, as_json: bool) -> None:
-    """Check the hash chain over every record; exit code 3 where a record was changed, removed or put in."""
+def audit_verify(anchors: Path | None, key: tuple[str, ...], folders: tuple[Path, ...], as_json: bool) -> None:
+    """Check the hash chain over every record, and the signed head; public keys are enough for it.
+
+    Exit code 3 where a record was changed, removed or put in, or the head is not the host's.
+    """
+    from tasks.proof.trust import known_hosts
     from tasks.serving.audit import verify
-    from tasks.serving.audit.anchor import check
+    from tasks.serving.audit.anchor import absent, check
+    from tasks.serving.audit.chain import Link
+    from tasks.serving.audit.head import head_problems, read_seen
     from tasks.serving.audit.secret import audit_secret
-    from tasks.serving.paths import audit_folder
+    from tasks.serving.paths import audit_folder, audit_seen
 
     project = Project.here()
-    folder = audit_folder(project)
-    found = verify(folder)
-    if anchors:
-        found["problems"] += check(folder, read_jsonl(anchors), audit_secret(project))
-    problems = found["problems"]
-    text = f"{folder}: {found['records']} records in {found['files']} file(s), {len(problems)} problem(s)"
-    emit(found, as_json=as_json, text=text)
+    if anchors and len(folders) > 1:
+        raise ConfigError("--anchors are of one log", "give the --folder that they were made from")
+    own, hosts = audit_folder(project), known_hosts(project, key)
+    each, lines = [], []
+    for folder in folders or (own,):
+        # What was seen last is known of this machine's own log.
+        seen = read_seen(audit_seen(project)) if folder.resolve() == own.resolve() else Link()
+        one = verify(folder)
+        one["problems"] += head_problems(folder, hosts, seen)
+        one["problems"] += [
+            f"record {link.sequence}, seen before, is not in the log" for link in absent(folder, [seen])
+        ]
+        if anchors:
+            one["problems"] += check(folder, read_jsonl(anchors), hosts, audit_secret(project))
+        each.append(one)
+        lines.append(f"{folder}: {one['records']} records in {one['files']} file(s), {len(one['problems'])} problem(s)")
+    named = [f"{folder}: " for folder in folders] if len(folders) > 1 else [""]
+    problems = [name + problem for name, one in zip(named, each, strict=True) for problem in one["problems"]]
+    counted = {name: sum(one[name] for one in each) for name in ("records", "files")}
+    found = each[0] if len(each) == 1 else each[0] | counted | {"problems": problems}
+    emit(found, as_json=as_json, text="\n".join(lines))
     if problems:
         raise DataContractError("\n  ".join(["the audit log was tampered with:", *problems]), "compare with a backup")
 
@@ -67,9 +93,11 @@ def _wanted(command: Any) -> Any:
 @audit.command("find")
 @_wanted
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The newest so many.")
+@FOLDERS
 @json_option
-def audit_find(limit: int, as_json: bool, **asked: Any) -> None:
+def audit_find(limit: int, folders: tuple[Path, ...], as_json: bool, **asked: Any) -> None:
     """Show records; personal data in them is masked. That somebody looked is recorded."""
+    import heapq
     from collections import deque
 
     from tasks.serving.audit.find import find
@@ -77,7 +105,10 @@ def audit_find(limit: int, as_json: bool, **asked: Any) -> None:
     from tasks.serving.paths import audit_folder
 
     project, wanted = Project.here(), _of(asked)
-    found = list(deque(find(audit_folder(project), wanted, audit_secret(project)), maxlen=limit))
+    secret = audit_secret(project)
+    # Each log is in its order of time, and so are several together.
+    each = [find(folder, wanted, secret) for folder in folders or (audit_folder(project),)]
+    found = list(deque(heapq.merge(*each, key=lambda record: str(record.get("time", ""))), maxlen=limit))
     _left(project, "read", wanted=wanted.facts(), records=len(found))
     emit(found, as_json=as_json, text="\n".join(_line(record) for record in found) or "no such record")
 
@@ -88,12 +119,13 @@ def audit_find(limit: int, as_json: bool, **asked: Any) -> None:
 @json_option
 def audit_export(target: Path, as_json: bool, **asked: Any) -> None:
     """Write records as they stand to the folder TARGET, with a signed proof of where they stood. It is recorded."""
+    from tasks.proof.signers import machine_signer
     from tasks.serving.audit.find import export
     from tasks.serving.audit.secret import audit_secret
     from tasks.serving.paths import audit_folder
 
     project, wanted = Project.here(), _of(asked)
-    proof = export(audit_folder(project), target, wanted, audit_secret(project))
+    proof = export(audit_folder(project), target, wanted, audit_secret(project), machine_signer(project, "host"))
     _left(project, "export", wanted=wanted.facts(), records=proof["records"], sha256=proof["sha256"])
     emit(proof, as_json=as_json, text=f"{target}: {proof['records']} records, {len(proof['problems'])} problem(s)")
 
@@ -156,12 +188,12 @@ def audit_anchor(as_json: bool) -> None:
     """
     import asyncio
 
+    from tasks.proof.signers import machine_signer
     from tasks.serving.audit.anchor import send, statement, target
-    from tasks.serving.audit.secret import audit_secret
     from tasks.serving.paths import audit_folder
 
     project = Project.here()
-    value = statement(audit_folder(project), audit_secret(project))
+    value = statement(audit_folder(project), machine_signer(project, "host"))
     if where := target():
         asyncio.run(send(where, value))
     emit(value, as_json=as_json or not where, text=f"record {value['sequence']} is anchored")

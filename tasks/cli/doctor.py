@@ -34,9 +34,11 @@ def doctor(as_json: bool) -> None:
 def examine(settings: Settings, project: Project) -> list[Check]:
     """Return every check, tools first."""
     from tasks.core.gpus import find_gpus
+    from tasks.core.processor import cpu_facts
     from tasks.machine import cards, columns, network, resources, tools
     from tasks.machine.base import check_base
     from tasks.machine.fit import check_fit, check_swap
+    from tasks.machine.upstreams import check_upstreams
 
     need = settings.hardware
     gpus = find_gpus()
@@ -47,7 +49,7 @@ def examine(settings: Settings, project: Project) -> list[Check]:
         *tools.check_environments(project),
         resources.check_disk(need, project, resources.free_disk_gib(project)),
         resources.check_memory(need, total_gib, available_gib),
-        resources.check_cpu(resources.cpu_facts(), need.gpus),
+        resources.check_cpu(cpu_facts(), need.gpus),
         resources.check_gpus(need, gpus),
         *cards.check_slot_gpus(settings, gpus),
         *cards.check_work_gpus(settings, gpus),
@@ -57,5 +59,6 @@ def examine(settings: Settings, project: Project) -> list[Check]:
         *check_base(settings, base),
         *network.base_pin(settings),
         *network.check_ports(project),
+        *check_upstreams(settings),
         *network.check_services(settings, project),
     ]

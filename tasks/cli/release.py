@@ -1,4 +1,4 @@
-"""`tunegate status | approve | promote | rollback | reconcile | lineage`."""
+"""`tunegate status | promote | rollback | reconcile | lineage`."""
 
 import time
 from pathlib import Path
@@ -27,22 +27,6 @@ def status(as_json: bool) -> None:
     project, settings = project_and_settings()
     state = serving_status(project, settings)
     emit(state, as_json=as_json, text=describe(state))
-
-
-@click.command()
-@click.argument("version")
-@click.option("--by", required=True, help="Your name; an approval without a name is none.")
-@click.option("--reason", required=True, help="What you read and why it may go live.")
-@json_option
-def approve(version: str, by: str, reason: str, as_json: bool) -> None:
-    """Approve a registered VERSION by name."""
-    from tasks.release.approvals import approve as add_approval
-
-    project, settings = project_and_settings()
-    approved = add_approval(_registry(project, settings), version, by, reason)
-    needed = settings.promote.approvals_required
-    text = f"version {version}: {len(approved.approvals)} of {needed} approvals\n  next: tunegate promote {version}"
-    emit({"version": version, "approvals": approved.approvals, "required": needed}, as_json=as_json, text=text)
 
 
 @click.command()

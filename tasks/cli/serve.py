@@ -1,8 +1,10 @@
-"""`tunegate serve | stop`."""
+"""`tunegate serve | gateway | stop`."""
 
 import logging
+import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +58,29 @@ def serve() -> None:
     except KeyboardInterrupt:
         _record_stop(project)
         click.echo("stopped; requests under way were let finish", err=True)
+
+
+@click.command()
+def gateway() -> None:
+    """Run one of several gateways: it serves what `tunegate serve` elsewhere has live, and shares its limits.
+
+    Asks neither MLflow nor Prefect and starts no model. Needs TUNEGATE_UPSTREAMS (where the models are) and
+    TUNEGATE_LIMITS_URL (the Redis or Valkey server that the gateways share); TUNEGATE_KEYS_FILE is their file of keys.
+    Whatever started it (Kubernetes, compose, systemd) starts it again.
+    """
+    from tasks.serving import control
+    from tasks.serving.replica import LIMITS_VARIABLE
+    from tasks.serving.shared.store import FOLLOWS_VARIABLE
+    from tasks.serving.upstream.addresses import UPSTREAMS_VARIABLE
+
+    project = Project.here()
+    for variable in (UPSTREAMS_VARIABLE, LIMITS_VARIABLE):
+        if not os.environ.get(variable):
+            raise ConfigError(
+                f"{variable} is not set", f"export {variable}=..., or tunegate serve for one gateway alone"
+            )
+    command = control.host_command()
+    os.execve(command[0], command, control.host_environment(project) | {FOLLOWS_VARIABLE: "1"})
 
 
 @click.command()
@@ -174,9 +199,14 @@ def _host(project: Project, settings: Settings) -> "Iterator[subprocess.Popen[by
 def _reconcile_forever(project: Project, settings: Settings, keeper: "subprocess.Popen[bytes]") -> None:
     """Make serving match the alias again and again, until the host ends."""
     reconcile_once = import_module("tasks.release.reconcile").reconcile_once
+    listening = import_module("tasks.release.webhook").listening
     told = ""
-    with ThreadPoolExecutor(1) as pool:
+    wake = threading.Event()
+    with ThreadPoolExecutor(1) as pool, listening(wake) as address:
+        if address:
+            log.info("registry webhooks are taken at %s", address)
         while keeper.poll() is None:
+            wake.clear()
             # A lost MLflow or a refused version must not take down what serves: say so once and go on.
             future = pool.submit(reconcile_once, project, settings)
             error = future.exception()
@@ -184,7 +214,7 @@ def _reconcile_forever(project: Project, settings: Settings, keeper: "subprocess
             if line != told:
                 log.log(logging.WARNING if error else logging.INFO, "%s", line)
                 told = line
-            _sleep(settings.serve.reconcile_every_s, keeper)
+            _sleep(settings.serve.reconcile_every_s, keeper, wake)
 
 
 def _outcome(outcome: dict[str, str]) -> str:
@@ -197,9 +227,10 @@ def _problem(error: BaseException) -> str:
     return f"reconcile: {type(error).__name__}: {error}"
 
 
-def _sleep(seconds: float, keeper: "subprocess.Popen[bytes]") -> None:
-    """Wait, or return early when the host ends."""
+def _sleep(seconds: float, keeper: "subprocess.Popen[bytes]", wake: threading.Event) -> None:
+    """Wait, or return early when the host ends or a webhook comes."""
     log.debug("reconcile: again in %s", duration(seconds))
     deadline = time.monotonic() + seconds
     while keeper.poll() is None and (left := deadline - time.monotonic()) > 0:
-        time.sleep(min(POLL_S, left))
+        if wake.wait(min(POLL_S, left)):
+            return

@@ -94,6 +94,11 @@ class Project:
         return _port("TUNEGATE_EVALUATION_PORT", 8103)
 
     @property
+    def embedding_port(self) -> int:
+        """Loopback port of the embedding model's server: $TUNEGATE_EMBEDDING_PORT."""
+        return _port("TUNEGATE_EMBEDDING_PORT", 8104)
+
+    @property
     def mlflow_uri(self) -> str:
         """MLflow store: $MLFLOW_TRACKING_URI, or sqlite under the local state."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.state / 'mlflow.db'}"

@@ -24,6 +24,9 @@ STEP_METRIC = "loss"
 #: MLflow's words for a server or a store that does not answer now; every other is a refusal.
 AWAY = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED",
                   "RESOURCE_EXHAUSTED", "CANCELLED", "ABORTED"})  # fmt: skip
+#: Its words for a login that is missing, wrong, or may not do that.
+REFUSES = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
+LOGIN = "MLFLOW_TRACKING_USERNAME"
 #: One try of a request, in seconds; MLflow's defaults are 120 s and seven more tries.
 SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 TRIES_LOGGED_BY = ("mlflow.store.db.utils", "urllib3.connectionpool")
@@ -34,6 +37,7 @@ def client(project: Project) -> Any:
 
     Raises:
         TransientError: the store does not answer.
+        ConfigError: it asks for a login, or the one given is wrong.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import OperationalError
@@ -44,6 +48,8 @@ def client(project: Project) -> Any:
             found = _client(project)
             found.search_experiments(max_results=1)
     except (MlflowException, OperationalError) as error:
+        if getattr(error, "error_code", "") in REFUSES:
+            raise _refusal(error) from error
         raise TransientError(f"MLflow at {project.mlflow_uri} does not answer: {error}",
                              "start it, or unset MLFLOW_TRACKING_URI to use the local store") from error  # fmt: skip
     return found
@@ -188,16 +194,33 @@ def answering() -> Iterator[None]:
     """Turn what MLflow's client says of a store that is away into one error; for the body of a `with`, or a function.
 
     Raises:
-        TransientError: the store does not answer. What it refuses stays an MlflowException.
+        TransientError: the store does not answer.
+        ConfigError: this account may not do that. What it refuses otherwise stays an MlflowException.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        if error.error_code not in AWAY:
+        if error.error_code not in AWAY | REFUSES:
             raise
-        raise TransientError(f"MLflow did not answer: {error.message}", "check the MLflow server") from error
+        raise _named(error) from error
+
+
+def _refusal(error: Any) -> ConfigError:
+    """Return the error for an account that MLflow does not know, or does not let do this."""
+    name = os.environ.get(LOGIN)
+    who = f"account {name!r}" if name else f"nobody ({LOGIN} is not set)"
+    return ConfigError(f"MLflow refuses this to {who}: {error.message}"[:500],
+                       f"export {LOGIN} and MLFLOW_TRACKING_PASSWORD: of the pipeline to register, of the promoter to "
+                       "change the champion (infra/README.md)")  # fmt: skip
+
+
+def _named(error: Any) -> ConfigError | TransientError:
+    """Return what an error of MLflow's client is to us: an account that may not, or a server that is away."""
+    if error.error_code in REFUSES:
+        return _refusal(error)
+    return TransientError(f"MLflow did not answer: {error.message}", "check the MLflow server")
 
 
 @contextmanager
@@ -272,7 +295,7 @@ def create_registered_model(found: Any, name: str) -> None:
         found.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise TransientError(f"MLflow did not answer: {error.message}", "check the MLflow server") from error
+            raise _named(error) from error
 
 
 def find_version(found: Any, name: str, version: str) -> Any | None:
@@ -345,4 +368,4 @@ def _or_none(look_up: Callable[[], Any]) -> Any | None:
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        raise TransientError(f"MLflow did not answer: {error.message}", "check the MLflow server") from error
+        raise _named(error) from error

@@ -86,6 +86,7 @@ class ServedClient:
         cache: where answers are kept.
         alive: says whether the server's process still runs.
         api_key: sent as a bearer token; None for a server of our own.
+        token_route: whether the server was started with `queries.TOKENS_FLAG`.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class ServedClient:
         cache: AnswerCache,
         alive: Callable[[], bool] = lambda: True,
         api_key: str | None = None,
+        token_route: bool = False,
     ) -> None:
+        self.token_route = token_route
         self.url, self.model, self.model_digest = url, model, model_digest
         self.concurrency, self.cache, self.alive = concurrency, cache, alive
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

@@ -21,6 +21,7 @@ class Deployment:
         manifest_sha256: digest of the weights' manifest; None where the version names none.
         by, reason: who asked for it to be served, and why.
         abilities: what it can do beside plain text; decides the parsers it is started with.
+        proof: folder with what was signed about it; the host starts nothing that has none.
     """
 
     version: str
@@ -31,6 +32,7 @@ class Deployment:
     by: str = ""
     reason: str = ""
     abilities: Abilities = PLAIN
+    proof: Path | None = None
 
     def serves_as(self, other: "Deployment | None") -> bool:
         """Tell whether a slot with the other serves this one as well, whoever asked and why."""
@@ -56,7 +58,7 @@ class Deployment:
         return {"version": self.version, "lineage_id": self.lineage_id, "model": str(self.model),
                 "fingerprint": self.fingerprint.row() if self.fingerprint else None,
                 "manifest_sha256": self.manifest_sha256, "by": self.by, "reason": self.reason,
-                "abilities": self.abilities.row()}  # fmt: skip
+                "abilities": self.abilities.row(), "proof": str(self.proof) if self.proof else None}  # fmt: skip
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Deployment":
@@ -68,7 +70,8 @@ class Deployment:
         kept = row.get("fingerprint")
         fingerprint = Fingerprint.of_row(kept) if kept else None
         return cls(row["version"], row["lineage_id"], Path(row["model"]), fingerprint, row.get("manifest_sha256"),
-                   row.get("by", ""), row.get("reason", ""), Abilities.of_row(row.get("abilities")))  # fmt: skip
+                   row.get("by", ""), row.get("reason", ""), Abilities.of_row(row.get("abilities")),
+                   Path(row["proof"]) if row.get("proof") else None)  # fmt: skip
 
     def _what(self) -> tuple[Any, ...]:
         """Return what decides the answers."""

@@ -13,6 +13,8 @@ from tasks.core.errors import DataContractError
 from tasks.engine.client import Query, finite
 
 COMPLETIONS = "/v1/completions"
+#: vLLM's route from tokens to tokens, where it was started with the flag.
+TOKENS, TOKENS_FLAG = "/inference/v1/generate", "--enable-scale-out"
 #: Most likely tokens kept at each position of a scored text: enough to compare two hops' distributions.
 TOP_TOKENS = 10
 #: Digits kept of their log-probabilities: a server's batching moves those behind.
@@ -77,11 +79,23 @@ def generation_query(prompt: Sequence[int], tokens: int, stop: list[str], what: 
     return Query(COMPLETIONS, body, lambda answer: _choice(answer, what)["text"], what)
 
 
-def continuation_query(before: Sequence[int], after: Sequence[int], what: str) -> Query:
-    """Return a request that scores `after` given `before` from prompt log-probabilities."""
+def continuation_query(before: Sequence[int], after: Sequence[int], what: str, *, token_route: bool = False) -> Query:
+    """Return a request that scores `after` given `before` from prompt log-probabilities.
+
+    Args:
+        before: token ids of the context.
+        after: token ids that are scored.
+        what: names the item in error messages.
+        token_route: whether the server has the route from tokens to tokens. The same numbers come from it without the
+            text of ten tokens at every position, which took a third of the time on two cores.
+    """
     # The most likely tokens beside the actual one, so that hops can be compared token by token.
-    body = {"prompt": [*before, *after], "max_tokens": 1, "temperature": 0, "prompt_logprobs": TOP_TOKENS}
-    return Query(COMPLETIONS, body, lambda answer: [_read_continuation(answer, list(after), what)], what)
+    asked = {"max_tokens": 1, "temperature": 0, "prompt_logprobs": TOP_TOKENS}
+    ids = [*before, *after]
+    path, body = COMPLETIONS, {"prompt": ids, **asked}
+    if token_route:
+        path, body = TOKENS, {"token_ids": ids, "sampling_params": asked | {"detokenize": False}}
+    return Query(path, body, lambda answer: [_read_continuation(answer, list(after), what)], what)
 
 
 def choice_query(before: Sequence[int], choices: Sequence[int], what: str) -> Query:

@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,20 +18,29 @@ from tasks.core.errors import DataContractError, MissingToolError, TransientErro
 from tasks.core.files import read_json
 from tasks.core.gpus import BUS_ORDER
 from tasks.core.keeper import held
+from tasks.core.processor import cpu_dtype
 from tasks.core.progress import duration
 from tasks.core.project import TELEMETRY_OFF
 from tasks.core.settings import VllmParams
+from tasks.engine.forking import forked
+from tasks.engine.yielding import take_full_share, yield_to_others
 from tasks.models.architecture import require_served_on_cpu
 from tasks.models.safety import require_safe
 
 log = logging.getLogger(__name__)
 
+MODULE = "vllm.entrypoints.openai.api_server"
 HOST = "127.0.0.1"
 POLL_S = 0.25
 PROGRESS_EVERY_S = 5.0
 #: How long a server may take to end by itself before it is killed.
 STOP_GRACE_S = 10.0
 LOG_LINES_QUOTED = 4
+#: CPU build: what a server that has company leaves to HTTP, tokenizer and gateway.
+SPARE_CORES = 1
+#: A server that is loaded beside another yields for this part of the time it may take: on a full machine it would never
+#: be ready (measured: not in 5 minutes, against 1 to 3).
+YIELDS_PART = 0.2
 #: The server closes connections idle for this long; the gateway's pool must let go of them earlier.
 IDLE_CONNECTION_S = 75
 
@@ -42,6 +51,8 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 #: With an adapter here vLLM computes no prompt log-probabilities (vllm/lora/layers/logits_processor.py, 0.32).
 UNSCORED = frozenset({"lm_head", "embed_tokens"})
 
+#: Where vLLM finds our plugins, each by an entry point.
+PLUGINS = Path(__file__).with_name("plugins")
 #: All that the server inherits: no secrets of ours, no Python settings of the pipeline's environment.
 INHERITED = (
     "HOME",
@@ -88,7 +99,9 @@ class VllmServer:
         self.log_path = Path(os.devnull)
         self._timeout_s = 0.0
         self._started = 0.0
+        self._yields = False
         self._keeper: subprocess.Popen[bytes] | None = None
+        self.computed_in = ""  # type of the model's arithmetic, once started
 
     def __enter__(self) -> "VllmServer":
         return self
@@ -125,7 +138,9 @@ class VllmServer:
         flags: Sequence[str] = (),
         port_variable: str = "TUNEGATE_EVALUATION_PORT",
         gpus: str | None = None,
-        spare_cores: int = 1,
+        spare_cores: int = SPARE_CORES,
+        variables: Mapping[str, str] | None = None,
+        beside: bool = False,
     ) -> None:
         """Start serving a model folder; returns at once, `wait_ready` waits.
 
@@ -141,6 +156,9 @@ class VllmServer:
             port_variable: environment variable that sets the port, for the error message.
             gpus: which GPUs it may see, e.g. "0,1"; None for all that this process sees.
             spare_cores: CPU build: cores left to the rest.
+            variables: further ones of its environment.
+            beside: whether another one answers meanwhile: on a CPU build this one then yields to it until it is ready,
+                or for a fifth of `startup_timeout_s`.
 
         Raises:
             DataContractError: the model folder or the adapter could execute something, vLLM would not apply all of
@@ -157,11 +175,15 @@ class VllmServer:
         self.port, self.log_path, self._timeout_s = port, log_path, params.startup_timeout_s
         log_path.parent.mkdir(parents=True, exist_ok=True)
         bare_name = f"{served_name}{BARE_SUFFIX}" if adapter else served_name
-        command = [*server_command(self.python, model.resolve(), port, params, bare_name, cuda=cuda), *lora,
-                   *flags]  # fmt: skip
-        environment = server_environment(self.python, params, cuda=cuda, spare_cores=spare_cores)
+        self.computed_in = served_dtype(params, cuda=cuda)
+        arguments = [*server_arguments(model.resolve(), port, params, bare_name, cuda=cuda), *lora, *flags]
+        environment = server_environment(self.python, params, cuda=cuda, spare_cores=spare_cores) | dict(
+            variables or {}
+        )
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpus
+        shared = None if cuda else forked(self.python, arguments, environment)
+        command = shared or [str(self.python), "-m", MODULE, *arguments]
         self._started = time.monotonic()
         with log_path.open("wb") as output:
             self._keeper = subprocess.Popen(
@@ -173,6 +195,10 @@ class VllmServer:
                 cwd=log_path.parent,
                 start_new_session=True,
             )
+        # What is forked has most of its work behind it, and is no process below the keeper.
+        self._yields = beside and not cuda and not shared
+        if self._yields:
+            yield_to_others(self._keeper.pid)
 
     def wait_ready(self) -> float:
         """Wait until the server answers and return the seconds since its start.
@@ -190,13 +216,22 @@ class VllmServer:
                     f"vllm was not ready after {duration(self._timeout_s)}: {self.log_excerpt()}",
                     f"raise serve.vllm.startup_timeout_s, or read {self.log_path}",
                 )
+            if self._yields and now - self._started > YIELDS_PART * self._timeout_s:
+                self._take_full_share()
             if now - told >= PROGRESS_EVERY_S:
                 told = now
                 self.on_progress(f"vllm: starting, {duration(now - self._started)}")
             time.sleep(POLL_S)
+        self._take_full_share()
         seconds = time.monotonic() - self._started
         self.on_progress(f"vllm: ready after {duration(seconds)} on {self.url}")
         return seconds
+
+    def _take_full_share(self) -> None:
+        """Yield no longer."""
+        if self._yields and self.pid:
+            take_full_share(self.pid)
+        self._yields = False
 
     def healthy(self) -> bool:
         """Return whether the server says that its engine works."""
@@ -231,19 +266,19 @@ class VllmServer:
             keeper.wait()
 
 
-def server_command(
-    python: Path, model: Path, port: int, params: VllmParams, served_name: str, *, cuda: bool
-) -> list[str]:
-    """Return the command line of a server; every flag comes from `serve.vllm` or is the same everywhere."""
+def served_dtype(params: VllmParams, *, cuda: bool) -> str:
+    """Return the type a server computes in: the one asked for, or fp32 on a CPU that has no such."""
+    return params.dtype if cuda else cpu_dtype(params.dtype)
+
+
+def server_arguments(model: Path, port: int, params: VllmParams, served_name: str, *, cuda: bool) -> list[str]:
+    """Return the flags of a server; every one comes from `serve.vllm` or is the same everywhere."""
     command = [
-        str(python),
-        "-m",
-        "vllm.entrypoints.openai.api_server",
         f"--model={model}",
         f"--served-model-name={served_name}",
         f"--host={HOST}",
         f"--port={port}",
-        f"--dtype={params.dtype}",
+        f"--dtype={served_dtype(params, cuda=cuda)}",
         f"--max-model-len={params.max_model_length_tokens}",
         f"--max-num-seqs={params.max_concurrent_sequences}",
         "--disable-uvicorn-access-log",
@@ -289,7 +324,9 @@ def adapter_flags(adapter: Path, served_name: str) -> list[str]:
             f"{served_name}={adapter.resolve()}"]  # fmt: skip
 
 
-def server_environment(python: Path, params: VllmParams, *, cuda: bool, spare_cores: int = 1) -> dict[str, str]:
+def server_environment(
+    python: Path, params: VllmParams, *, cuda: bool, spare_cores: int = SPARE_CORES
+) -> dict[str, str]:
     """Return the server's whole environment: offline, no telemetry, nothing of the caller's Python."""
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     search = os.pathsep.join((str(python.parent), os.environ.get("PATH", os.defpath)))
@@ -315,7 +352,9 @@ def cpu_environment(params: VllmParams, spare_cores: int) -> dict[str, str]:
         params: section `serve.vllm`.
         spare_cores: cores left to the rest: HTTP, tokenizer, gateway.
     """
-    return {
+    # With enforce_eager one small function alone is compiled, at the first prompt log-probabilities: 20 s with g++.
+    eager = {"TORCH_COMPILE_DISABLE": "1"} if params.enforce_eager else {}
+    return eager | {
         "VLLM_CPU_KVCACHE_SPACE": str(params.kv_cache_gib),
         # The engine runs the model itself instead of starting one more process for it: a shorter start, one hop less
         # for every token.
@@ -326,6 +365,8 @@ def cpu_environment(params: VllmParams, spare_cores: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) - spare_cores)),
         # Activations stay 16 bits wide, on CPUs with AMX too: what is served is what W4A16 says.
         "VLLM_CPU_INT4_W4A8": "0",
+        # Where vLLM finds our plugin for CPUs without its 4-bit kernel.
+        "PYTHONPATH": str(PLUGINS),
     }
 
 

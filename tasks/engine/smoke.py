@@ -9,6 +9,7 @@ import aiohttp
 from tasks.chat.template import PROBE
 from tasks.core.errors import DataContractError, TransientError
 from tasks.core.settings import PromoteParams
+from tasks.engine.access import OWN, Access
 from tasks.engine.deployment import Deployment
 from tasks.engine.fingerprint import MIN_AGREEMENT, SERVED_HOP, Fingerprint, agreement, likest
 
@@ -19,7 +20,7 @@ SMOKE_TOKENS = 64
 GOOD_ENDINGS = frozenset({"stop", "length"})
 
 
-async def smoke_test(url: str, deployment: Deployment, params: PromoteParams) -> None:
+async def smoke_test(url: str, deployment: Deployment, params: PromoteParams, access: Access = OWN) -> None:
     """Ask a started server every smoke prompt, and hold it to the fingerprint of its evidence.
 
     Raises:
@@ -29,8 +30,8 @@ async def smoke_test(url: str, deployment: Deployment, params: PromoteParams) ->
     """
     timeout = aiohttp.ClientTimeout(total=params.smoke_timeout_s)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            await _require_name(session, url, deployment)
+        async with access.session(timeout=timeout) as session:
+            await _require_name(session, url, deployment, alone=not access.remote)
             for prompt in params.smoke_prompts:
                 await _require_answer(session, url, deployment, prompt)
             if deployment.abilities.tool_parser:
@@ -44,11 +45,11 @@ async def smoke_test(url: str, deployment: Deployment, params: PromoteParams) ->
         ) from error
 
 
-async def _require_name(session: aiohttp.ClientSession, url: str, deployment: Deployment) -> None:
-    """Refuse a server that serves something else."""
+async def _require_name(session: aiohttp.ClientSession, url: str, deployment: Deployment, *, alone: bool) -> None:
+    """Refuse a server that serves something else; one that is not ours alone may serve other models beside it."""
     async with session.get(f"{url}/v1/models") as answer:
         names = [model["id"] for model in (await answer.json())["data"]]
-    if names != [deployment.lineage_id]:
+    if names != [deployment.lineage_id] and (alone or deployment.lineage_id not in names):
         raise _failed(deployment, f"it serves {', '.join(names)} instead of {deployment.lineage_id}")
 
 

@@ -99,17 +99,17 @@ def canary(evidence: Evidence) -> Iterator[Fault]:
 
 
 def same_server(evidence: Evidence) -> Iterator[Fault]:
-    """Find hops that another engine or version served."""
+    """Find hops that another engine or version served, or that computed in another type."""
     servers = {
-        hop: (report.results["server"]["engine"], report.results["server"]["version"])
-        for hop, report in evidence.reports.items()
+        hop: [server["engine"], server["version"], *([f"in {kind}"] if (kind := server.get("computed_in")) else [])]
+        for hop, server in ((hop, report.results["server"]) for hop, report in evidence.reports.items())
     }
     for hop in HOPS[1:]:
         if servers[hop] != servers["base"]:
             yield Fault(
                 hop,
                 f"Served by {' '.join(servers[hop])}, the base by {' '.join(servers['base'])}.",
-                "The serving environment changed between the evaluations.",
+                "The serving environment, or the machine, changed between the evaluations.",
                 "tunegate stage evaluate",
             )
 

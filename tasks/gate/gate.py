@@ -74,7 +74,8 @@ def gate(
     checks = run_checks(reports, **folders, agreement=params.agreement)
     apart = agreements(reports)
     verdict = _verdict(rules, checks)
-    reasons = demo_reasons(profile, evaluate, base_model, reports)
+    fixed = read_manifest(adapter).get("rules_sha256")
+    reasons = demo_reasons(profile, evaluate, base_model, reports) + changed_rules(params, fixed)
     judged = {
         "verdict": verdict,
         "demo": bool(reasons),
@@ -82,6 +83,8 @@ def gate(
         "lineage_id": read_manifest(awq)["lineage_id"],
         "profile": profile,
         "alpha": params.alpha,
+        "rules_sha256": params.digest(),
+        "rules_fixed_sha256": fixed,
         "rules": rules,
         "checks": [check.plain() for check in checks],
         "hops": hop_table(params, reports),
@@ -170,6 +173,17 @@ def demo_reasons(
         if len(flags) > 1
     ]
     return reasons
+
+
+def changed_rules(params: GateParams, fixed: str | None) -> list[str]:
+    """Return why rules that were not those of the training's beginning make a demonstration of a verdict.
+
+    Args:
+        fixed: digest that the adapter names; None where an older release trained it.
+    """
+    if fixed in (None, params.digest()):
+        return []
+    return ["the rules were changed after training began: who has seen a model can fit the rules to it"]
 
 
 def hop_table(params: GateParams, reports: dict[str, Report]) -> list[dict[str, Any]]:

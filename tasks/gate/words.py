@@ -212,7 +212,7 @@ def next_step(verdict: dict[str, Any]) -> str:
         for rule in verdict["rules"]:
             if rule["severity"] == "block" and rule["outcome"] == outcome:
                 return str(rule["next"])
-    return "tunegate approve VERSION --by NAME --reason TEXT"
+    return "tunegate approve VERSION --reason TEXT"
 
 
 def summary_words(verdict: dict[str, Any]) -> dict[str, str]:

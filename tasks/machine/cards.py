@@ -32,7 +32,7 @@ def check_slot_gpus(settings: Settings, gpus: Sequence[Gpu]) -> list[Check]:
     todo = f'export {SLOT_GPUS_VARIABLE}="{_example(each)}"'
     needed = f"{each} GPU(s) for each of the two slots"
     given, slots = os.environ.get(SLOT_GPUS_VARIABLE, ""), slot_groups()
-    if settings.serve.swap == "hold" and len(slots) < SLOTS:
+    if settings.serve.one_at_a_time and len(slots) < SLOTS:
         short = bool(given) and any(len(slot) < each for slot in slots)
         found, needed = given or "one version at a time sees all GPUs", f"{each} GPU(s) for one slot at a time"
         return [Check("slots' GPUs", "failed" if short else "ok", found, needed, todo if short else "")]

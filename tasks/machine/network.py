@@ -16,6 +16,7 @@ from tasks.engine.server import require_free_port
 from tasks.machine.check import Check
 from tasks.models.base import hub_folder
 from tasks.serving.control import host_status
+from tasks.serving.upstream.addresses import upstreams
 
 ANSWER_TIMEOUT_S = 2.0
 #: Environment variable -> (what it names, path that answers when the service is well, what happens without it).
@@ -40,7 +41,7 @@ def check_ports(project: Project) -> list[Check]:
     except TransientError as error:
         return [Check("gateway", "failed", error.message, "an answer", error.hint)]
     holder = f"this project's gateway, process {host['host_pid']}" if host else None
-    slots = project.slot_ports
+    slots = {} if upstreams() else project.slot_ports
     return [
         _port("gateway", project.gateway_port, "TUNEGATE_GATEWAY_PORT", holder),
         *(_port(f"slot {name}", port, "TUNEGATE_SLOT_PORT", holder) for name, port in slots.items()),

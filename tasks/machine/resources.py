@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from tasks.core.gpus import Gpu
+from tasks.core.processor import BF16_FLAGS, cpu_flags
 from tasks.core.project import Project
 from tasks.core.settings import Hardware
 from tasks.machine.check import Check
@@ -15,7 +16,6 @@ CARD_TOLERANCE = 0.9
 #: From this share of the stated disk on, a project that holds its environments and models already may go on.
 HELD_DISK_SHARE = 0.25
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-CPU_FACTS = Path("/proc/cpuinfo")
 
 
 def check_memory(need: Hardware, total_gib: float, available_gib: float) -> Check:
@@ -67,7 +67,7 @@ def check_cpu(facts: str, gpus: int) -> Check:
         gpus: GPUs the profile asks for.
     """
     cores = os.cpu_count() or 1
-    flags = next((set(line.split()) for line in facts.splitlines() if line.startswith(("flags", "Features"))), set())
+    flags = cpu_flags(facts)
     names = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_bf16": "AVX512_BF16", "amx_bf16": "AMX", "bf16": "BF16"}
     found = f"{cores} cores, " + (
         ", ".join(name for flag, name in names.items() if flag in flags) or "features unknown"
@@ -75,14 +75,9 @@ def check_cpu(facts: str, gpus: int) -> Check:
     if gpus:
         return Check("processor", "ok", found, "any: the GPU does the work")
     needed = "bf16 in hardware (AVX512_BF16, AMX)"
-    if flags & {"avx512_bf16", "amx_bf16", "bf16"}:
+    if flags & BF16_FLAGS:
         return Check("processor", "ok", found, needed)
-    return Check("processor", "warning", found, needed, "it works without, but bf16 is emulated: expect to wait longer")
-
-
-def cpu_facts() -> str:
-    """Return what Linux says about the processor; empty elsewhere."""
-    return CPU_FACTS.read_text(encoding="utf-8", errors="replace") if CPU_FACTS.is_file() else ""
+    return Check("processor", "warning", found, needed, "it works without, in fp32: expect to wait longer")
 
 
 def check_gpus(need: Hardware, gpus: list[Gpu]) -> Check:

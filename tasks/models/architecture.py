@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import DataContractError
-from tasks.core.files import read_json
+from tasks.core.processor import cpu_has_amx
+from tasks.models.files import model_config
 
 #: Part of the name of a kind of layer that carries a recurrent or convolutional state.
 _STATEFUL = ("linear", "mamba", "recurrent", "conv", "hybrid", "ssm", "rwkv", "delta", "rnn")
@@ -23,12 +24,11 @@ _RECURRENT_TYPES = frozenset({
 })  # fmt: skip
 #: Keys of config.json that count the experts of a layer.
 _EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-CPU_FACTS = Path("/proc/cpuinfo")
 
 
 def has_experts(folder: Path) -> bool:
     """Tell whether a model is a mixture of experts, by its config.json."""
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = model_config(folder)
     return any((part.get(key) or 0) > 1 for part in (config, config.get("text_config") or {}) for key in _EXPERT_KEYS)
 
 
@@ -48,13 +48,8 @@ def require_served_on_cpu(model: Path, adapter: Path | None) -> None:
     hint = "serve it on a GPU, or use a base without experts: tunegate models list"
     if adapter is not None:
         raise DataContractError(f"{model}: vllm's CPU build has no kernel for an adapter on a mixture of experts", hint)
-    if read_json(model / "config.json").get("quantization_config") and not cpu_has_amx():
+    if model_config(model).get("quantization_config") and not cpu_has_amx():
         raise DataContractError(f"{model}: vllm's CPU build serves 4-bit experts on a CPU with AMX alone", hint)
-
-
-def cpu_has_amx() -> bool:
-    """Tell whether this CPU has matrix tiles."""
-    return CPU_FACTS.is_file() and "amx_tile" in CPU_FACTS.read_text(encoding="utf-8", errors="replace")
 
 
 def require_trainable(folder: Path) -> None:
@@ -63,7 +58,7 @@ def require_trainable(folder: Path) -> None:
     Raises:
         DataContractError: the model has such layers; the message names them and why.
     """
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = model_config(folder)
     found = sorted(set(recurrent_layers(config)))
     if found:
         raise DataContractError(

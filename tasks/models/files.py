@@ -15,6 +15,12 @@ LORA_OUTPUT = "lora_B"
 CHUNK_BYTES = 1 << 24
 
 
+def model_config(folder: Path) -> dict[str, Any]:
+    """Return a model's config.json, empty where it has none."""
+    found: dict[str, Any] = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    return found
+
+
 def chat_template_text(folder: Path) -> str:
     """Return the chat template a folder carries, in its own file or in tokenizer_config.json ("" for none)."""
     if (folder / "chat_template.jinja").is_file():

@@ -29,7 +29,7 @@ from unicodedata import is_normalized, normalize
 from tasks.core.digest import sha256_file, sha256_json
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, write_json
-from tasks.models.files import chat_template_text
+from tasks.models.files import chat_template_text, model_config
 
 #: Files that make a tokenizer and its chat template; a folder holds some of them.
 TOKENIZER_FILES = (
@@ -248,7 +248,7 @@ def _named_ids(path: Path) -> set[int]:
 
 def _rows(folder: Path) -> int | None:
     """Return how many rows the embedding has."""
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = model_config(folder)
     rows = (config.get("text_config") or config).get("vocab_size", config.get("vocab_size"))
     return rows if isinstance(rows, int) else None
 

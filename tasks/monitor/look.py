@@ -16,7 +16,7 @@ from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.data.expectations.drift import Drift
 from tasks.engine.fingerprint import SERVED_HOP
-from tasks.exams.pack.schema import suite_named
+from tasks.exams.pack.schema import SUITES
 from tasks.monitor.questions import drifts, profile, training_questions
 from tasks.monitor.released import Asking, ask_released, problems
 from tasks.monitor.traffic import Traffic, read_traffic
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 BY = "tunegate monitor"
 CONCURRENCY = 4
-#: Kinds of items that have an answer: who refuses these, or does not know, does so too often.
-ANSWERABLE = frozenset({"short", "numeric", "order"})
+#: Suites of the pack whose items have an answer in words: who refuses these, or does not know, does so too often.
+ANSWERABLE = frozenset(suite.name for suite in SUITES if suite.kind in ("short", "numeric", "order"))
 #: How often chance alone may raise an alarm about answers.
 CHANCE = 0.001
 
@@ -152,7 +152,7 @@ def _answers(project: Project, settings: Settings, number: str, traffic: Traffic
     texts = [
         row["detail"]["text"]
         for row in read_jsonl(evidence / "samples.jsonl")
-        if suite_named(row["suite"]).kind in ANSWERABLE and "text" in row["detail"]
+        if row["suite"] in ANSWERABLE and "text" in row["detail"]
     ]
     said = [said_in(text) for text in texts]
     count = max(len(said), 1)

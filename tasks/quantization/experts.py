@@ -22,18 +22,17 @@ def load_apart(folder: Path, **options: Any) -> Any:
     return model
 
 
-def read_packed(folder: Path) -> Any:
-    """Return a written 4-bit mixture unpacked to bfloat16.
+def read_packed(folder: Path, compute: Any) -> Any:
+    """Return a written 4-bit mixture unpacked, to be computed in the type `compute`.
 
     transformers 5.17 unpacks symmetric experts alone: it leaves the zero points of the others in the file.
     """
-    import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     del config.quantization_config
     kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    return kind.from_pretrained(None, config=config, state_dict=_unpacked(folder), dtype=torch.bfloat16)
+    return kind.from_pretrained(None, config=config, state_dict=_unpacked(folder), dtype=compute)
 
 
 def _set_apart(model: Any) -> None:

@@ -13,7 +13,7 @@ from tasks.quantization.candidates import name_of
 from tasks.quantization.experts import load_apart
 from tasks.quantization.heldout import REPORTED_DIGITS, HeldOut, Measured, logits_of, measure
 from tasks.quantization.screening import round_to_nearest
-from tasks.quantization.written import read_back, require_quantized, weight_bytes
+from tasks.quantization.written import computed_in, read_back, require_quantized, weight_bytes
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Tried:
 
 
 def load(folder: Path) -> Any:
-    """Return the merged model in bf16, on the machine's accelerators as far as they hold it."""
+    """Return the merged model, on the machine's accelerators as far as they hold it."""
     return _dispatched(_loaded_plainly(folder))
 
 
@@ -133,9 +133,7 @@ def _loss(measured: Measured | None) -> float:
 
 def _loaded_plainly(folder: Path) -> Any:
     """Return the merged model in memory: llm-compressor moves its blocks to an accelerator itself."""
-    import torch
-
-    return load_apart(folder, dtype=torch.bfloat16)
+    return load_apart(folder, dtype=computed_in())
 
 
 def _dispatched(model: Any) -> Any:

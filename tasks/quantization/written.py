@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json
+from tasks.core.processor import compute_dtype
 from tasks.models.architecture import has_experts
 from tasks.models.weights import load_weights
 from tasks.quantization.experts import PACKED_SUFFIX, read_packed
@@ -38,18 +39,24 @@ def require_quantized(folder: Path, layers: set[str]) -> None:
         raise DataContractError(f"{folder / 'config.json'} has no pack-quantized quantization_config", "tunegate run")
 
 
-def read_back(folder: Path) -> Any:
-    """Return the written model with its weights unpacked to bfloat16: what is measured is what was written."""
+def computed_in() -> Any:
+    """Return the type that models are measured and calibrated in."""
     import torch
+
+    return compute_dtype(accelerated=torch.accelerator.is_available())
+
+
+def read_back(folder: Path) -> Any:
+    """Return the written model with its weights unpacked: what is measured is what was written."""
     from transformers.utils.quantization_config import CompressedTensorsConfig
 
     unpacked = CompressedTensorsConfig(dequantize=True)
     if has_experts(folder):
-        return read_packed(folder)
+        return read_packed(folder, computed_in())
     with warnings.catch_warnings():
         # That the file's own config wins except for how it is loaded is just what is asked for here.
         warnings.filterwarnings("ignore", message="You passed `quantization_config`")
-        return load_weights(folder, dtype=torch.bfloat16, quantization_config=unpacked)
+        return load_weights(folder, dtype=computed_in(), quantization_config=unpacked)
 
 
 def weight_bytes(folder: Path) -> int:

@@ -35,7 +35,7 @@ def go_live(
     champion = registry.champion()
     running = control.host_status(project) is not None
     version = registry.version(number)
-    if (why := refusal(version, settings.promote)) is not None:
+    if (why := refusal(registry, version, settings.promote)) is not None:
         return _not_asked(f"version {number} waits: {why}\n  next: {next_command(version)}")
     if (not champion or champion.number != number) and number in {event.version for event in read_history(registry)}:
         # A scheduled run with nothing changed must not undo a rollback.

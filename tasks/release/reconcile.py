@@ -21,6 +21,7 @@ from tasks.release.approvals import refusal
 from tasks.release.champion import champion_refusal
 from tasks.release.history import Event, Kind, append_event, read_history, readable_history
 from tasks.release.journal import Intent, Journal, Strategy
+from tasks.release.proofs import deployed_proof, require_whole
 from tasks.release.registry import PREFIX, Registry, Version
 from tasks.release.version_evidence import evaluated_fingerprint
 from tasks.serving import control
@@ -172,7 +173,7 @@ def next_command(version: Version) -> str:
     """Return what to do about a version that may not go live."""
     if version.verdict != "PASS":
         return "read data/reports/dossier/index.html, mend the cause, tunegate run"
-    return f"tunegate approve {version.number} --by NAME --reason TEXT, then tunegate promote {version.number}"
+    return f"tunegate approve {version.number} --reason TEXT, then tunegate promote {version.number}"
 
 
 def deployment_of(registry: Registry, version: Version, *, by: str, reason: str) -> Deployment:
@@ -182,16 +183,18 @@ def deployment_of(registry: Registry, version: Version, *, by: str, reason: str)
         DataContractError: weights or evidence are not as registered, or there is no fingerprint.
         TransientError: the artifact store does not answer.
     """
+    require_whole(registry, version)
     fingerprint = evaluated_fingerprint(registry, version)
     digest = version.tags.get(f"{PREFIX}awq_manifest_sha256")
     model = registry.weights(version).resolve()
     abilities = abilities_of(model)
-    return Deployment(version.number, version.lineage_id, model, fingerprint, digest, by, reason, abilities)
+    proof = deployed_proof(registry, version)
+    return Deployment(version.number, version.lineage_id, model, fingerprint, digest, by, reason, abilities, proof)
 
 
 def _require_rightful(registry: Registry, settings: Settings, version: Version, kind: Kind) -> None:
     """Refuse a version that may not go live."""
-    if (why := refusal(version, settings.promote)) is not None:
+    if (why := refusal(registry, version, settings.promote)) is not None:
         raise GateFailedError(f"version {version.number} may not go live: {why}", next_command(version))
     # A rollback goes back to what was good before; it is not held to what it replaces.
     if kind == "promote" and (why := champion_refusal(registry, settings, version)) is not None:
@@ -202,7 +205,7 @@ def _require_rightful(registry: Registry, settings: Settings, version: Version, 
 
 def _refused_by_hand(registry: Registry, settings: Settings, champion: Version) -> str | None:
     """Return why the version under the alias may not serve: by every rule that `promote` holds a version to."""
-    if (why := refusal(champion, settings.promote)) is not None:
+    if (why := refusal(registry, champion, settings.promote)) is not None:
         return why
     last = _last(registry)
     if last is None or last.version == champion.number:
@@ -231,7 +234,8 @@ def _served_by_alias(project: Project, registry: Registry, champion: Version) ->
     _forget_failures(registry, champion)
     last = _last(registry)
     if last is None or last.version != champion.number:
-        append_event(registry, "alias", champion.number, NOT_KNOWN, "the alias was moved in MLflow")
+        append_event(registry, "alias", champion.number, NOT_KNOWN, "the alias was moved in MLflow",
+                     lineage_id=champion.lineage_id)  # fmt: skip
     return outcome
 
 
@@ -239,7 +243,8 @@ def _finish(registry: Registry, journal: Journal, intent: Intent) -> None:
     """Record a switch that has happened, move the alias, and close the journal."""
     project = journal.project
     if not _recorded(registry, intent):
-        append_event(registry, intent.kind, intent.version, intent.by, rollout.reason_of(project, intent))
+        append_event(registry, intent.kind, intent.version, intent.by, rollout.reason_of(project, intent),
+                     lineage_id=intent.lineage_id)  # fmt: skip
     rollout.keep_evidence(project, registry, intent)
     journal.reached(intent, "recorded")
     registry.set_champion(intent.version)
@@ -294,7 +299,7 @@ def _serve_last_rightful(project: Project, settings: Settings, registry: Registr
     """Bring up the newest recorded champion that may still go live, if there is one."""
     for event in reversed(read_history(registry)):
         version = registry.version(event.version)
-        if refusal(version, settings.promote) is None:
+        if refusal(registry, version, settings.promote) is None:
             log.info("reconcile: version %s, the last rightful champion, serves instead", version.number)
             _deploy(project, deployment_of(registry, version, by=event.by, reason=event.reason))
             return

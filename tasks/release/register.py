@@ -24,11 +24,15 @@ from tasks.core.manifest import MANIFEST, read_manifest, verify_manifest
 from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.core.training_record import deliver_waiting
+from tasks.proof.envelope import IN_TOTO, content, document_sha256
+from tasks.proof.record import FOLDER, RECORD, SCHEMA
 from tasks.release import version_files
 from tasks.release.champion import TAG, record
 from tasks.release.checkout import commit_words, write_checkout
 from tasks.release.history import requester
 from tasks.release.kept import keep
+from tasks.release.proofs import RECORD_TAG, read_record_envelope, require_whole
+from tasks.release.records import digests_of, prepare_record_files, write_record
 from tasks.release.registry import CHECKOUT, MODEL, PREFIX, Registry, Version
 
 log = logging.getLogger(__name__)
@@ -52,8 +56,11 @@ class Evidence:
 
     @property
     def digest(self) -> str:
-        """One digest over all of them: another rule, candidate or answer makes another version."""
-        return sha256_json(self.manifests)
+        """One digest over all of them: another rule, candidate or answer makes another version.
+
+        With the form of the record: a version of an older release, which has none, is registered anew.
+        """
+        return sha256_json({**self.manifests, "release record": str(SCHEMA)})
 
 
 @tracking.answering()
@@ -75,6 +82,7 @@ def register(project: Project, settings: Settings) -> Version:
         elif TAG in version.tags:
             log.info("register: version %s holds this evidence already", version.number)
             return version
+        require_whole(registry, version)
         log.info("register: %s", record(registry, settings.gate, version)["words"])
         return registry.version(version.number)
 
@@ -120,16 +128,28 @@ def _made(project: Project, registry: Registry, evidence: Evidence) -> Version:
 def _stored(project: Project, registry: Registry, evidence: Evidence) -> Any:
     """Return the run that holds the files of this evidence, and nothing else."""
     trained = _training_run(project, registry)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryDirectory() as beside:
         facts = write_checkout(project.root, Path(folder))
         sources = {MODEL: project.root / AWQ, CHECKOUT: Path(folder)}
         sources |= {path.removeprefix("data/"): project.root / path for path in REPORTS}
+        digests = _signed(project, registry.name, evidence, sources, Path(beside), facts)
         tags = {COMMIT: commit_words(facts)} | ({PARENT: trained} if trained else {})
-        run = version_files.store(project, registry.client, evidence.digest, sources, tags)
+        run = version_files.store(project, registry.client, evidence.digest, sources, tags, digests)
     for hop, metrics in hop_metrics(project).items():
         for name, value in metrics.items():
             registry.client.log_metric(run.info.run_id, f"{hop}.{name}", value)
     return run
+
+
+def _signed(
+    project: Project, model: str, evidence: Evidence, sources: dict[str, Path], folder: Path, facts: dict[str, Any]
+) -> dict[str, str]:
+    """Sign the record of a version over all of its files, add it to them, and return their digests."""
+    prepare_record_files(project, model, folder)
+    sources[FOLDER] = folder
+    digests = digests_of(sources)
+    write_record(project, model, evidence.digest, folder, digests, by=requester(), code=facts)
+    return digests | {RECORD: sha256_file(folder / Path(RECORD).name)}
 
 
 def _training_run(project: Project, registry: Registry) -> str | None:
@@ -162,9 +182,10 @@ def _tags(project: Project, evidence: Evidence, run: Any) -> dict[str, str]:
         "parts": json.dumps(manifest["parts"], sort_keys=True),
         "git_commit": run.data.tags[COMMIT],
         "training_run_id": run.data.tags.get(PARENT, ""),
-        "requested_by": requester(),
     }
     for hop, metrics in hop_metrics(project).items():
         tags |= {f"metric.{hop}.{name}": f"{value:.6f}" for name, value in metrics.items()}
     stored = {name: run.data.tags[name] for name in (version_files.EVIDENCE, version_files.CONTENTS_SHA256)}
-    return stored | {f"{PREFIX}{name}": value for name, value in tags.items()}
+    record = content(read_record_envelope(project, run), IN_TOTO)
+    mirrored = {RECORD_TAG: document_sha256(record), f"{PREFIX}requested_by": record["predicate"]["requested_by"]}
+    return stored | {f"{PREFIX}{name}": value for name, value in tags.items()} | mirrored

@@ -1,6 +1,7 @@
 """Versions in the MLflow registry: what the pipeline made, with the evidence a promotion asks for."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from tasks.core.digest import sha256_file
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.manifest import MANIFEST, verify_manifest
 from tasks.core.project import Project
+from tasks.proof.approval import approval_document
 from tasks.release import version_files
 
 PREFIX = "tunegate."
 CHAMPION = "champion"
 #: Where a version's weights stand among its files, and what brings its checkout back.
 MODEL, CHECKOUT = "model", "checkout"
-APPROVAL = f"{PREFIX}approval."
+APPROVAL, WITHDRAWAL = f"{PREFIX}approval.", f"{PREFIX}withdrawal."
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,22 @@ class Version:
 
     @property
     def approvals(self) -> list[dict[str, str]]:
-        """Approvals in order: by, reason, time. Each has a tag of its own, so that two at once are both kept."""
-        first = json.loads(self.tags.get(f"{PREFIX}approvals", "[]"))
-        own = [json.loads(value) for name, value in self.tags.items() if name.startswith(APPROVAL)]
-        found: list[dict[str, str]] = sorted([*first, *own], key=lambda item: item["time"])
+        """What approvals say, in order: by, role, reason, time, ...; which of them count is `proofs.chain`'s to say."""
+        said = []
+        for envelope in self.envelopes(APPROVAL):
+            try:
+                said.append({name: str(value) for name, value in approval_document(envelope).items()})
+            except DataContractError:
+                continue
+        return sorted(said, key=lambda item: item.get("time", ""))
+
+    def envelopes(self, prefix: str) -> list[Any]:
+        """Return the signed documents of a kind. Each has a tag of its own, so that two at once are both kept."""
+        found = []
+        for name, value in sorted(self.tags.items()):
+            if name.startswith(prefix):
+                with suppress(ValueError):
+                    found.append(json.loads(value))
         return found
 
     @property

@@ -22,7 +22,7 @@ def serving_status(project: Project, settings: Settings) -> dict[str, Any]:
     host = control.host_status(project)
     serving = None
     if host and host["version"] is not None:
-        serving = {name: host[name] for name in ("url", "slot", "version", "lineage_id", "healthy")}
+        serving = {name: host[name] for name in ("url", "slot", "version", "lineage_id", "healthy", "upstream")}
     return {
         "champion": _summary(champion) if champion else None,
         "serving": serving,
@@ -47,7 +47,10 @@ def describe(state: dict[str, Any]) -> str:
     lines = [_line(state["champion"], "champion: none (tunegate run makes a candidate)", "champion")]
     if serving := state["serving"]:
         health = "healthy" if serving["healthy"] else "NOT healthy: tunegate reconcile --once"
-        lines.append(f"serving:  version {serving['version']} in slot {serving['slot']} at {serving['url']}, {health}")
+        source = f" from {serving['upstream']}" if serving["upstream"] else ""
+        lines.append(
+            f"serving:  version {serving['version']} in slot {serving['slot']}{source} at {serving['url']}, {health}"
+        )
     else:
         lines.append(f"serving:  nothing ({state['stopped'] or 'tunegate serve'})")
     if state["recovering"]:

@@ -29,7 +29,14 @@ ADDED_LATER = "comparison/"
 NOT_AS_REGISTERED = "restore the artifact store from a backup, or serve another version: tunegate rollback"
 
 
-def store(project: Project, client: Any, evidence: str, sources: Mapping[str, Path], tags: dict[str, str]) -> Any:
+def store(
+    project: Project,
+    client: Any,
+    evidence: str,
+    sources: Mapping[str, Path],
+    tags: dict[str, str],
+    digests: Mapping[str, str] | None = None,
+) -> Any:
     """Upload a version's files into the run of its evidence, read them back, and return the run.
 
     Args:
@@ -38,6 +45,7 @@ def store(project: Project, client: Any, evidence: str, sources: Mapping[str, Pa
         evidence: digest of the evidence; a run with this digest is gone on with, whole or not.
         sources: artifact path -> local folder.
         tags: further tags of the run.
+        digests: of what is to be stored, where they are known already.
 
     Raises:
         DataContractError: what the store gives back is not what it was given.
@@ -57,7 +65,7 @@ def store(project: Project, client: Any, evidence: str, sources: Mapping[str, Pa
     for path, source in sources.items():
         tracking.upload(client, run_id, source, path)
     with TemporaryDirectory() as folder:
-        write_json(Path(folder) / CONTENTS, _expected(sources))
+        write_json(Path(folder) / CONTENTS, digests or _expected(sources))
         digest = sha256_file(Path(folder) / CONTENTS)
         tracking.upload(client, run_id, Path(folder) / CONTENTS, "")
         read_back(run.info.artifact_uri, Path(folder) / "back", digest)

@@ -6,10 +6,11 @@ from typing import Any
 
 from tasks.engine.abilities import Abilities
 from tasks.serving.api.caps import Caps
-from tasks.serving.api.fields import Kind, read_fields, read_messages
+from tasks.serving.api.fields import PROMPTS, Kind, read_fields, read_messages
 from tasks.serving.api.refusal import Refusal, bad, unavailable, unsupported
+from tasks.serving.api.tools import named_in
 
-__all__ = ["Admitted", "Caps", "Kind", "Refusal", "admit", "fitted", "unavailable"]
+__all__ = ["Admitted", "Caps", "Kind", "Refusal", "admit", "admit_embedding", "fitted", "unavailable"]
 
 #: Names of the longest answer asked for; vLLM gets one of them.
 _LENGTHS = {"chat": "max_tokens", "completion": "max_tokens", "responses": "max_output_tokens"}
@@ -29,6 +30,7 @@ class Admitted:
         kind: route.
         thinks: whether the model is to think; None where the caller did not say.
         begins_within_s: how long the answer may take to begin; None: as long as any other.
+        named_tokens: the longest answer the caller named, after clamping; None: as long as there is room.
     """
 
     payload: dict[str, Any]
@@ -41,6 +43,7 @@ class Admitted:
     kind: Kind = "chat"
     thinks: bool | None = None
     begins_within_s: float | None = None
+    named_tokens: int | None = None
 
 
 def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
@@ -55,7 +58,8 @@ def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
     if not model:
         raise bad("model is missing: the registered name, 'champion' or a lineage id", "model")
     prompt = _asked(kind, said, caps)
-    most = _longest(kind, said, caps)
+    named = _named_length(said)
+    most = _longest(kind, said, caps, named)
     stream, usage_asked = said.get("stream", False), said.pop("stream_options", False)
     thinks = _thinks(said)
     _pair_tools(said)
@@ -67,7 +71,26 @@ def admit(kind: Kind, body: bytes, caps: Caps) -> Admitted:
     prompts = len(prompt) if kind == "completion" and isinstance(prompt, list) else 1
     limit_s = caps.schema_timeout_s if _is_constrained(said) else None
     most_tokens = most * said.get("n", 1) * prompts
-    return Admitted(said, model, prompt, stream, most_tokens, bool(stream and usage_asked), user, kind, thinks, limit_s)
+    return Admitted(
+        said, model, prompt, stream, most_tokens, bool(stream and usage_asked), user, kind, thinks, limit_s, named
+    )
+
+
+def admit_embedding(body: bytes, caps: Caps) -> Admitted:
+    """Check the body of a request for embeddings.
+
+    Raises:
+        Refusal: 400, naming the field at fault.
+    """
+    given = _parse(body)
+    said, user = read_fields(given, "embedding", caps), given.get("user")
+    for name in ("model", "input"):
+        if not said.get(name):
+            raise bad(f"{name} is missing", name)
+    texts = said["input"]
+    if not all(texts):
+        raise bad("input must be text, not empty", "input")
+    return Admitted(said, said.pop("model"), texts, False, 0, False, user, "embedding")
 
 
 def fitted(admitted: Admitted, abilities: Abilities) -> Admitted:
@@ -140,7 +163,7 @@ def _no_constant(name: str) -> None:
 
 def _asked(kind: Kind, said: dict[str, Any], caps: Caps) -> Any:
     """Return what is asked, checked, and put it into the payload."""
-    name = {"chat": "messages", "completion": "prompt", "responses": "input"}[kind]
+    name = PROMPTS[kind]
     asked = said.get(name)
     if kind == "chat":
         said[name] = read_messages(asked or [], caps)
@@ -151,11 +174,19 @@ def _asked(kind: Kind, said: dict[str, Any], caps: Caps) -> Any:
     return said[name]
 
 
-def _longest(kind: Kind, said: dict[str, Any], caps: Caps) -> int:
-    """Return the completion tokens asked for; where nothing is asked for, ask for the cap."""
-    name = _LENGTHS[kind]
+def _named_length(said: dict[str, Any]) -> int | None:
+    """Take the longest answer that the caller named out of a payload; None where none is named."""
     lengths = [said.pop(one) for one in ("max_completion_tokens", "max_tokens", "max_output_tokens") if one in said]
-    said[name] = lengths[0] if lengths else caps.max_completion_tokens
+    return lengths[0] if lengths else None
+
+
+def _longest(kind: Kind, said: dict[str, Any], caps: Caps, named: int | None) -> int:
+    """Return the completion tokens asked for; where none are named, ask for the cap: vLLM gives what there is room for.
+
+    Source for the latter: vllm/entrypoints/serve/utils/api_utils.py, get_max_tokens (0.32).
+    """
+    name = _LENGTHS[kind]
+    said[name] = caps.max_completion_tokens if named is None else named
     if said.get("min_tokens", 0) > said[name]:
         raise bad(f"min_tokens is above {name}, {said[name]}", "min_tokens")
     return int(said[name])
@@ -172,16 +203,17 @@ def _thinks(said: dict[str, Any]) -> bool | None:
 
 def _pair_tools(said: dict[str, Any]) -> None:
     """Refuse a choice among tools that are not there; without tools, what is said about them says nothing."""
-    names = {tool["function"]["name"] for tool in said.get("tools", ())}
+    functions = [tool.get("function", tool) for tool in said.get("tools", ())]
+    names = {function["name"] for function in functions}
     choice, parallel = said.pop("tool_choice", None), said.pop("parallel_tool_calls", None)
-    named = choice["function"]["name"] if isinstance(choice, dict) else None
+    named = named_in(choice)
     if (choice == "required" and not names) or (named and named not in names):
         raise bad(f"tool_choice asks for {named or 'a tool'}, which is not among tools", "tool_choice")
     if choice == "required" or named:
         # vLLM holds the arguments of a call to their schema where the tool says so; a call that must be made is read
         # by a program.
-        for tool in said["tools"]:
-            tool["function"].setdefault("strict", True)
+        for function in functions:
+            function.setdefault("strict", True)
     if names:
         said["tool_choice"] = choice or "auto"
         if parallel is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from tasks.serving.keys import ApiKey
+from tasks.serving.replica import replica
 
 #: What is recorded of a path.
 ROUTE_CHARACTERS = 200
@@ -20,6 +21,8 @@ def who_asked(request: web.Request, key: ApiKey | None) -> dict[str, Any]:
     known = {"key": key.name, "key_id": key.key_id, "role": key.role} if key else {}
     found = {"request_id": request[REQUEST_ID_KEY], "client": request.remote, **known, "method": request.method,
              "route": request.path[:ROUTE_CHARACTERS]}  # fmt: skip
+    if name := replica():
+        found["replica"] = name
     if claimed := request.headers.get("X-Forwarded-For"):
         # What a proxy, or the caller, says of where it comes from.
         found["forwarded_for"] = claimed[:ROUTE_CHARACTERS]

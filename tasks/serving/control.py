@@ -19,6 +19,7 @@ from tasks.core.keeper import alive
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.engine.deployment import Deployment
+from tasks.serving.control_access import GROUP_VARIABLE
 from tasks.serving.paths import control_socket, host_log, rollout_path
 from tasks.serving.record import ServedRecord
 
@@ -35,8 +36,9 @@ STOP_MARGIN_S = 60.0
 POLL_S = 0.1
 #: What a host of an older release does not say of itself, and how it answers what it does not know.
 OLDER_HOST: dict[str, Any] = {"wanted": None, "recovering": False, "given_up": {}, "previous": [],
-                              "rollout": None}  # fmt: skip
+                              "rollout": None, "upstream": None}  # fmt: skip
 NOT_KNOWN = 404
+REFUSED = 403
 _started: "list[subprocess.Popen[bytes]]" = []
 _ERRORS: dict[str, type[TunegateError]] = {
     kind.__name__: kind for kind in (ConfigError, DataContractError, MissingToolError, TransientError)
@@ -51,10 +53,11 @@ def host_status(project: Project) -> dict[str, Any] | None:
         {"url", "slot", "version", "lineage_id", "healthy", "host_pid", "in_flight", "audit_healthy"; "deploying": the
         version being started, "wanted": what the host keeps up, "recovering": whether it is bringing that up itself,
         "given_up": {version: why}, "previous": deployments it can go back to, nearest first; "rollout": what is being
-        tried, as in rollout.json}; None where there is none.
+        tried, as in rollout.json, None for nothing; "upstream": the URL of a model server that is not ours}.
 
     Raises:
         TransientError: a host runs but does not answer.
+        ConfigError: it takes no orders from this account.
     """
     deadline = time.monotonic() + ENDING_S
     while True:
@@ -278,6 +281,14 @@ def _error(value: dict[str, str]) -> TunegateError:
     return _ERRORS.get(value["kind"], TransientError)(value["message"], value["hint"])
 
 
+def _not_for_us(path: Path) -> ConfigError:
+    """Return the error for an account that the host takes no orders from."""
+    return ConfigError(
+        f"account {os.geteuid()} may not ask the serving host ({path})",
+        f"ask as its account or a member of its {GROUP_VARIABLE}; a pipeline asks a deployment of pool release",
+    )
+
+
 class _Connection(http.client.HTTPConnection):
     """HTTP over the control socket."""
 
@@ -292,17 +303,34 @@ class _Connection(http.client.HTTPConnection):
         self.close()
 
     def connect(self) -> None:
-        """Open the socket by its folder's handle: a socket's path may have 107 bytes only, a project's is longer."""
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        """Open the socket by its folder's handle: a socket's path may have 107 bytes only, a project's is longer.
+
+        Raises:
+            ConfigError: this account may not ask the host.
+        """
+        try:
+            # A path alone: members of the control group may pass through the folder, not list it.
+            folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY)
+        except PermissionError as error:
+            raise _not_for_us(self.path) from error
         try:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
             self.sock.connect(f"/proc/self/fd/{folder}/{self.path.name}")
+        except PermissionError as error:
+            raise _not_for_us(self.path) from error
         finally:
             os.close(folder)
 
     def ask(self, method: str, path: str, value: Any = None) -> http.client.HTTPResponse:
-        """Send a request and return the answer, unread."""
+        """Send a request and return the answer, unread.
+
+        Raises:
+            ConfigError: the host does not answer this account.
+        """
         body = None if value is None else json.dumps(value).encode()
         self.request(method, path, body=body, headers={"Content-Type": "application/json"})
-        return self.getresponse()
+        answer = self.getresponse()
+        if answer.status == REFUSED:
+            raise _not_for_us(self.path)
+        return answer

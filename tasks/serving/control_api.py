@@ -1,10 +1,8 @@
-"""The host's control API, on a unix socket only its owner can open; tasks/serving/control.py asks it."""
+"""The host's control API on a unix socket; tasks/serving/control.py asks it, control_access.py says who may."""
 
 import asyncio
 import json
 import logging
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from aiohttp import web
 from tasks.core.errors import TunegateError, error_record
 from tasks.engine.deployment import Deployment
 from tasks.serving.audit import AuditLog
+from tasks.serving.control_access import may_ask, peer_of
 from tasks.serving.recovery import Recovery
 from tasks.serving.rollout.rollout import Rollouts, Strategy
 from tasks.serving.slots import Slots
@@ -33,6 +32,7 @@ class HostParts:
     Args:
         status: what it serves.
         stop: asks it to end.
+        verify: checks a version's bytes.
     """
 
     slots: Slots
@@ -41,6 +41,7 @@ class HostParts:
     audit: AuditLog
     status: Callable[[], Awaitable[dict[str, Any]]]
     stop: Callable[[], None]
+    verify: Callable[[Deployment], None] = Deployment.verify
 
 
 class ControlApi:
@@ -56,7 +57,7 @@ class ControlApi:
 
     def app(self) -> web.Application:
         """Return the control API."""
-        app = web.Application()
+        app = web.Application(middlewares=[_known_alone])
         app.router.add_get("/status", self._get_status)
         app.router.add_post("/deploy", self._post_deploy)
         app.router.add_post("/rehearse", self._post_rehearse)
@@ -146,7 +147,7 @@ class ControlApi:
             tell({"progress": line})
 
         try:
-            await asyncio.to_thread(wanted.verify)
+            await asyncio.to_thread(self.host.verify, wanted)
             await change(wanted, on_progress)
         except TunegateError as error:
             log.error("deploy of version %s failed: %s", wanted.version, error)
@@ -161,10 +162,22 @@ class ControlApi:
             tell({"live": await self.host.status()})
 
 
+@web.middleware
+async def _known_alone(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
+    """Refuse whoever is neither this account, nor root, nor of the named group."""
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    if sock is not None:
+        _, uid, groups = peer_of(sock)
+        if not may_ask(uid, groups):
+            log.warning("control socket: user %d was refused", uid)
+            return web.json_response({"error": "this account may not ask the host"}, status=403)
+    return await handler(request)
+
+
 def _peer(request: web.Request) -> dict[str, int]:
     """Return the process and user at the other end of the control socket, by the kernel's word."""
     sock = request.transport.get_extra_info("socket") if request.transport else None
     if sock is None:
         return {}
-    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    pid, uid, _ = peer_of(sock)
     return {"pid": pid, "uid": uid}

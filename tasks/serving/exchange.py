@@ -4,16 +4,18 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 from aiohttp import web
 
 from tasks.serving.admission import Admitted, Refusal, unavailable
-from tasks.serving.answers import ends, is_usage, said, spoken, usage_of
+from tasks.serving.answers import broken_off, ends, error_status, is_usage, said, spoken, usage_of
 from tasks.serving.audit import AuditLog
+from tasks.serving.context import refused_by_model, require_room
 from tasks.serving.outcome import CALLER_LEFT_STATUS, of_status
 from tasks.serving.slots import Lease
 
@@ -22,29 +24,72 @@ log = logging.getLogger(__name__)
 #: Where a payload says what is asked; recorded as the prompt.
 ASKED = frozenset({"messages", "prompt", "input", "instructions"})
 EVENT_END = b"\n\n"
-#: vLLM's answers that are about the request, not about vLLM; passed back as they are.
-CALLERS_FAULT = frozenset({400, 404, 413, 422})
+BROKEN_OFF = "it was stopped before the answer's end"
+#: vLLM's answers that are about the request, not about vLLM; passed back as they are. No 404: path and model are ours.
+CALLERS_FAULT = frozenset({400, 413, 422})
+#: How long a server that broke off may take to say whether it is well.
+HEALTH_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a request is asked.
+
+    Args:
+        admitted: in the form that the version there understands.
+        headers: of the answer; the request id among them also goes to vLLM's log.
+    """
+
+    lease: Lease
+    admitted: Admitted
+    headers: dict[str, str]
+
+
+#: Gives another place where the server of a lease has ended; None where it goes on, or nothing is live in time.
+Another = Callable[[Lease], Awaitable[Place | None]]
+
+
+async def nowhere_else(lost: Lease) -> Place | None:
+    """Return no other place, where one server is all there is."""
+    return None
+
+
+class Lost(Exception):
+    """The model server broke off or failed before the caller got anything.
+
+    Args:
+        refusal: what to answer where nobody else can be asked.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 class Exchange:
     """One request and its answer.
 
     Args:
+        place: where it is asked first.
         facts: who asked, for the log.
-        headers: of the answer; the request id among them also goes to vLLM's log.
+        another: gives another place, once, where the server of the first ends before the caller got anything.
+        context_tokens: the model's context.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         audit: AuditLog,
-        lease: Lease,
-        admitted: Admitted,
+        place: Place,
         facts: dict[str, Any],
-        headers: dict[str, str],
+        another: Another,
+        context_tokens: int,
     ) -> None:
-        self.session, self.audit, self.lease, self.admitted = session, audit, lease, admitted
-        self.facts, self.headers = facts, headers
+        self.session, self.audit, self.facts, self.another = session, audit, facts, another
+        self.lease, self.admitted, self.headers = place.lease, place.admitted, place.headers
+        self.context_tokens = context_tokens
+        #: Whether another server was asked than the one it was recorded with.
+        self.moved = False
         #: Sent to vLLM beside our own: the trace that its spans belong to.
         self.upstream_headers: dict[str, str] = {}
         self.prompt_tokens: int | None = None
@@ -104,26 +149,64 @@ class Exchange:
         finally:
             # No await here: this also runs when the caller has left and the task is being cancelled.
             self.audit.submit({
-                **facts, "kind": "answer", "time": _now(), "status": self.status, "answer": self._said,
+                **facts, **self._answered_by(), "kind": "answer", "time": _now(), "status": self.status,
+                "answer": self._said,
                 "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens,
                 "milliseconds": round((time.perf_counter() - self.started) * 1000),
             })  # fmt: skip
 
     async def _run(self, request: web.Request, recorded: "asyncio.Future[bool]") -> web.StreamResponse:
-        """Ask, wait until the request is recorded, pass the answer on."""
+        """Ask; once more, and elsewhere, where the server ends before the caller got anything: what it had generated is
+        gone with it, so nothing is done twice. Only once: a request may be what ended it.
+        """
         try:
+            return await self._once(request, recorded)
+        except Lost as lost:
+            place = await self.another(self.lease) if await self._ails() else None
+            if place is None:
+                raise lost.refusal from lost
+        log.warning("%s: slot %s was lost; slot %s answers", self.headers["x-request-id"], self.lease.slot,
+                    place.lease.slot)  # fmt: skip
+        self.lease, self.admitted, self.headers, self.moved = place.lease, place.admitted, place.headers, True
+        self._answer = []
+        try:
+            return await self._once(request, recorded)
+        except Lost as lost:
+            raise lost.refusal from lost
+
+    async def _ails(self) -> bool:
+        """Return whether a server that broke off does not answer or says that its engine is dead."""
+        timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
+        try:
+            async with self.session.get(f"{self.lease.url}/health", timeout=timeout) as answer:
+                return answer.status >= 500
+        except (aiohttp.ClientError, TimeoutError):
+            return True
+
+    async def _once(self, request: web.Request, recorded: "asyncio.Future[bool]") -> web.StreamResponse:
+        """Ask, wait until the request is recorded, pass the answer on.
+
+        Raises:
+            Lost: the server broke off, or failed.
+            Refusal: it was too slow, or the request could not be recorded.
+        """
+        try:
+            await require_room(self.session, self.lease, self.admitted, self.context_tokens)
             upstream = await self._begun(request.path)
             async with upstream:
                 if not await recorded:
                     raise unavailable("audit_unavailable", "the request could not be recorded, so it is not answered")
                 if upstream.status != 200:
-                    return await self._failed(upstream)
+                    await self._failed(upstream)
                 if self.admitted.stream:
                     return await self._stream(request, upstream)
                 return await self._whole(upstream)
         except (aiohttp.ClientError, TimeoutError) as error:
             log.warning("%s: slot %s: %s", self.headers["x-request-id"], self.lease.slot, error or "timed out")
-            raise unavailable("upstream_lost", "the model server did not answer") from error
+            refusal = unavailable("upstream_lost", "the model server did not answer")
+            if isinstance(error, TimeoutError):
+                raise refusal from error
+            raise Lost(refusal) from error
 
     async def _begun(self, path: str) -> aiohttp.ClientResponse:
         """Send the request and return its answer's beginning; in bounded time where a grammar is compiled for it.
@@ -153,32 +236,54 @@ class Exchange:
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             return await self.session.post(url, data=body, headers=headers)
 
-    async def _failed(self, upstream: aiohttp.ClientResponse) -> web.Response:
-        """Pass back what is wrong with the request; keep vLLM's own troubles to ourselves."""
+    async def _failed(self, upstream: aiohttp.ClientResponse) -> NoReturn:
+        """Refuse with what vLLM finds wrong with the request; keep vLLM's own troubles to ourselves.
+
+        Raises:
+            Refusal: always.
+        """
         body = await upstream.read()
         if upstream.status not in CALLERS_FAULT:
-            log.warning("%s: slot %s: HTTP %d: %s", self.headers["x-request-id"], self.lease.slot, upstream.status,
-                        body[:500])  # fmt: skip
-            raise unavailable("upstream_failed", "the model server failed on this request")
-        self.status, self._answer = upstream.status, [body]
-        return web.Response(status=upstream.status, body=body, content_type="application/json", headers=self.headers)
+            raise self._failure(upstream.status, body)
+        self._answer = [body]
+        raise refused_by_model(upstream.status, body, self.admitted.kind)
+
+    def _failure(self, status: int, body: bytes) -> Lost:
+        """Log a failure of vLLM's own and return what the caller is told."""
+        log.warning("%s: slot %s: HTTP %d: %s", self.headers["x-request-id"], self.lease.slot, status,
+                    body[:500])  # fmt: skip
+        return Lost(unavailable("upstream_failed", "the model server failed on this request"))
 
     async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
-        """Return an answer that came in one piece, byte for byte."""
+        """Return an answer that came in one piece, byte for byte.
+
+        Raises:
+            ServerDisconnectedError: the server was stopped before it had finished, and says so in it.
+        """
         body = await upstream.read()
+        if broken_off(body):
+            raise aiohttp.ServerDisconnectedError(BROKEN_OFF)
         self._answer, self.status, self.first_at = [body], 200, time.perf_counter()
         self._read_usage(body)
         return web.Response(body=body, content_type="application/json", headers=self.headers)
 
     async def _stream(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
-        """Pass events on as they come."""
+        """Pass events on as they come; nothing is sent before the first is there, so that until then it can be asked
+        elsewhere, or refused with a status.
+        """
+        events = _events(upstream.content)
+        first = await anext(events, b"")
+        if not first.endswith(EVENT_END) or broken_off(first):
+            raise aiohttp.ServerDisconnectedError("it ended before its first event")
+        if (status := error_status(first)) is not None and status not in CALLERS_FAULT:
+            raise self._failure(status, first)
         response = web.StreamResponse(headers={
             **self.headers, "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no",
         })  # fmt: skip
         await response.prepare(request)
         try:
-            await self._pass_events(upstream, response)
+            await self._pass_events(first, events, response)
         except (aiohttp.ClientError, TimeoutError) as error:
             if request.transport is None or request.transport.is_closing():
                 return response
@@ -190,13 +295,21 @@ class Exchange:
         await response.write_eof()
         return response
 
-    async def _pass_events(self, upstream: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+    async def _pass_events(self, first: bytes, events: AsyncIterator[bytes], response: web.StreamResponse) -> None:
         """Pass every event on, but for a usage chunk nobody asked for.
 
         Raises:
-            ClientError: the connection to either side is lost, or the stream ended before its last event.
+            ClientError: the connection to either side is lost, the stream ended before its last event, or vLLM says in
+                it that it failed: its own words are not passed on.
         """
-        async for event in _events(upstream.content):
+        failed = False
+        async for event in _after(first, events):
+            if (status := error_status(event)) is not None:
+                if status not in CALLERS_FAULT:
+                    raise aiohttp.ClientPayloadError(f"HTTP {status} in the stream: {event[:500]!r}")
+                failed, self.status = True, status
+            if broken_off(event):
+                raise aiohttp.ServerDisconnectedError(BROKEN_OFF)
             self._answer.append(event)
             if is_usage(event) or (ends(event) and self.admitted.kind == "responses"):
                 self._read_usage(event)
@@ -204,11 +317,18 @@ class Exchange:
                 continue
             await response.write(event)
             if ends(event):
-                self.status = 200
+                self.status = self.status if failed else 200
                 return
             self.last_at = time.perf_counter()
             self.first_at = self.first_at or self.last_at
         raise aiohttp.ServerDisconnectedError("it ended early")
+
+    def _answered_by(self) -> dict[str, str]:
+        """Return who answered, where it is another one than was recorded with the request."""
+        if not self.moved:
+            return {}
+        deployment = self.lease.deployment
+        return {"version": deployment.version, "lineage_id": deployment.lineage_id, "slot": self.lease.slot}
 
     def _read_usage(self, body: bytes) -> None:
         """Take the token counts out of an answer or the event that holds them."""
@@ -228,6 +348,13 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             yield event + EVENT_END
     if rest:
         yield rest
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield an event and those behind it."""
+    yield first
+    async for event in rest:
+        yield event
 
 
 def _asked_with(payload: dict[str, Any]) -> dict[str, Any]:

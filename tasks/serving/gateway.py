@@ -5,23 +5,27 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from tasks.core.settings import GatewayParams
+from tasks.engine.access import OWN, Access
 from tasks.engine.deployment import Deployment
 from tasks.engine.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.engine.server import IDLE_CONNECTION_S
-from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, fitted, unavailable
+from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, admit_embedding, fitted, unavailable
 from tasks.serving.asker import API_KEY, RECORDED, REQUEST_ID_KEY, is_local, who_asked
 from tasks.serving.audit import AuditLog
 from tasks.serving.audit.refusals import Refusals
 from tasks.serving.door.door import Door
-from tasks.serving.exchange import Exchange
+from tasks.serving.door.meter import Meter
+from tasks.serving.embedding import Embedding
+from tasks.serving.exchange import Another, Exchange, Place, nowhere_else
 from tasks.serving.keys import ApiKey, KeyStore
 from tasks.serving.metrics import Metrics
 from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
@@ -33,14 +37,23 @@ log = logging.getLogger(__name__)
 
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 RESPONSES, EMBEDDINGS = "/v1/responses", "/v1/embeddings"
-ROUTES = (CHAT, COMPLETIONS, RESPONSES, MODELS)
+ROUTES = (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, MODELS)
 #: Whether chats can be answered (of old also /healthz), and whether this process does anything at all.
 READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
+#: One call of an admin's key is recorded in this time, and how many more there were: Prometheus comes every 15 seconds.
+ADMIN_CALLS_S = 3600.0
 #: In the words of OpenTelemetry's conventions.
-OPERATIONS: dict[Kind, str] = {"chat": "chat", "completion": "text_completion", "responses": "chat"}
+OPERATIONS: dict[Kind, str] = {
+    "chat": "chat",
+    "completion": "text_completion",
+    "responses": "chat",
+    "embedding": "embeddings",
+}
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
+#: A machine that is gone does not refuse a connection, it says nothing.
+CONNECT_S = 5.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _DEPLOYMENT = web.RequestKey("tunegate_deployment", Deployment)
@@ -55,9 +68,13 @@ class GatewayParts:
         params: section `serve.gateway`.
         context_tokens: the model's context length; no answer can be longer.
         model_name: registered name, one of the names callers may use.
-        budgets_path: where it is kept what each key has used this day and month.
+        meter: what each key may have.
         unit_of: what of a request stays with one version during a rollout; None: the live version answers.
-        watched: told of every exchange at its end.
+        watched: told of every exchange of a chat at its end.
+        embedding: the model behind /v1/embeddings; None where none is configured.
+        embedding_tokens: longest text it takes.
+        access: how slots are asked.
+        loaded: whether what a first request would wait for is there.
     """
 
     params: GatewayParams
@@ -69,9 +86,13 @@ class GatewayParts:
     probe: EngineProbe
     metrics: Metrics
     tracing: Tracing
-    budgets_path: Path
+    meter: Meter
     unit_of: Callable[[ApiKey, Admitted], str | None] = lambda key, admitted: None
     watched: Callable[[Exchange], None] = lambda exchange: None
+    embedding: Embedding | None = None
+    embedding_tokens: int = 1
+    access: Access = OWN
+    loaded: Callable[[], bool] = lambda: True
 
 
 class Gateway:
@@ -79,10 +100,12 @@ class Gateway:
 
     def __init__(self, parts: GatewayParts) -> None:
         self.parts = parts
-        self.door = Door(parts.params, parts.context_tokens, parts.keys, parts.audit, parts.budgets_path)
+        self.door = Door(parts.params, parts.context_tokens, parts.keys, parts.audit, parts.meter)
         self.refusals = Refusals(parts.audit, lambda: self.parts.params.audit.refusals_per_minute)
+        self.admin_calls = Refusals(parts.audit, lambda: 1, ADMIN_CALLS_S, kinds=("admin", "admin_calls"))
         self.caps = Caps.of(parts.params, parts.context_tokens)
         self._session: aiohttp.ClientSession
+        self._beside: aiohttp.ClientSession
 
     def app(self) -> web.Application:
         """Return the application; run it with `handler_cancellation=True`, so that a caller who leaves frees vLLM."""
@@ -109,13 +132,19 @@ class Gateway:
     async def _connected(self, app: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202 - aiohttp's own
         """Keep one pool of connections to the slots."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=self.parts.params.upstream_timeout_s)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
-        keeping = asyncio.create_task(self.door.budgets.keep())
+        read_s = self.parts.params.upstream_timeout_s
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_S, read_s), sock_read=read_s)
+        self._session = self.parts.access.session(connector=connector, timeout=timeout, auto_decompress=False)
+        # The embedding model is a process of ours: what slots are asked with is not for it.
+        beside = OWN.session(timeout=timeout, auto_decompress=False) if self.parts.embedding else self._session
+        self._beside = beside
+        keeping = asyncio.create_task(self.door.meter.keep())
         yield
         self.refusals.flush()
+        self.admin_calls.flush()
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+        await self._beside.close()
         await self._session.close()
 
     @web.middleware
@@ -201,24 +230,21 @@ class Gateway:
         """Say whether chats can be answered. Like `_alive`, it needs no key."""
         with self.parts.slots.lease() as lease:
             served = lease is not None or self.parts.slots.holding
-        found = {"served": served, "engine": self.parts.probe.works, "audit": self.parts.audit.healthy}
+        written = self.parts.audit.healthy
+        found = {"served": served, "engine": self.parts.probe.works, "audit": written, "loaded": self.parts.loaded()}
         ready = all(found.values())
         return web.json_response({"status": "ok" if ready else "unavailable"} | found, status=200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        """Return the metrics to this machine, or to an admin."""
+        """Return the metrics to this machine, or to an admin; a key's calls are recorded, many of them as a count."""
         if not is_local(request):
-            self.door.require_key(request, "admin")
-        metrics, slots = self.parts.metrics, self.parts.slots
-        metrics.live.clear()
-        for slot in slots.slots:
-            metrics.in_flight.labels(slot.name).set(slot.in_flight)
-            if slot is slots.live and slot.deployment:
-                metrics.live.labels(slot.name, slot.deployment.version, slot.deployment.lineage_id).set(1)
-        metrics.engine_works.set(self.parts.probe.works)
-        metrics.audit_healthy.set(self.parts.audit.healthy)
-        metrics.audit_pending.set(self.parts.audit.pending)
-        return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+            key = self.door.require_key(request, "admin")
+            what = {"status": 200, "code": "metrics", "action": "metrics"}
+            self.admin_calls.note(key.key_id, who_asked(request, key) | what)
+        parts = self.parts
+        parts.metrics.show(parts.slots, parts.probe.works, parts.audit, parts.embedding)
+        parts.metrics.limits_hold.set(parts.meter.works)
+        return web.Response(body=parts.metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def _models(self, request: web.Request) -> web.Response:
         """List the names of what is served."""
@@ -234,9 +260,10 @@ class Gateway:
         return web.json_response(_model_row(name))
 
     def _names(self) -> tuple[str, ...]:
-        """Return the names of what is served."""
+        """Return the names of what is served; the embedding model's stand there while it is down, too."""
+        others = self.parts.embedding.names if self.parts.embedding else ()
         with self.parts.slots.lease() as lease:
-            return self._names_of(_require(lease).deployment)
+            return others if lease is None and others else (*self._names_of(_require(lease).deployment), *others)
 
     def _names_of(self, deployment: Deployment) -> tuple[str, ...]:
         """Return the names a deployment is served under."""
@@ -259,9 +286,22 @@ class Gateway:
         return await self._passed_on(request, "responses")
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
-        """Refuse: what is released here is a chat model."""
-        self.door.require_key(request, "caller")
-        raise Refusal(404, "no_embedding_model", f"no embedding model is configured here; there is {CHAT}")
+        """Return vectors of texts, where an embedding model is configured."""
+        key = self.door.require_key(request, "caller")
+        embedding = self.parts.embedding
+        if embedding is None:
+            raise Refusal(404, "no_embedding_model", f"no embedding model is configured here; there is {CHAT}")
+        async with self.door.entered(request, key):
+            arrived = time.perf_counter()
+            admitted = admit_embedding(await self.door.body(request), self.caps)
+            if admitted.model not in embedding.names:
+                raise _no_such_model(admitted.model, embedding.names)
+            with embedding.lease() as lease:
+                if lease is None:
+                    raise unavailable("embedding_not_served", "the embedding model is not up at the moment")
+                request[_DEPLOYMENT] = lease.deployment
+                place = Place(lease, admitted, self._headers(request))
+                return await self._asked(request, key, place, nowhere_else, arrived)
 
     async def _passed_on(self, request: web.Request, kind: Kind) -> web.StreamResponse:
         """Check a request, ask the live slot, return its answer; the audit log gets both."""
@@ -275,25 +315,50 @@ class Gateway:
             # Who asks for a version by its lineage id gets that one.
             unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
             await self.parts.slots.opened()
-            with self.parts.slots.lease(unit) as held:
-                lease = _require(held)
-                request[_DEPLOYMENT] = lease.deployment
-                self._require_name(admitted.model, lease.deployment)
-                admitted = fitted(admitted, lease.deployment.abilities)
-                return await self._asked(request, key, lease, admitted, arrived)
+            with ExitStack() as leases:
+                place = self._place(request, admitted, leases, unit)
+                another = partial(self._another, request, admitted, leases)
+                return await self._asked(request, key, place, another, arrived)
+
+    def _place(self, request: web.Request, admitted: Admitted, leases: ExitStack, unit: str | None) -> Place:
+        """Take a lease and return where, and in which form, a request is asked.
+
+        Raises:
+            Refusal: nothing is live, or not under the name asked for, or it cannot be asked in that form.
+        """
+        lease = _require(leases.enter_context(self.parts.slots.lease(unit)))
+        request[_DEPLOYMENT] = lease.deployment
+        self._require_name(admitted.model, lease.deployment)
+        return Place(lease, fitted(admitted, lease.deployment.abilities), self._headers(request))
+
+    async def _another(self, request: web.Request, admitted: Admitted, leases: ExitStack, lost: Lease) -> Place | None:
+        """Return the place of the live version where the server of a lease has ended; None where none can be had."""
+        leases.close()
+        if not await self.parts.slots.ended(lost):
+            return None
+        await self.parts.slots.opened()
+        try:
+            return self._place(request, admitted, leases, None)
+        except Refusal:
+            return None
 
     async def _asked(
-        self, request: web.Request, key: ApiKey, lease: Lease, admitted: Admitted, arrived: float
+        self, request: web.Request, key: ApiKey, place: Place, another: Another, arrived: float
     ) -> web.StreamResponse:
-        """Ask the slot of a lease and return its answer; what it cost is settled, counted and watched.
+        """Ask at a place and return its answer; what it cost is settled, counted and watched.
 
         Args:
-            arrived: when the request had its place, by time.perf_counter().
+            another: gives another place where the server of the first ends.
+            arrived: when the request had its place at the door, by time.perf_counter().
         """
-        reserved = self.door.reserve(key, admitted)
+        admitted = place.admitted
+        is_chat = admitted.kind != "embedding"
+        texts = len(admitted.prompt) * self.parts.embedding_tokens
+        reserved = await self.door.reserve(key, admitted, None if is_chat else texts)
         request[RECORDED] = True
         facts = who_asked(request, key) | {"user": admitted.user}
-        exchange = Exchange(self._session, self.parts.audit, lease, admitted, facts, self._headers(request))
+        session = self._session if is_chat else self._beside
+        exchange = Exchange(session, self.parts.audit, place, facts, another, self.parts.context_tokens)
         try:
             self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
             return await self._traced(exchange, request, admitted.kind)
@@ -301,8 +366,10 @@ class Gateway:
             used = exchange.used_tokens(reserved)
             self.door.settle(key, admitted, reserved, used, exchange.prompt_tokens)
             request[_OUTCOME] = exchange.outcome
-            self._count(exchange, arrived)
-            self.parts.watched(exchange)
+            self.parts.metrics.answered(exchange, arrived)
+            if is_chat and not exchange.moved:
+                # What two servers were asked says nothing about either.
+                self.parts.watched(exchange)
 
     async def _traced(self, exchange: Exchange, request: web.Request, kind: Kind) -> web.StreamResponse:
         """Run an exchange inside a span of the caller's trace."""
@@ -313,24 +380,6 @@ class Gateway:
                 return await exchange.run(request)
             finally:
                 describe(span, operation, exchange)
-
-    def _count(self, exchange: Exchange, arrived: float) -> None:
-        """Add what became of a request to the metrics.
-
-        Args:
-            arrived: when the request came, by time.perf_counter().
-        """
-        metrics, version, key = self.parts.metrics, exchange.lease.deployment.version, exchange.facts["key"]
-        metrics.answers.labels(version, key, exchange.outcome).inc()
-        for kind, count in (("prompt", exchange.prompt_tokens), ("completion", exchange.completion_tokens)):
-            if count:
-                metrics.tokens.labels(kind, version, key).inc(count)
-        if exchange.admitted.stream and exchange.first_at:
-            metrics.first_token_s.labels(version).observe(exchange.first_at - arrived)
-            if exchange.outcome != OK:
-                metrics.aborted_streams.labels(version, exchange.outcome).inc()
-        if (between := exchange.between_tokens_s) is not None:
-            metrics.between_tokens_s.labels(version).observe(between)
 
     def _require_name(self, name: str, deployment: Deployment) -> None:
         """Refuse a model name that is not what is served."""

@@ -10,9 +10,11 @@ from typing import Any
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.params.release import GatewayParams
 from tasks.core.settings import load_settings
+from tasks.proof.keys import Signer
 from tasks.serving.audit import AuditLog
 from tasks.serving.audit.anchor import send, statement, target
 from tasks.serving.audit.chain import HEAD, Link, read_link
+from tasks.serving.audit.head import note_seen, read_seen
 from tasks.serving.audit.outbox import collect
 from tasks.serving.gateway import Gateway
 
@@ -22,8 +24,8 @@ LOOK_EVERY_S = 1.0
 MINUTE_S = 60.0
 #: Settings that a running gateway follows; the others count from the next start of the host.
 FOLLOWED = (
-    "completions", "max_completion_tokens", "over_max_completion_tokens", "max_choices", "max_prompts", "json_schema",
-    "requests_per_minute", "tokens_per_minute", "door", "audit",
+    "completions", "max_completion_tokens", "over_max_completion_tokens", "max_choices", "max_prompts",
+    "max_embedding_inputs", "json_schema", "requests_per_minute", "tokens_per_minute", "door", "audit",
 )  # fmt: skip
 
 
@@ -33,10 +35,16 @@ class Housekeeping:
     Args:
         outbox: where other processes leave records.
         params_path: params.yaml; limits changed there count within a second or two, no model is loaded for it.
+        seen: where the last head is noted, outside the log's folder.
+        signer: the host's key.
     """
 
-    def __init__(self, audit: AuditLog, gateway: Gateway, outbox: Path, params_path: Path) -> None:
+    def __init__(
+        self, audit: AuditLog, gateway: Gateway, outbox: Path, params_path: Path, seen: Path, signer: Signer
+    ) -> None:
         self.audit, self.gateway, self.outbox, self.params_path = audit, gateway, outbox, params_path
+        self.seen, self.signer = seen, signer
+        self._seen = read_seen(seen)
         self._stamp = _stamp(params_path)
         self._anchor_due = time.monotonic()
         self._anchored, self._anchor_fails = Link(), False
@@ -46,8 +54,19 @@ class Housekeeping:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             await collect(self.outbox, self.audit)
+            self.note_head()
             await self.follow_params()
             await self.anchor()
+
+    def note_head(self) -> None:
+        """Note outside the log's folder where the log stands."""
+        if (head := read_link(self.audit.folder / HEAD)).sequence > self._seen.sequence:
+            try:
+                note_seen(self.seen, head)
+                self._seen = head
+            except OSError as error:
+                # A full disk: the log itself falls ill of it and says so.
+                log.debug("audit: the head was not noted: %s", error)
 
     async def anchor(self) -> None:
         """Have the signed head kept elsewhere, where it is due and there is something new."""
@@ -58,7 +77,7 @@ class Housekeeping:
         if (head := read_link(self.audit.folder / HEAD)) == self._anchored:
             return
         try:
-            await send(where, statement(self.audit.folder, self.audit.ways.digest_key))
+            await send(where, statement(self.audit.folder, self.signer))
         except TransientError as error:
             self._anchor_failed(error)
             return

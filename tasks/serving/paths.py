@@ -1,5 +1,6 @@
 """Where the serving plane keeps its state, all under `.tunegate/`."""
 
+import os
 from pathlib import Path
 
 from tasks.core.project import Project
@@ -12,7 +13,7 @@ def serving_folder(project: Project) -> Path:
 
 
 def control_socket(project: Project) -> Path:
-    """Return the unix socket of the host's control API: no port, and only its owner may open it."""
+    """Return the unix socket of the host's control API: no port; who may open it: control_access.py."""
     return serving_folder(project) / "control.sock"
 
 
@@ -32,8 +33,8 @@ def rollout_path(project: Project) -> Path:
 
 
 def keys_path(project: Project) -> Path:
-    """Return the file of the gateway's API keys."""
-    return project.state / "keys.json"
+    """Return the file of the gateway's API keys: $TUNEGATE_KEYS_FILE where several gateways share one."""
+    return Path(os.environ.get("TUNEGATE_KEYS_FILE") or project.state / "keys.json")
 
 
 def audit_folder(project: Project) -> Path:
@@ -44,6 +45,11 @@ def audit_folder(project: Project) -> Path:
 def audit_outbox(project: Project) -> Path:
     """Return the folder where other processes leave records for the audit log."""
     return project.state / OUTBOX
+
+
+def audit_seen(project: Project) -> Path:
+    """Return the file with the last head of the audit log that was seen: outside the log's folder."""
+    return serving_folder(project) / "audit_seen.json"
 
 
 def budgets_path(project: Project) -> Path:

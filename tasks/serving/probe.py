@@ -11,6 +11,7 @@ import time
 import aiohttp
 
 from tasks.core.progress import duration
+from tasks.engine.access import OWN, Access
 from tasks.serving.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,11 @@ class EngineProbe:
         slots: where it is served.
         every_s: between two probes.
         deadline_s: how long one token may take; longer where the engine is busy with others.
+        access: how it is asked.
     """
 
-    def __init__(self, slots: Slots, every_s: float, deadline_s: float) -> None:
-        self.slots, self.every_s, self.deadline_s = slots, every_s, deadline_s
+    def __init__(self, slots: Slots, every_s: float, deadline_s: float, access: Access = OWN) -> None:
+        self.slots, self.every_s, self.deadline_s, self.access = slots, every_s, deadline_s, access
         self._hanging = 0
         self._probed: object = None
 
@@ -66,7 +68,7 @@ class EngineProbe:
         """Return whether the engine hangs; None where nobody answers at all, which others notice."""
         started = time.monotonic()
         try:
-            async with aiohttp.ClientSession() as session:
+            async with self.access.session() as session:
                 before = await _work_done(session, url)
                 if await self._answers(session, url, name):
                     return False

@@ -21,6 +21,10 @@ from tasks.serving.slots import Slots
 log = logging.getLogger(__name__)
 
 
+#: A wait is not doubled more often: the number of failures has no end, that of a float has.
+DOUBLED = 30
+
+
 @dataclass(frozen=True)
 class Pace:
     """How patient recovery is; times in seconds.
@@ -50,14 +54,23 @@ class Recovery:
         record: what took traffic here last.
         slots: where it is served.
         healthy: asks the live server.
+        verify: checks a version's bytes.
     """
 
     def __init__(
-        self, record: ServedRecord, slots: Slots, healthy: Callable[[], Awaitable[bool]], pace: Pace | None = None
+        self,
+        record: ServedRecord,
+        slots: Slots,
+        healthy: Callable[[], Awaitable[bool]],
+        pace: Pace | None = None,
+        verify: Callable[[Deployment], None] = Deployment.verify,
     ) -> None:
         self.record, self.slots, self.healthy, self.pace = record, slots, healthy, pace or Pace()
+        self.verify = verify
         self.failures = 0
         self._ill = 0
+        #: Whether a person has ended our last start.
+        self._ended = False
         self._start: asyncio.Task[Any] | None = None
         #: When it was last brought up, until it has proven steady.
         self._up_at: float | None = None
@@ -72,9 +85,16 @@ class Recovery:
         while True:
             wait_s = self.pace.look_every_s
             wanted = self.record.wanted
-            if wanted and not self.slots.changing and not self.slots.closing and await self._down():
+            if wanted and self.slots.changing and self.slots.lost:
+                self.slots.give_way()
+            elif wanted and not self.slots.changing and not self.slots.closing and await self._down():
                 wait_s = await self._bring_up(wanted)
             await asyncio.sleep(wait_s)
+
+    @property
+    def returning(self) -> bool:
+        """Whether what was lost will soon be live again: no try has failed yet and nobody has ended one."""
+        return self.record.wanted is not None and self.failures == 0 and not self._ended
 
     def abort(self) -> bool:
         """End a start of ours that is under way; return whether there was one."""
@@ -82,6 +102,7 @@ class Recovery:
 
     def switched(self) -> None:
         """Forget earlier failures where somebody else than recovery has made a version live."""
+        self._ended = False
         if self._start is None:
             self.failures, self._up_at = 0, None
 
@@ -103,7 +124,7 @@ class Recovery:
             lived = duration(time.monotonic() - up_at)
             return self._failed(wanted, TransientError(f"it ended {lived} after it was brought up"))
         log.warning("recovery: version %s is not up; starting it (try %d)", wanted.version, self.failures + 1)
-        self._ill = 0
+        self._ill, self._ended = 0, False
         self._start = asyncio.create_task(self._verified_start(wanted))
         try:
             await asyncio.wait([self._start])
@@ -128,11 +149,12 @@ class Recovery:
         task = asyncio.current_task()
         if task and task.cancelling():
             raise asyncio.CancelledError
+        self._ended = True
         return self.pace.after_abort_s
 
     async def _verified_start(self, wanted: Deployment) -> None:
         """Check the bytes and start them."""
-        await asyncio.to_thread(wanted.verify)
+        await asyncio.to_thread(self.verify, wanted)
         await self.slots.deploy(wanted, lambda line: log.info("recovery: %s", line))
 
     def _failed(self, wanted: Deployment, error: TunegateError) -> float:
@@ -146,6 +168,6 @@ class Recovery:
             log.error("recovery: version %s is given up after %d tries; version %s serves instead", wanted.version,
                       self.pace.tries, instead and instead.version)  # fmt: skip
             return 0.0
-        wait_s: float = min(self.pace.first_wait_s * 2 ** (self.failures - 1), self.pace.longest_wait_s)
+        wait_s: float = min(self.pace.first_wait_s * 2 ** min(self.failures - 1, DOUBLED), self.pace.longest_wait_s)
         log.warning("recovery: next try in %s", duration(wait_s))
         return wait_s

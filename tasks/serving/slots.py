@@ -8,18 +8,22 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from tasks.core.errors import ConfigError, TransientError, TunegateError
 from tasks.core.progress import duration
 from tasks.engine.deployment import Deployment
-from tasks.serving.slot import Lease, Share, Slot, Smoke, StartServer
+from tasks.serving.slot import Lease, Share, Sleeper, Slot, Smoke, StartServer, to_its_end, wake
+from tasks.serving.slot_life import SlotLife
 
 log = logging.getLogger(__name__)
 
-DRAIN_POLL_S = 0.02
+LOST_POLL_S = 0.05
+#: How long a server that has broken off may take to be seen to have ended: its keeper ends what it started first.
+ENDING_S = 15.0
 
 
-class Slots:
+class Slots(SlotLife):
     """The two slots and which of them is live. All methods belong to one event loop.
 
     Args:
@@ -29,6 +33,9 @@ class Slots:
         soak_s: how long the old version's server is kept warm after a switch, so that going back starts nothing.
         hold_s: None where two versions run side by side. Else only one fits: a switch stops the old one first, and
             requests wait so long for the new one; nothing is kept warm.
+        sleeps: with `hold_s`, the old one sleeps instead of being stopped: woken where the new one fails, and kept
+            asleep for `soak_s` after a switch, so that going back loads nothing.
+        lost_s: how long requests wait for a live version whose server has ended while it is being brought back.
         on_switch: told which version has taken over traffic, at the moment it has.
     """
 
@@ -41,22 +48,27 @@ class Slots:
         *,
         soak_s: float = 0.0,
         hold_s: float | None = None,
+        sleeps: bool = False,
+        lost_s: float = 0.0,
         on_switch: Callable[[Deployment], None] = lambda deployment: None,
     ) -> None:
+        super().__init__(start_server, smoke, drain_timeout_s)
         self.slots = [Slot(name) for name in names]
-        self.start_server, self.smoke, self.drain_timeout_s = start_server, smoke, drain_timeout_s
-        self.soak_s, self.hold_s, self.on_switch = soak_s, hold_s, on_switch
+        self.soak_s, self.hold_s, self.sleeps, self.lost_s = soak_s, hold_s, sleeps, lost_s
+        self.on_switch = on_switch
+        #: Whether somebody is bringing back a live version that was lost; recovery says so.
+        self.returning: Callable[[], bool] = lambda: False
         self.live: Slot | None = None
         self.candidate: Slot | None = None
         self.share = Share("", 0.0)
         self.leases: set[Lease] = set()
-        self.closing = False
         self.starting: Deployment | None = None
         self._changing = asyncio.Lock()
         self._open = asyncio.Event()
         self._open.set()
         self._soaking: asyncio.Task[None] | None = None
         self._retiring: asyncio.Task[None] | None = None
+        self._trial: asyncio.Task[Any] | None = None
 
     @property
     def changing(self) -> bool:
@@ -68,11 +80,58 @@ class Slots:
         """Whether requests wait for a version that takes the old one's place."""
         return not self._open.is_set()
 
+    @property
+    def serving(self) -> bool:
+        """Whether a live version answers."""
+        return self.live is not None and self.live.healthy
+
+    @property
+    def lost(self) -> bool:
+        """Whether the server of the live version has ended, or is known not to work."""
+        return self.live is not None and not self.live.healthy and not self.closing
+
     async def opened(self) -> None:
-        """Wait while requests are held, at most `hold_s`; what is asked after that finds nothing live."""
+        """Wait while requests are held, at most `hold_s`, or what was lost is brought back, at most `lost_s`.
+
+        What is asked after that finds nothing live.
+        """
         if self.holding:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._open.wait(), self.hold_s)
+        deadline = time.monotonic() + self.lost_s
+        while self.lost and not self.holding and self.returning() and time.monotonic() < deadline:
+            await asyncio.sleep(LOST_POLL_S)
+
+    async def ended(self, lease: Lease) -> bool:
+        """Wait until the server of a lease, which has broken off, has ended.
+
+        Returns:
+            False where it goes on, or nobody waits for a lost live version.
+        """
+        if not lease.candidate and not self.lost_s:
+            return False
+        slot = next(slot for slot in self.slots if slot.name == lease.slot)
+        deadline = time.monotonic() + ENDING_S
+        while slot.server is lease.server and slot.healthy:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(LOST_POLL_S)
+        return True
+
+    def give_way(self) -> None:
+        """End the start of a version that is only tried: the live one was lost and comes first."""
+        if self._trial:
+            log.warning("slots: what was being tried is ended: the live version was lost")
+            self._trial.cancel()
+
+    @contextmanager
+    def _trying_out(self) -> Iterator[None]:
+        """Let `give_way` end what runs inside."""
+        self._trial = asyncio.current_task()
+        try:
+            yield
+        finally:
+            self._trial = None
 
     @property
     def trying(self) -> bool:
@@ -99,7 +158,7 @@ class Slots:
         ):
             yield None
             return
-        lease = Lease(slot.name, slot.server.url, slot.deployment, to_candidate)
+        lease = Lease(slot.name, slot.server.url, slot.deployment, to_candidate, slot.server)
         slot.in_flight += 1
         self.leases.add(lease)
         try:
@@ -151,7 +210,8 @@ class Slots:
             if await self._serves(idle, deployment):
                 on_progress(f"version {deployment.version} is still warm in slot {idle.name}")
                 return
-            await self._ready(idle, deployment, on_progress)
+            with self._trying_out():
+                await self._ready(idle, deployment, on_progress)
             await self._stop(idle)
 
     async def start_candidate(self, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
@@ -169,7 +229,8 @@ class Slots:
             self.starting = deployment
             try:
                 idle = self._idle()
-                await self._ready(idle, deployment, on_progress)
+                with self._trying_out():
+                    await self._ready(idle, deployment, on_progress)
                 self.share, self.candidate = Share("", 0.0), idle
             finally:
                 self.starting = None
@@ -209,16 +270,11 @@ class Slots:
             # A deployment that was under way has stopped its server by now.
             return
 
-    def _require_open(self) -> None:
-        """Refuse to bring anything up while closing."""
-        if self.closing:
-            raise TransientError("the host is stopping", "tunegate serve, then try again")
-
     def _require_quiet(self) -> None:
         """Refuse to use the idle slot while somebody else does."""
         self._require_open()
         if self.hold_s is not None:
-            raise ConfigError("this machine serves one version at a time (serve.swap: hold)",
+            raise ConfigError("this machine serves one version at a time (serve.swap: hold, sleep)",
                               "tunegate promote VERSION --strategy switch, or serve.swap: beside")  # fmt: skip
         if self.candidate:
             raise TransientError("a rollout is under way", "tunegate canary status, then try again")
@@ -239,29 +295,64 @@ class Slots:
         return idle
 
     async def _replace(self, old: Slot, deployment: Deployment, on_progress: Callable[[str], None]) -> Slot:
-        """Serve a version where only one fits: hold requests, stop the old one, start the new one, or the old again."""
+        """Serve a version where only one fits: hold requests, stop the old one or let it sleep, start the new one.
+
+        Where that fails, the old one is woken or started again.
+        """
         before, idle = old.deployment if old.healthy else None, self._idle()
+        self._end_soak()
         on_progress(f"requests are held, at most {duration(self.hold_s or 0.0)} each")
         self._open.clear()
         try:
-            await self._retire(old, on_progress)
             try:
-                await self._start(idle, deployment, on_progress)
+                await self._make_way(old, idle, deployment, on_progress)
+                await self._take_place(idle, deployment, on_progress)
             except BaseException:
-                if before and not self.closing:
+                if before and not self.closing and (old.server is None or old.asleep):
                     await self._bring_back(old, before)
                 raise
             self._make_live(idle, deployment)
         finally:
             self._open.set()
         on_progress(f"version {deployment.version} is live in slot {idle.name}")
+        if old.asleep:
+            await self._leave(old, on_progress)
         return idle
 
+    async def _make_way(
+        self, old: Slot, idle: Slot, deployment: Deployment, on_progress: Callable[[str], None]
+    ) -> None:
+        """Free the card: the old version sleeps, or stops where it cannot; a third one that sleeps is stopped."""
+        if idle.asleep and not deployment.serves_as(idle.deployment):
+            await self._stop(idle)
+        if not (self.sleeps and old.healthy and isinstance(old.server, Sleeper)):
+            await self._retire(old, on_progress)
+            return
+        await self._drain(old, on_progress)
+        try:
+            # Whatever becomes of the asker, it is known to sleep.
+            old.asleep = True
+            await to_its_end(old.server.sleep)
+        except TunegateError as error:
+            log.warning("slots: %s does not sleep and is stopped: %s", old.name, error.message)
+            await self._stop(old)
+
+    async def _take_place(self, slot: Slot, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
+        """Wake a version that sleeps in a slot, or start it."""
+        if slot.asleep and deployment.serves_as(slot.deployment):
+            try:
+                await wake(slot, deployment, self.smoke)
+                on_progress(f"version {deployment.version} is awake again in slot {slot.name}")
+                return
+            except TunegateError as error:
+                log.warning("slots: %s does not wake and is loaded: %s", slot.name, error.message)
+        await self._start(slot, deployment, on_progress)
+
     async def _bring_back(self, slot: Slot, deployment: Deployment) -> None:
-        """Start the old version again, even where the asker leaves; where that fails, recovery goes on trying."""
+        """Wake or start the old version, even where the asker leaves; where that fails, recovery goes on trying."""
         log.warning("slots: version %s is brought back", deployment.version)
         self.starting = deployment
-        task = asyncio.create_task(self._start(slot, deployment, log.info))
+        task = asyncio.create_task(self._take_place(slot, deployment, log.info))
         while not task.done():
             with suppress(asyncio.CancelledError, TunegateError):
                 await asyncio.shield(task)
@@ -310,54 +401,3 @@ class Slots:
         if self._soaking:
             self._soaking.cancel()
             self._soaking = None
-
-    async def _serves(self, slot: Slot, deployment: Deployment) -> bool:
-        """Return whether a slot serves a deployment and still passes its smoke test."""
-        if slot.server is None or not slot.healthy or not deployment.serves_as(slot.deployment):
-            return False
-        try:
-            await self.smoke(slot.server.url, deployment)
-        except TunegateError as error:
-            log.warning("slots: %s is ill and will be replaced: %s", slot.name, error.message)
-            return False
-        return True
-
-    async def _start(self, slot: Slot, deployment: Deployment, on_progress: Callable[[str], None]) -> None:
-        """Bring a version up in a slot that is not live, or leave the slot empty."""
-        await self._stop(slot)
-        loop = asyncio.get_running_loop()
-
-        def tell(line: str) -> None:
-            """Pass a progress line from the waiting thread into the loop."""
-            loop.call_soon_threadsafe(on_progress, line)
-
-        on_progress(f"starting version {deployment.version} in slot {slot.name}")
-        try:
-            slot.server = await asyncio.to_thread(self.start_server, slot.name, deployment, tell)
-            slot.deployment = deployment
-            self._require_open()
-            await asyncio.to_thread(slot.server.wait_ready)
-            on_progress(f"smoke test of version {deployment.version}")
-            await self.smoke(slot.server.url, deployment)
-            self._require_open()
-        except BaseException:
-            await self._stop(slot)
-            raise
-
-    async def _retire(self, slot: Slot, on_progress: Callable[[str], None]) -> None:
-        """Let the requests on a slot finish, then stop it."""
-        deadline = time.monotonic() + self.drain_timeout_s
-        if slot.in_flight:
-            on_progress(f"draining {slot.in_flight} request(s) on slot {slot.name}")
-        while slot.in_flight and slot.healthy and time.monotonic() < deadline:
-            await asyncio.sleep(DRAIN_POLL_S)
-        if slot.in_flight:
-            log.warning("slots: %d request(s) on %s cut after %s", slot.in_flight, slot.name,
-                        duration(self.drain_timeout_s))  # fmt: skip
-        await self._stop(slot)
-
-    async def _stop(self, slot: Slot) -> None:
-        """Stop what runs in a slot."""
-        server, slot.server, slot.deployment, slot.ill = slot.server, None, None, False
-        if server:
-            await asyncio.to_thread(server.stop)

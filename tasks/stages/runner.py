@@ -17,6 +17,7 @@ from tasks.core.manifest import MANIFEST, read_manifest, write_manifest
 from tasks.core.progress import duration
 from tasks.core.project import Project
 from tasks.core.settings import Settings
+from tasks.proof.rules import fix_rules
 from tasks.stages.lineage import Parts, parts_of
 from tasks.stages.table import SERVE_INSTALLED, Stage, before, producer_of
 
@@ -62,12 +63,16 @@ def _run(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
     parts = parts_of(stage, project.root, settings, manifests, base.digest if base else None)
     lineage_id = manifests[stage.judged]["lineage_id"] if stage.judged else parts.lineage_id
     scratch = project.state / "scratch" / f"{stage.name}-{_half_done(stage, parts, settings)[:12]}"
+    resumed = scratch.is_dir() and any(scratch.iterdir())
     keywords = _keywords(stage, project, settings, lineage_id, scratch)
+    # Before anybody can know how it goes. Content only: who fixed them, and when, stays outside.
+    rules = fix_rules(project, settings.gate, lineage_id, resumed=resumed) if stage.key == "train" else None
     if base:
         keywords["base"] = base.path
     with _disk_full_is_clear(stage, project), replaced_directory(project.root / stage.output) as output:
         summary = stage.load()(settings.section(stage.key), output=output, **keywords)
-        write_manifest(output, _header(stage, project.root, parts, lineage_id))
+        header = _header(stage, project.root, parts, lineage_id)
+        write_manifest(output, header | ({"rules_sha256": rules} if rules else {}))
     if not stage.keeps_scratch:
         shutil.rmtree(scratch, ignore_errors=True)
     seconds = time.monotonic() - started

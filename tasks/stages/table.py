@@ -93,7 +93,8 @@ _EXAMS = _in("tasks/exams", "hub.py", "schema.py", "subjects.json")
 #: Not what exports rows: reading them in another format must train nothing again.
 _ROWS = _in("tasks/data", "ledger", "matching", "privacy", "reading", "pool.py", "problems.py", "profile.py")
 _EVALUATION = _in("tasks/evaluation", "hops", "multiple_choice", "pack", "parity", "thinking.py")
-_ENGINE = _in("tasks/engine", "client.py", "environment.py", "fingerprint.py", "queries.py", "server.py", "spans.py")
+_ENGINE = _in("tasks/engine", "client.py", "environment.py", "fingerprint.py", "fork_client.py", "fork_server.py",
+              "forking.py", "plugins", "queries.py", "server.py", "spans.py")  # fmt: skip
 
 
 def _params(*names: str) -> tuple[str, ...]:
@@ -114,7 +115,7 @@ def _evaluate(hop: str, **model: str) -> Stage:
             "tasks/exams",
             "tasks/chat",
             *_MODELS,
-            "tasks/core/folding.py",
+            *_in("tasks/core", "folding.py", "processor.py"),
             *_params("evaluate", "engine", "model"),
             *_WRITING,
             PIPELINE_LOCK,
@@ -178,9 +179,9 @@ STAGES: tuple[Stage, ...] = (
         output=ADAPTER,
         # Not all of the room: a change to the merge must not train for hours again.
         code=(
-            *_in("tasks/training", "batches.py", "checkpoints.py", "experts.py", "interruption.py", "lora_linear.py"),
-            *_in("tasks/training", "loss.py", "model.py", "parallel", "train.py", "trainer.py"),
-            "tasks/core/stop.py",
+            *_in("tasks/training", "attention.py", "batches.py", "checkpoints.py", "experts.py", "interruption.py"),
+            *_in("tasks/training", "lora_linear.py", "loss.py", "model.py", "parallel", "train.py", "trainer.py"),
+            *_in("tasks/core", "processor.py", "stop.py"),
             "tasks/chat",
             *_MODELS,
             *_params("model"),
@@ -218,6 +219,7 @@ STAGES: tuple[Stage, ...] = (
             *_in("tasks/chat", "conversation.py", "rows.py", "sequences.py", "template.py", "tokenizer.py"),
             *_in("tasks/models", "architecture.py", "safety.py", "weights.py"),
             *_TOKENIZER,
+            "tasks/core/processor.py",
             *_params("model"),
             *_WRITING,
             PIPELINE_LOCK,

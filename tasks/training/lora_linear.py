@@ -12,10 +12,12 @@ import torch
 
 
 class LoraProduct(torch.autograd.Function):
-    """`x W^T + scaling (x A^T) B^T` in bf16 for a frozen W; gradients for x, A and B (Hu et al. 2021, eq. 3)."""
+    """`x W^T + scaling (x A^T) B^T` in one type for a frozen W; gradients for x, A and B (Hu et al. 2021, eq. 3)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, a: Any, b: Any, base_layer: Any, scaling: float) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: Any, a: Any, b: Any, base_layer: Any, scaling: float, compute: torch.dtype
+    ) -> torch.Tensor:
         """Return the layer's output.
 
         Args:
@@ -25,46 +27,48 @@ class LoraProduct(torch.autograd.Function):
             b: (outputs, rank), fp32.
             base_layer: torch or bitsandbytes linear layer; its weight is read again in `backward`, not kept.
             scaling: alpha / rank.
+            compute: type of the products: bf16 or fp32.
         """
         with torch.autocast(x.device.type, enabled=False):
-            rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-            low = rows @ a.to(torch.bfloat16).T
-            bias = None if base_layer.bias is None else base_layer.bias.to(torch.bfloat16)
-            out = torch.nn.functional.linear(rows, dense_weight(base_layer), bias)
-            out.addmm_(low, b.to(torch.bfloat16).T, alpha=scaling)
+            rows = x.reshape(-1, x.shape[-1]).to(compute)
+            low = rows @ a.to(compute).T
+            bias = None if base_layer.bias is None else base_layer.bias.to(compute)
+            out = torch.nn.functional.linear(rows, dense_weight(base_layer, compute), bias)
+            out.addmm_(low, b.to(compute).T, alpha=scaling)
         ctx.save_for_backward(rows, low, a, b)
         ctx.base_layer, ctx.scaling = base_layer, scaling
         ctx.shape, ctx.dtype = x.shape, x.dtype
         return out.view(*x.shape[:-1], -1).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, Any, Any, None, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, Any, Any, None, None, None]:
         """Return the gradients of x, A and B."""
         rows, low, a, b = ctx.saved_tensors
-        grad = grad_outputs[0].reshape(-1, grad_outputs[0].shape[-1]).to(torch.bfloat16)
-        grad_low = grad @ b.to(torch.bfloat16)
+        compute = rows.dtype
+        grad = grad_outputs[0].reshape(-1, grad_outputs[0].shape[-1]).to(compute)
+        grad_low = grad @ b.to(compute)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad @ dense_weight(ctx.base_layer)
-            grad_x.addmm_(grad_low, a.to(torch.bfloat16), alpha=ctx.scaling)
+            grad_x = grad @ dense_weight(ctx.base_layer, compute)
+            grad_x.addmm_(grad_low, a.to(compute), alpha=ctx.scaling)
             grad_x = grad_x.view(ctx.shape).to(ctx.dtype)
         grad_a = (grad_low.T @ rows).to(a.dtype) * ctx.scaling
         grad_b = (grad.T @ low).to(b.dtype) * ctx.scaling
-        return grad_x, grad_a, grad_b, None, None
+        return grad_x, grad_a, grad_b, None, None, None
 
 
-def dense_weight(layer: Any) -> torch.Tensor:
-    """Return the weight of a linear layer in bf16; 4-bit weights are dequantized."""
+def dense_weight(layer: Any, compute: torch.dtype) -> torch.Tensor:
+    """Return the weight of a linear layer in the type asked for; 4-bit weights are dequantized."""
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
 
     if isinstance(layer, Linear4bit):
         packed: Any = layer.weight
-        return dequantize_4bit(packed.data, packed.quant_state).to(torch.bfloat16)
-    return layer.weight.to(torch.bfloat16)
+        return dequantize_4bit(packed.data, packed.quant_state).to(compute)
+    return layer.weight.to(compute)
 
 
-def fuse_lora_layers(model: Any) -> int:
+def fuse_lora_layers(model: Any, compute: torch.dtype) -> int:
     """Make every plain LoRA linear layer of `model` run as one operation; return how many do.
 
     Layers with dropout, DoRA or more than one adapter keep PEFT's forward.
@@ -75,9 +79,25 @@ def fuse_lora_layers(model: Any) -> int:
     for layer in model.modules():
         if isinstance(layer, LoraLayer) and _is_plain(layer):
             plain: Any = layer
-            plain.forward = types.MethodType(_forward, layer)
+            _hold_plain_scales(plain.get_base_layer())
+            plain.forward, plain.compute = types.MethodType(_forward, layer), compute
             fused += 1
     return fused
+
+
+def _hold_plain_scales(layer: Any) -> None:
+    """Undo the double quantization of a 4-bit layer's scales: they are read twice a step, and take as long as it does.
+
+    The same numbers, 4 bytes for 64 weights instead of a good one. Source: bitsandbytes/functional.py, dequantize_4bit.
+    """
+    from bitsandbytes.functional import dequantize_blockwise
+    from bitsandbytes.nn import Linear4bit
+
+    weight: Any = layer.weight
+    state: Any = weight.quant_state if isinstance(layer, Linear4bit) else None
+    if state is not None and state.nested:
+        state.absmax = (dequantize_blockwise(state.absmax, state.state2) + state.offset).float()
+        state.nested, state.offset, state.state2 = False, None, None
 
 
 def _is_plain(layer: Any) -> bool:
@@ -99,5 +119,5 @@ def _forward(self: Any, x: torch.Tensor, *args: Any, **options: Any) -> Any:
         return type(self).forward(self, x, *args, **options)
     name = self.active_adapters[0]
     return LoraProduct.apply(
-        x, self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer(), self.scaling[name]
+        x, self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer(), self.scaling[name], self.compute
     )

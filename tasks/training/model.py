@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError
+from tasks.core.processor import compute_dtype
 from tasks.core.settings import LoraParams, TrainParams
 from tasks.models.weights import load_weights
 from tasks.training.experts import adapting_experts
@@ -16,12 +17,16 @@ def load_trainable(base: Path, params: TrainParams) -> Any:
     Args:
         base: folder of safetensors.
         params: mode `qlora` (NF4 with double quantization, Dettmers et al. 2023), `lora` (bf16) or `full` (fp32
-            weights, bf16 compute: bf16 weights would lose small updates).
+            weights, bf16 compute: bf16 weights would lose small updates). Where the CPU has no bf16 all is fp32.
     """
     from peft import get_peft_model
     from transformers import set_seed
 
-    model = load_base(base, params.mode, divided=params.parallel.parts > 1)
+    from tasks.training.attention import attention_for
+
+    divided = params.parallel.parts > 1
+    attention = attention_for(params.max_length_tokens, divided=divided)
+    model = load_base(base, params.mode, divided=divided, attention=attention)
     _require_plain_head(model)
     if params.mode == "full":
         return model
@@ -30,27 +35,40 @@ def load_trainable(base: Path, params: TrainParams) -> Any:
         return get_peft_model(model, lora_config(params.lora))
 
 
-def load_base(base: Path, mode: str, *, divided: bool = False) -> Any:
+def load_base(base: Path, mode: str, *, divided: bool = False, attention: str = "sdpa") -> Any:
     """Return the base model in the precision of a training mode; 4-bit weights stay trainable after an eval pass.
 
     Args:
         base: folder of safetensors.
         mode: as in `load_trainable`.
         divided: whether FSDP or DeepSpeed will divide the weights.
+        attention: transformers' name of an attention function.
     """
     import torch
 
-    options: dict[str, Any] = {"dtype": torch.float32 if mode == "full" else torch.bfloat16}
+    compute = training_dtype(divided=divided)
+    options: dict[str, Any] = {"dtype": torch.float32 if mode == "full" else compute}
     if mode == "qlora":
-        options |= {"quantization_config": nf4_config(divided=divided), "device_map": {"": training_device()}}
-    model = load_weights(base, attn_implementation="sdpa", **options)
+        nf4 = nf4_config(compute, divided=divided)
+        options |= {"quantization_config": nf4, "device_map": {"": training_device()}}
+    model = load_weights(base, attn_implementation=attention, **options)
     model.config.use_cache = False
     keep_4bit_layout(model)
     return model
 
 
-def nf4_config(*, divided: bool = False) -> Any:
-    """Return bitsandbytes' settings: NF4, double quantization, bf16 compute (its default would be fp32 or fp16).
+def training_dtype(*, divided: bool = False) -> Any:
+    """Return the type that training makes its products in.
+
+    Divided weights stay with bf16: they are trained on GPUs, and both strategies are set up for it.
+    """
+    import torch
+
+    return compute_dtype(accelerated=divided or torch.cuda.is_available())
+
+
+def nf4_config(compute: Any, *, divided: bool = False) -> Any:
+    """Return bitsandbytes' settings: NF4, double quantization, and what is computed in (its own default is fp32).
 
     Divided weights are stored as bf16 numbers, four values in each: FSDP and DeepSpeed divide floating point alone,
     and all of a layer in one type.
@@ -62,7 +80,7 @@ def nf4_config(*, divided: bool = False) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=compute,
         bnb_4bit_quant_storage=torch.bfloat16 if divided else torch.uint8,
     )
 

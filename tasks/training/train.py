@@ -110,6 +110,7 @@ def train_here(
         # The order of a tool's fields is that of the tokens that were trained.
         write_jsonl(output / "parity.jsonl", _parity(encoded.rows, tokenizer), sort_keys=False)
         facts = _facts(params, encoded, curve)
+        facts["computed_in"] = "bfloat16" if trainer.args.bf16 else "float32"
         if params.parallel.processes > 1:
             facts["parallel"] = params.parallel.model_dump(mode="json")
         digests = {"base_digest": base_digest, "tokenizer_sha256": copy_tokenizer(base, output)}

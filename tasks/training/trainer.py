@@ -20,7 +20,7 @@ from tasks.core.training_record import TrainingRun
 from tasks.training.checkpoints import PREFIX, seal
 from tasks.training.lora_linear import fuse_lora_layers
 from tasks.training.loss import score_completions
-from tasks.training.model import adapter_to_fp32
+from tasks.training.model import adapter_to_fp32, training_dtype
 from tasks.training.parallel.strategies import (
     accumulation_steps,
     fsdp_precision,
@@ -47,7 +47,7 @@ def to_sft_config(params: TrainParams, scratch: Path) -> SFTConfig:
         weight_decay=params.weight_decay,
         max_grad_norm=params.max_grad_norm,
         optim="adamw_torch",
-        bf16=True,
+        bf16=training_dtype(divided=params.parallel.parts > 1) == torch.bfloat16,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=params.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if params.gradient_checkpointing else None,
@@ -111,7 +111,7 @@ class CompletionTrainer(SFTTrainer):
         if not self.is_deepspeed_enabled:
             adapter_to_fp32(self.model)  # DeepSpeed keeps its own fp32 masters
         if self.args.device.type == "cpu" and self.parts is None:
-            fuse_lora_layers(self.model)
+            fuse_lora_layers(self.model, torch.bfloat16 if args.bf16 else torch.float32)
 
     def create_accelerator_and_postprocess(self) -> None:
         """Make the accelerator; one that would leave FSDP or DeepSpeed out on a CPU is told to use it."""

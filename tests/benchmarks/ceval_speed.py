@@ -186,14 +186,14 @@ def trying(arguments: argparse.Namespace) -> Iterator[None]:
     """Start servers with more flags and variables than the settings give: to tune before they are settings."""
     from tasks.engine import server as vllm_server
 
-    command, environment = vllm_server.server_command, vllm_server.server_environment
+    command, environment = vllm_server.server_arguments, vllm_server.server_environment
     added = dict(pair.split("=", 1) for pair in arguments.try_env)
-    vllm_server.server_command = lambda *args, **named: [*command(*args, **named), *arguments.try_flag]
+    vllm_server.server_arguments = lambda *args, **named: [*command(*args, **named), *arguments.try_flag]
     vllm_server.server_environment = lambda *args, **named: environment(*args, **named) | added
     try:
         yield
     finally:
-        vllm_server.server_command, vllm_server.server_environment = command, environment
+        vllm_server.server_arguments, vllm_server.server_environment = command, environment
 
 
 def warm_up(model: Any, exam: Exam) -> None:

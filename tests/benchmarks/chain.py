@@ -33,7 +33,7 @@ def stage_seconds(folder: Path, since: float) -> dict[str, float]:
     """Return the seconds of the stage bodies that ran since a time, as the stages recorded them."""
     records = [path for path in (folder / ".tunegate" / "runs").glob("*.json") if path.stat().st_mtime >= since]
     values = [json.loads(path.read_text()) for path in records]
-    return {value["stage"]: value["seconds"] for value in values}
+    return {value["stage"]: value["seconds"] for value in values if "stage" in value}  # the run has a record too
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from tasks.models.base import materialize
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import keys_path
+from tests.proofs import proven
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "核电厂场外应急时，公众应当怎样隐蔽？请简要说明。"
@@ -139,7 +140,9 @@ def main() -> None:
         try:
             control.ensure_host(project)
             control.deploy(
-                project, Deployment("1", LINEAGE, base.path), on_progress=lambda line: print(line, file=sys.stderr)
+                project,
+                proven(project, Deployment("1", LINEAGE, base.path)),
+                on_progress=lambda line: print(line, file=sys.stderr),
             )
             found = asyncio.run(measure(project, key, given))
         finally:

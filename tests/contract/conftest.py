@@ -23,10 +23,16 @@ from tasks.engine.fingerprint import Fingerprint
 from tasks.serving import control
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import keys_path
+from tests.contract.forged import made, world
+from tests.proofs import proven
+
+__all__ = ["made", "world"]
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).with_name("stand_in_vllm.py")
 TUNEGATE = Path(sys.executable).with_name("tunegate")
+#: What a key may ask in a minute is met by tests that ask as fast as they can; those about these limits set their own.
+NO_LIMITS = {"requests_per_minute": 10**6, "tokens_per_minute": 10**9}
 
 
 def unused_ports(count: int) -> list[int]:
@@ -50,15 +56,16 @@ class ServedProject:
         root.mkdir(parents=True, exist_ok=True)
         (root / "dvc.yaml").touch()
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        params["serve"]["gateway"] |= gateway
+        params["serve"]["gateway"] |= NO_LIMITS | gateway
         params["promote"]["smoke_timeout_s"] = 20.0
         params["serve"]["vllm"]["startup_timeout_s"] = 8.0
         (root / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True))
-        ports = unused_ports(3)
+        ports = unused_ports(4)
         self.environment = {
             "TUNEGATE_ROOT": str(root),
             "TUNEGATE_GATEWAY_PORT": str(ports[0]),
             "TUNEGATE_SLOT_PORT": str(ports[1]),
+            "TUNEGATE_EMBEDDING_PORT": str(ports[3]),
             "TUNEGATE_SERVE_PYTHON": str(self._serving_interpreter()),
         }
         self.project = Project(root)
@@ -88,10 +95,17 @@ class ServedProject:
         lines: list[str] = []
         control.deploy(
             self.project,
-            Deployment(version, f"tg-{version}", self.model(version, **behaviour), fingerprint, abilities=abilities),
+            self.deployment(version, fingerprint=fingerprint, abilities=abilities, **behaviour),
             on_progress=lines.append,
         )
         return lines
+
+    def deployment(self, version: str, /, *, by: str = "", reason: str = "", fingerprint: Fingerprint | None = None,
+                   abilities: Abilities = PLAIN, **behaviour: object) -> Deployment:  # fmt: skip
+        """Return a version with the record that registering it would have made."""
+        model = self.model(version, **behaviour)
+        wanted = Deployment(version, f"tg-{version}", model, fingerprint, by=by, reason=reason, abilities=abilities)
+        return proven(self.project, wanted)
 
     def key(self, name: str, **settings: object) -> str:
         return self.keys.create(name, settings.pop("role", "caller"), **settings)
@@ -102,7 +116,7 @@ class ServedProject:
 
     def client(self, key: str | None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.project.gateway_url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.project.gateway_url, headers=headers, timeout=30, trust_env=False)
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run([TUNEGATE, *arguments], capture_output=True, text=True, check=False, timeout=60)

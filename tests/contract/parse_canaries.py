@@ -1,7 +1,8 @@
 """Run vLLM's parsers over canned texts, whole and token by token; in the serving interpreter.
 
-Reads {"folder", "abilities": {"tool_parser", "reasoning_parser", "plugin"}, "cases": [{"prompt", "text", "settings",
-"tools"}]} from stdin and prints a list of {"whole": {...}, "streamed": {...}}, each with reasoning, content, calls.
+Reads lines of {"folder", "abilities": {"tool_parser", "reasoning_parser", "plugin"}, "cases": [{"prompt", "text",
+"settings", "tools"}]} from stdin and prints, for each, a list of {"whole": {...}, "streamed": {...}}, both with
+reasoning, content, calls.
 """
 
 import json
@@ -16,8 +17,9 @@ from vllm.parser.parser_manager import ParserManager  # noqa: E402
 from vllm.reasoning import ReasoningParserManager  # noqa: E402
 
 
-def parser_of(asked, tokenizer):
-    if asked["abilities"]["plugin"]:
+def parser_of(asked, tokenizer, plugins):
+    if (plugin := asked["abilities"]["plugin"]) and plugin not in plugins:
+        plugins.add(plugin)
         ReasoningParserManager.import_reasoning_parser(asked["abilities"]["plugin"])
     return ParserManager.get_parser(
         tool_parser_name=asked["abilities"]["tool_parser"],
@@ -50,10 +52,9 @@ def streamed(parser, tokenizer, ids, request, prompt):
     return found | {"calls": [[name, json.loads(arguments)] for name, arguments in found["calls"].values()]}
 
 
-def main():
-    asked = json.load(sys.stdin)
+def answers_to(asked, plugins):
     tokenizer = AutoTokenizer.from_pretrained(asked["folder"])
-    made = parser_of(asked, tokenizer)
+    made = parser_of(asked, tokenizer, plugins)
     answers = []
     for case in asked["cases"]:
         request = ChatCompletionRequest(
@@ -67,7 +68,9 @@ def main():
             "whole": whole(new(), case["text"], ids, request),
             "streamed": streamed(new(), tokenizer, ids, request, prompt),
         })  # fmt: skip
-    print(json.dumps(answers))
+    return answers
 
 
-main()
+imported = set()
+for line in sys.stdin:
+    print(json.dumps(answers_to(json.loads(line), imported)), flush=True)

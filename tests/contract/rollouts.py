@@ -29,7 +29,7 @@ class Crowd:
 
     def __init__(self, project, *, callers: int = 4, word: str = "") -> None:
         self.project, self.word = project, word
-        self.key = project.key(f"crowd-{id(self)}", requests_per_minute=None)
+        self.key = project.key(f"crowd-{id(self)}")
         self.statuses: Counter[int] = Counter()
         self.versions: Counter[str] = Counter()
         self.torn = 0

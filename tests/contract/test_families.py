@@ -12,19 +12,24 @@ from tasks.chat.shapes import Conversation
 from tasks.chat.tokenizer import load_tokenizer, tokenizer_sha256
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl
+from tasks.core.processor import cpu_has_amx
 from tasks.core.project import Project
 from tasks.core.settings import BaseModelParams, MergeParams, TrainParams, load_settings
 from tasks.engine.client import AnswerCache, ServedClient
 from tasks.engine.queries import continuation_query
 from tasks.engine.server import VllmServer
-from tasks.models.architecture import cpu_has_amx, require_served_on_cpu
+from tasks.models.architecture import require_served_on_cpu
 from tasks.models.base import materialize
 from tasks.models.files import tensor_shapes
 from tasks.models.tokenizer_files import PROBES
 from tests.unit.families import FAMILIES, write_family
 
 # llm-compressor leaves its offload hooks on the model; everything is in memory all the same.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Attempting to save a model with offloaded modules")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("vllm_imported"),
+    pytest.mark.filterwarnings("ignore:Attempting to save a model with offloaded modules"),
+]
 
 ROOT = Path(__file__).parents[2]
 HOPS = ("adapter", "merged", "awq")
@@ -167,22 +172,25 @@ def test_the_chosen_pad_token_carries_no_loss(entered, chain, name):
     assert together.item() == pytest.approx(alone.item(), rel=1e-4)
 
 
-def test_experts_are_trained_and_merged_as_the_adapter_says(chain):
+def test_experts_are_trained_and_merged_as_the_adapter_says(chain, tmp_path):
+    """In float16: after three steps what bfloat16 rounds off is a fifth of what training changed."""
     import torch
     from peft import PeftModel
 
     from tasks.models.weights import load_weights
     from tasks.training.experts import adapting_experts
+    from tasks.training.merge import merge
 
     made, ids = chain("qwen3-moe"), torch.arange(20, 60).unsqueeze(0)
     names = set(read_json(made.merged / "merge.json")["relative_delta_norms"])
     assert {name.rpartition(".")[2] for name in names} >= {"gate_up_proj", "down_proj", "q_proj"}
+    merge(MergeParams(dtype="float16"), output=tmp_path, adapter=made.adapter, base=made.base)
     base = load_weights(made.base, dtype=torch.float32)
     with torch.no_grad(), adapting_experts():
         plain = base(ids).logits
         adapted = PeftModel.from_pretrained(base, made.adapter)(ids).logits
-        ours = load_weights(made.merged, dtype=torch.float32)(ids).logits
-    assert (ours - adapted).abs().max() < 0.2 * (plain - adapted).abs().max()
+        ours = load_weights(tmp_path, dtype=torch.float32)(ids).logits
+    assert (ours - adapted).abs().max() < 0.1 * (plain - adapted).abs().max()
 
 
 def test_dropout_on_experts_is_refused_in_words_of_the_settings(entered):
@@ -199,8 +207,8 @@ def test_vllms_cpu_build_is_not_asked_for_experts_it_cannot_serve(chain, tmp_pat
     with pytest.raises(DataContractError, match="adapter on a mixture"):
         require_served_on_cpu(made.base, made.adapter)
     for flags, serves in (("avx512f", False), ("avx512f amx_tile", True)):
-        (tmp_path / "cpuinfo").write_text(flags)
-        monkeypatch.setattr("tasks.models.architecture.CPU_FACTS", tmp_path / "cpuinfo")
+        (tmp_path / "cpuinfo").write_text(f"flags: {flags}\n")
+        monkeypatch.setattr("tasks.core.processor.CPU_FACTS", tmp_path / "cpuinfo")
         assert cpu_has_amx() == serves
         if not serves:
             with pytest.raises(DataContractError, match="AMX"):

@@ -16,6 +16,7 @@ from tasks.serving.audit.chain import whole_lines
 from tasks.serving.audit.record import text_digest
 from tasks.serving.audit.secret import audit_secret
 from tasks.serving.paths import audit_folder
+from tests.contract.hosts import until
 
 CHAT = "/v1/chat/completions"
 MODEL = "tunegate-nuclear-emergency"
@@ -137,10 +138,11 @@ def test_metrics_for_this_machine_and_for_admins_alone(live, client):
 
 def test_liveness_and_readiness_need_no_key(live):
     with live.client(None) as stranger:
+        until(lambda: stranger.get("/readyz").json()["loaded"])
         for route in ("/readyz", "/healthz"):
             response = stranger.get(route)
             assert response.status_code == 200
-            assert response.json() == {"status": "ok", "served": True, "engine": True, "audit": True}
+            assert response.json() == {"status": "ok", "served": True, "engine": True, "audit": True, "loaded": True}
         assert stranger.get("/livez").json() == {"status": "ok"}
 
 
@@ -286,6 +288,27 @@ def test_max_tokens_over_the_cap_is_lowered_to_it(client):
     assert json.loads(answer["choices"][0]["message"]["content"])["max_tokens"] == 64
 
 
+def test_a_named_length_fits_beside_the_prompt_or_is_refused_and_one_not_named_is_what_is_left(client):
+    digits = "1" * 1000
+    response = client.post(CHAT, json=chat(digits, max_tokens=64))
+    assert (response.status_code, error_of(response)["code"]) == (400, "context_length_exceeded")
+    assert error_of(response)["param"] == "messages"
+    assert "at most 24" in error_of(response)["message"]
+    assert client.post(CHAT, json=chat(digits, max_tokens=24)).status_code == 200
+    assert client.post(CHAT, json=chat(digits)).status_code == 200
+    prompts = {"model": "champion", "prompt": ["x", digits], "max_tokens": 25}
+    assert error_of(client.post("/v1/completions", json=prompts))["param"] == "prompt"
+    asked = {"model": "champion", "input": [{"role": "user", "content": digits}], "max_output_tokens": 25}
+    assert error_of(client.post("/v1/responses", json=asked))["param"] == "input"
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_in_the_api_s_own_shape(openai_client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        openai_client.chat.completions.create(**chat(seed=400))
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+    assert caught.value.type == "invalid_request_error"
+
+
 def test_developer_is_passed_as_system(client):
     turns = [{"role": "developer", "content": "short"}, {"role": "user", "content": "show the request"}]
     answer = client.post(CHAT, json={"model": "champion", "messages": turns}).json()
@@ -319,7 +342,8 @@ def test_400_for_a_packed_body(client):
 
 
 def test_400_of_vllm_is_passed_back_and_500_is_not(client):
-    assert client.post(CHAT, json=chat(temperature=3)).status_code == 400
+    refused = client.post(CHAT, json=chat(temperature=1.5))
+    assert (refused.status_code, error_of(refused)["code"]) == (400, "invalid_value")
     response = client.post(CHAT, json=chat(seed=500))
     assert response.status_code == 503
     assert "secret" not in response.text
@@ -437,10 +461,20 @@ class TestRefusalsAreRecorded:
         missing = [record for record in records(live.project) if record.get("code") == "missing_key"]
         assert 0 < len(missing) <= 60
 
+    def test_metrics_for_an_admin_far_away_are_a_record_and_then_a_count(self, live):
+        key, elsewhere = live.key("scraper", role="admin"), {"X-Forwarded-For": "192.0.2.7"}
+        with live.client(key) as admin:
+            answers = [admin.get("/metrics", headers=elsewhere) for _ in range(5)]
+            assert admin.get("/metrics").status_code == 200
+        (found,) = records_of(live.project, answers[0].headers["x-request-id"], 1)
+        assert (found["kind"], found["action"], found["key"]) == ("admin", "metrics", "scraper")
+        assert found["forwarded_for"] == "192.0.2.7"
+        assert [one["key"] for one in records(live.project) if one.get("action") == "metrics"].count("scraper") == 1
+
     def test_changes_of_keys_and_what_was_asked_of_the_host(self, live):
         live.key("newcomer", author="审查员")
         until_recorded(live.project, lambda record: record["kind"] == "key" and record["key"] == "newcomer")
-        deployed = until_recorded(live.project, lambda record: record["kind"] == "admin")
+        deployed = until_recorded(live.project, lambda record: record.get("action") == "deploy")
         assert (deployed["action"], deployed["version"], deployed["uid"]) == ("deploy", "1", os.getuid())
 
 

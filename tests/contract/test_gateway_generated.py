@@ -16,6 +16,7 @@ from tasks.serving.api.fields import fields_of
 from tasks.serving.audit.chain import verify
 from tasks.serving.gateway import ROUTES
 from tasks.serving.paths import audit_folder
+from tests.contract.embeddings import configure
 
 UV = Path(sys.executable).with_name("uv")
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,8 @@ def ask_all(project, count: int, seed: int) -> dict[int, int]:
 def generous(served_project, tmp_path_factory):
     caps = {"requests_per_minute": 10**6, "tokens_per_minute": 10**9, "max_completion_tokens": 64}
     with served_project(tmp_path_factory.mktemp("generous") / "project", **caps) as found:
+        # Without an embedding model its route is answered as one that is not there.
+        configure(found.root, found.model("bge"))
         control.ensure_host(found.project)
         found.deploy("1")
         yield found
@@ -103,7 +106,7 @@ def vllm_routes() -> set[str]:
 def vllm_fields(route: str, name: str) -> set[str]:
     """Return the fields of a request of vLLM, read off its own class."""
     package = next((ROOT / ".venv-serve").glob("lib/python*/site-packages/vllm"))
-    tree = ast.parse((package / "entrypoints" / "openai" / route / "protocol.py").read_text(encoding="utf-8"))
+    tree = ast.parse((package / "entrypoints" / route / "protocol.py").read_text(encoding="utf-8"))
     found = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name)
     names = {line.target.id for line in found.body if isinstance(line, ast.AnnAssign)}
     return {name for name in names if not name.startswith("_")}
@@ -111,8 +114,10 @@ def vllm_fields(route: str, name: str) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("place", "route", "name"), [
-    ("chat", "chat_completion", "ChatCompletionRequest"), ("completion", "completion", "CompletionRequest"),
-    ("responses", "responses", "ResponsesRequest"),
+    ("chat", "openai/chat_completion", "ChatCompletionRequest"),
+    ("completion", "openai/completion", "CompletionRequest"), ("responses", "openai/responses", "ResponsesRequest"),
+    ("embedding", "pooling/base", "PoolingBasicRequestMixin"), ("embedding", "pooling/base", "CompletionRequestMixin"),
+    ("embedding", "pooling/base", "EncodingRequestMixin"), ("embedding", "pooling/base", "EmbedRequestMixin"),
 ])  # fmt: skip
 def test_every_field_of_vllms_requests_has_a_line(place, route, name):
     """A field without a line is refused all the same; with one its neutral value is not."""

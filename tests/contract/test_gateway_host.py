@@ -19,7 +19,6 @@ import yaml
 from tasks.cli.serve import FINAL_CODES
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
 from tasks.engine.abilities import Abilities
-from tasks.engine.deployment import Deployment
 from tasks.serving import control
 from tasks.serving.audit import verify
 from tasks.serving.paths import audit_folder, control_socket, serving_folder
@@ -130,7 +129,7 @@ class TestSwap:
     @pytest.mark.slow
     def test_a_deployment_ends_when_the_asker_leaves_before_the_switch(self, started):
         started.deploy("1")
-        wanted = Deployment("2", "tg-2", started.model("2", start_s=3))
+        wanted = started.deployment("2", start_s=3)
         with pytest.raises(KeyboardInterrupt):
             control.deploy(started.project, wanted, on_progress=_interrupt)
         until(lambda: control.host_status(started.project)["deploying"] is None)
@@ -164,10 +163,10 @@ class TestSwap:
     def test_a_rehearsal_touches_nothing_live(self, started):
         started.deploy("1")
         pids = server_pids(started)
-        seconds = control.rehearse(started.project, Deployment("2", "tg-2", started.model("2")))
+        seconds = control.rehearse(started.project, started.deployment("2"))
         assert seconds > 0
         with pytest.raises(DataContractError, match="empty answer"):
-            control.rehearse(started.project, Deployment("3", "tg-3", started.model("3", answer="")))
+            control.rehearse(started.project, started.deployment("3", answer=""))
         until(lambda: server_pids(started) == pids)
         status = control.host_status(started.project)
         assert (status["version"], status["wanted"], status["previous"]) == ("1", "1", [])
@@ -199,10 +198,10 @@ async def load_during(project, swap) -> list[tuple[int, str]]:
     """Keep eight callers asking, half of them streaming, before, during and after a swap."""
     results: list[tuple[int, str]] = []
     over = asyncio.Event()
-    headers = {"Authorization": f"Bearer {project.key('load', requests_per_minute=None)}"}
+    headers = {"Authorization": f"Bearer {project.key('load')}"}
     limits = httpx.Limits(max_connections=8)
     async with httpx.AsyncClient(
-        base_url=project.project.gateway_url, headers=headers, timeout=30, limits=limits
+        base_url=project.project.gateway_url, headers=headers, timeout=30, limits=limits, trust_env=False
     ) as client:
 
         async def caller(stream: bool) -> None:
@@ -298,6 +297,21 @@ def test_a_project_deep_in_the_file_system_has_a_control_socket_too(tmp_path, se
 
 
 class TestAuditLog:
+    @pytest.mark.slow
+    def test_a_host_is_ready_once_its_word_lists_are_read_and_the_first_request_waits_for_none(self, started):
+        """Reading them takes over a second; whoever asked first waited for it."""
+        with started.client(started.key("first")) as client:
+            seen = [client.get("/readyz").json()["loaded"]]
+            started.deploy("1")
+            until(lambda: seen.append(client.get("/readyz").json()["loaded"]) or seen[-1])
+            assert seen[0] is False
+            took_s = []
+            for _ in range(4):
+                begun = time.monotonic()
+                assert client.post(CHAT, json=BODY | {"user": "张伟 13800138000"}).status_code == 200
+                took_s.append(time.monotonic() - begun)
+        assert took_s[0] < min(took_s[1:]) + 0.4
+
     def test_a_value_that_json_has_not_is_a_tombstone_and_others_are_served(self, started):
         """Whatever field lets such a number through: the log goes on."""
         started.deploy("1")
@@ -305,7 +319,7 @@ class TestAuditLog:
             body = json.dumps(BODY)[:-1] + ', "temperature": 1e999}'
             assert odd.post(CHAT, content=body.encode()).status_code in (400, 503)
             assert client.post(CHAT, json=BODY).status_code == 200
-            assert client.get("/healthz").status_code == 200
+            until(lambda: client.get("/healthz").status_code == 200)
         assert verify(audit_folder(started.project))["problems"] == []
 
     @pytest.mark.slow
@@ -347,6 +361,8 @@ from tasks.core.guard import guarded
 from tasks.serving import host
 
 def broken(text, types):
+    if text == host.SAMPLE:
+        return text  # read at the start, before anybody asks
     raise RuntimeError("a bug")
 
 host.mask_text = broken

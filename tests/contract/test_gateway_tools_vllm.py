@@ -15,9 +15,10 @@ from tasks.serving import control
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import audit_folder, keys_path
 from tests.contract.conftest import real_vllm
+from tests.proofs import proven
 from tests.unit.families import write_family
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 ASKED = {"model": "champion", "messages": [{"role": "user", "content": "碘片？"}], "temperature": 0, "max_tokens": 200,
@@ -33,7 +34,7 @@ def live(tmp_path_factory):
     with real_vllm(tmp_path_factory.mktemp("tools")) as found:
         model = write_family("qwen3", found.root / "model", model=True)
         control.ensure_host(found)
-        control.deploy(found, Deployment("1", "tg-tiny", model, abilities=abilities_of(model)))
+        control.deploy(found, proven(found, Deployment("1", "tg-tiny", model, abilities=abilities_of(model))))
         yield found
 
 
@@ -102,3 +103,47 @@ def test_responses_whole_and_streamed(client):
     assert events[-1].response.output_text == whole.output_text
     again = [*asked["input"], *[item.model_dump() for item in whole.output], {"role": "user", "content": "然后？"}]
     assert client.responses.create(**asked | {"input": again}).output is not None
+
+
+FLAT = {"type": "function", "name": "dose", "parameters": PARAMETERS, "strict": None}
+TURN = {"model": "champion", "input": [{"role": "user", "content": "碘片？"}], "max_output_tokens": 200,
+        "temperature": 0, "extra_body": {"frequency_penalty": 2}}  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "dose"}])
+def test_responses_a_call_that_must_be_made_its_stream_and_its_result_in_the_next_turn(client, live, choice):
+    asked = TURN | {"tools": [FLAT], "tool_choice": choice, "parallel_tool_calls": False}
+    (call,) = client.responses.create(**asked).output
+    assert (call.type, call.name, set(json.loads(call.arguments))) == ("function_call", "dose", {"mSv"})
+    events = list(client.responses.create(**asked, stream=True))
+    assert "response.function_call_arguments.delta" in [event.type for event in events]
+    (streamed,) = events[-1].response.output
+    assert json.loads(streamed.arguments) == json.loads(call.arguments)
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "20"}
+    thought = {"type": "reasoning", "id": "rs", "summary": [], "content": [{"type": "reasoning_text", "text": "查。"}]}
+    turns = [*TURN["input"], thought, call.model_dump(), result]
+    assert client.responses.create(**TURN | {"input": turns}, tools=[FLAT]).usage.output_tokens
+    texts = "".join(path.read_text(encoding="utf-8") for path in audit_folder(live).glob("*.jsonl"))
+    assert '"tool_calls": [{"arguments": "{' in texts
+
+
+def test_responses_free_choices_and_what_is_no_function(client):
+    for choice in ("auto", "none"):
+        answer = client.responses.create(**TURN, tools=[FLAT], tool_choice=choice)
+        assert {item.type for item in answer.output} <= {"message", "function_call", "reasoning"}
+        assert choice == "auto" or all(item.type != "function_call" for item in answer.output)
+    with pytest.raises(openai.BadRequestError, match="no other tool is run here"):
+        client.responses.create(**TURN, tools=[{"type": "web_search"}])
+    with pytest.raises(openai.BadRequestError, match="nothing is stored"):
+        client.responses.create(**TURN, previous_response_id="resp_1")
+
+
+def test_a_prompt_with_calls_is_counted_as_the_engine_counts_it(client):
+    call = {"type": "function_call", "call_id": "c", "name": "dose", "arguments": '{"mSv": 3}'}
+    result = {"type": "function_call_output", "call_id": "c", "output": "1" * 100}
+    turns = [*TURN["input"], call, result]
+    count = client.responses.create(**TURN | {"input": turns, "max_output_tokens": 1}, tools=[FLAT]).usage.input_tokens
+    room = 1024 - count
+    assert client.responses.create(**TURN | {"input": turns, "max_output_tokens": room}, tools=[FLAT]).output
+    with pytest.raises(openai.BadRequestError, match=f"the prompt has {count} tokens"):
+        client.responses.create(**TURN | {"input": turns, "max_output_tokens": room + 1}, tools=[FLAT])

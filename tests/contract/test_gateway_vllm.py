@@ -18,8 +18,9 @@ from tasks.serving.audit import verify
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import audit_folder, keys_path
 from tests.contract.conftest import real_vllm
+from tests.proofs import proven
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
@@ -41,7 +42,7 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def live(project, base):
     control.ensure_host(project)
-    control.deploy(project, Deployment("1", "tg-real", base, abilities=abilities_of(base)))
+    control.deploy(project, proven(project, Deployment("1", "tg-real", base, abilities=abilities_of(base))))
     return project
 
 
@@ -87,12 +88,42 @@ def test_completion_and_models(client):
     assert "tg-real" in [model.id for model in client.models.list()]
 
 
-def test_no_limit_asked_for_still_ends_and_a_prompt_longer_than_the_context_is_a_400(client):
-    cap = load_settings(ROOT / "params.yaml").serve.gateway.max_completion_tokens
-    answer = client.chat.completions.create(model="champion", messages=QUESTION)
-    assert answer.usage.completion_tokens <= cap
-    with pytest.raises(openai.BadRequestError):
+@pytest.fixture(scope="module")
+def nearly_full():
+    """A question that leaves a few dozen tokens of the context's 1,024."""
+    return [{"role": "user", "content": "radiation " * 940}]
+
+
+def test_no_length_named_gives_what_the_prompt_leaves(client, nearly_full):
+    params = load_settings(ROOT / "params.yaml").serve
+    cap, context = params.gateway.max_completion_tokens, params.vllm.max_model_length_tokens
+    assert client.chat.completions.create(model="champion", messages=QUESTION).usage.completion_tokens <= cap
+    usage = client.chat.completions.create(model="champion", messages=nearly_full).usage
+    assert usage.prompt_tokens > 900 > context - cap
+    assert usage.total_tokens <= context
+    text = nearly_full[0]["content"]
+    assert client.completions.create(model="champion", prompt=text).usage.total_tokens <= context
+    assert client.responses.create(model="champion", input=text).usage.total_tokens <= context
+
+
+def test_a_named_length_that_does_not_fit_beside_the_prompt_is_a_400(client, nearly_full):
+    text = nearly_full[0]["content"]
+    for ask, given in (
+        (client.chat.completions.create, {"messages": nearly_full, "max_tokens": 500}),
+        (client.completions.create, {"prompt": text, "max_tokens": 500}),
+        (client.responses.create, {"input": text, "max_output_tokens": 500}),
+    ):
+        with pytest.raises(openai.BadRequestError, match="for no length") as caught:
+            ask(model="champion", **given)
+        assert caught.value.code == "context_length_exceeded"
+    fits = {"messages": nearly_full, "max_tokens": 5}
+    assert client.chat.completions.create(model="champion", **fits).usage.completion_tokens <= 5
+
+
+def test_a_prompt_longer_than_the_context_is_a_400(client):
+    with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="champion", messages=[{"role": "user", "content": "核 " * 3000}])
+    assert caught.value.code == "context_length_exceeded"
 
 
 def test_answers_carry_version_and_lineage_and_are_audited(client, live):
@@ -104,11 +135,27 @@ def test_answers_carry_version_and_lineage_and_are_audited(client, live):
     assert found["records"] >= 2
 
 
+def test_top_of_a_real_model_at_work(client, live):
+    """Rates and times made of a real vLLM's answers and streams."""
+    command = [TUNEGATE, "top", "--once", "--json", "--every", "6"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        asked = {"model": "champion", "messages": QUESTION, "max_tokens": 8, "temperature": 0}
+        assert len(list(client.chat.completions.create(**asked, stream=True))) > 1
+    found = json.loads(process.communicate(timeout=30)[0])
+    assert process.returncode == 0
+    assert (found["status"]["version"], found["status"]["healthy"]) == ("1", True)
+    assert found["requests_per_s"]["ok"] > 0
+    assert found["tokens_per_s"]["completion"] > 0
+    assert found["keys"]["openai"] > 0
+    assert found["first_token_p95_s"] > 0
+
+
 def test_a_swap_to_the_other_slot_with_a_stream_under_way(client, live, base):
     asked = {"model": "champion", "messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 512}
     stream = client.chat.completions.create(**asked, stream=True)
     next(stream)
-    control.deploy(live, Deployment("2", "tg-next", base, abilities=abilities_of(base)))
+    control.deploy(live, proven(live, Deployment("2", "tg-next", base, abilities=abilities_of(base))))
     assert [chunk.choices[0].finish_reason for chunk in stream][-1] in ("stop", "length")
     status = control.host_status(live)
     assert (status["slot"], status["version"], status["healthy"]) == ("green", "2", True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,25 @@ class TestSoak:
 
 
 class TestLostServer:
-    def test_a_dead_server_gives_503_and_comes_back_by_itself(self, started):
-        started.deploy("1", start_s=1)
-        for pid in server_pids(started):
-            os.kill(pid, signal.SIGKILL)
-        with started.client(started.key("a")) as client:
-            until(lambda: client.post(CHAT, json=BODY).status_code == 503)
-            until(lambda: client.post(CHAT, json=BODY).status_code == 200, timeout_s=20)
+    @pytest.mark.slow
+    def test_a_dead_server_comes_back_by_itself_and_what_it_was_asked_is_answered(self, started):
+        started.deploy("1", start_s=1, token_s=0.2)
+        with started.client(started.key("a")) as client, ThreadPoolExecutor() as pool:
+            under_way = pool.submit(client.post, CHAT, json=BODY)
+            until(lambda: control.host_status(started.project)["in_flight"])
+            for pid in server_pids(started):
+                os.kill(pid, signal.SIGKILL)
+            # While its keeper ends it, while nothing is live, while it starts: whoever asks now waits.
+            assert [client.post(CHAT, json=BODY).status_code for _ in range(2)] == [200, 200]
+            assert under_way.result().status_code == 200
+        until(lambda: sum(one["kind"] == "answer" for one in audit_records(started)) == 3)
+        records = audit_records(started)
+        asked = [one["request_id"] for one in records if one["kind"] == "request"]
+        answered = {one["request_id"]: one for one in records if one["kind"] == "answer"}
+        assert len(asked) == len(answered) == 3
+        assert {one["status"] for one in answered.values()} == {200}
+        # The one that was asked twice says who answered; the others need not.
+        assert (answered[asked[0]]["version"], "version" in answered[asked[2]]) == ("1", False)
         status = control.host_status(started.project)
         assert (status["version"], status["healthy"]) == ("1", True)
         until(lambda: control.host_status(started.project)["recovering"] is False)
@@ -79,13 +92,26 @@ class TestLostServer:
         assert len(server_pids(started)) == 1
 
     @pytest.mark.slow
-    def test_lost_in_the_middle_of_a_stream_is_an_error_event_not_a_short_answer(self, started):
+    @pytest.mark.parametrize("fault", ["die_after", "error_after", "abort_after"])
+    def test_lost_in_the_middle_of_a_stream_is_an_error_event_not_a_short_answer(self, started, fault):
+        """vLLM whose engine dies says so in the stream, in words of its own, and ends it like a whole one; one that is
+        told to stop calls that a reason to finish.
+        """
         started.deploy("1")
-        started.deploy("2", die_after=3, token_s=0.05)
+        started.deploy("2", token_s=0.05, **{fault: 3})
         with started.client(started.key("a")) as client:
             text = client.post(CHAT, json=BODY | {"stream": True}).text
         assert "[DONE]" not in text
+        assert "secret" not in text
+        until(lambda: any(one.get("status") == 503 for one in audit_records(started)))
         assert json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]["code"] == "upstream_lost"
+
+    @pytest.mark.slow
+    def test_a_whole_answer_that_was_broken_off_is_no_answer(self, started):
+        started.deploy("1")
+        with started.client(started.key("a")) as client:
+            refused = client.post(CHAT, json=BODY | {"seed": 2})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "upstream_lost")
 
     @pytest.mark.slow
     def test_a_caller_who_leaves_frees_the_server(self, started):

@@ -14,8 +14,9 @@ from tasks.serving import control
 from tasks.serving.keys import KeyStore
 from tasks.serving.paths import keys_path
 from tests.contract.conftest import real_vllm
+from tests.proofs import proven
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 1
@@ -31,7 +32,7 @@ def base():
 def project(tmp_path_factory, base):
     with real_vllm(tmp_path_factory.mktemp("live")) as found:
         control.ensure_host(found)
-        control.deploy(found, Deployment("1", LINEAGE, base))
+        control.deploy(found, proven(found, Deployment("1", LINEAGE, base)))
         yield found
 
 

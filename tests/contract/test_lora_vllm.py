@@ -14,7 +14,7 @@ from tasks.core.settings import load_settings
 from tasks.engine.server import BARE_SUFFIX, VllmServer
 from tasks.models.base import materialize
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("vllm_imported")]
 
 ROOT = Path(__file__).parents[2]
 RANK = 8

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from tasks.serving import control
 from tasks.serving.metrics import Metrics
+from tests.contract.embeddings import configure, up
 from tests.contract.hosts import BODY, CHAT, STREAMED, until
 
 FOLDER = Path(__file__).parents[2] / "infra" / "monitoring"
@@ -54,6 +56,52 @@ def test_every_series_has_its_place_on_the_dashboard():
     text = DASHBOARD.read_text("utf-8") + RULES.read_text("utf-8")
     families = {family.name for family in Metrics().registry.collect()}
     assert {name for name in families if name not in text} == set()
+
+
+#: Reads a dashboard by Grafana's published schema and writes it again: what the schema has not is gone then.
+READS = """
+import json, sys
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+register_default_plugins()
+print(JSONEncoder().encode(Dashboard.from_json(json.load(sys.stdin))))
+"""
+SCHEMA = "grafana-foundation-sdk==1769699998!10.1.0"
+#: Of the Prometheus data source alone, which has no part in that schema.
+OF_THE_SOURCE = {".annotations.list[0].titleFormat"}
+
+
+def lost(given, read, at: str = "") -> set[str]:
+    """Return where a value read by the schema lacks something of what was given, or has it otherwise."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        gone = {f"{at}.{name}" for name in given if name not in read}
+        return gone.union(*(lost(given[name], read[name], f"{at}.{name}") for name in given if name in read))
+    if isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
+        pairs = enumerate(zip(given, read, strict=True))
+        return set().union(*(lost(one, other, f"{at}[{n}]") for n, (one, other) in pairs))
+    return set() if given == read else {at}
+
+
+@pytest.mark.slow
+def test_the_dashboard_is_one_by_grafanas_published_schema(tmp_path):
+    """Grafana itself is not to be had from package registries; its schema's own reader is."""
+    uv, python = Path(sys.executable).with_name("uv"), tmp_path / "venv" / "bin" / "python"
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, tmp_path / "venv"], check=True, timeout=120)
+    subprocess.run([uv, "pip", "install", "-q", "--python", python, SCHEMA], check=True, timeout=120)
+
+    def read(value: dict) -> dict:
+        done = subprocess.run(
+            [python, "-c", READS], input=json.dumps(value), capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
+
+    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
+    assert lost(dashboard, read(dashboard)) == OF_THE_SOURCE
+    planted = json.loads(DASHBOARD.read_text("utf-8"))
+    planted["panels"][0]["gridPosition"] = planted["panels"][0].pop("gridPos")
+    planted["panels"][1]["targets"][0]["query"] = "tunegate_live"
+    assert lost(planted, read(planted)) - OF_THE_SOURCE == {".panels[0].gridPosition", ".panels[1].targets[0].query"}
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +150,11 @@ class Prometheus:
 
     def up(self) -> bool:
         try:
-            return bool(self.ask('up{job="tunegate"} == 1'))
-        except httpx.HTTPError:
+            # Until it is ready it answers in words, not JSON.
+            ready = httpx.get(f"{self.url}/-/ready").is_success
+        except httpx.TransportError:
             return False
+        return ready and bool(self.ask('up{job="tunegate"} == 1'))
 
     def alarms(self) -> set[str]:
         alarms = httpx.get(f"{self.url}/api/v1/alerts").json()["data"]["alerts"]
@@ -116,22 +166,32 @@ class Prometheus:
 
 
 @pytest.fixture
-def prometheus(programs, tmp_path, started, free_ports):
+def whole(project):
+    """A project with a share in every panel: version 1 live, an embedding model, and a candidate beside."""
+    configure(project.root, project.model("bge"))
+    control.ensure_host(project.project)
+    project.deploy("1", token_s=0.01)
+    control.begin_rollout(project.project, project.deployment("2", by="王工", reason="第二版"), "canary")
+    until(lambda: up(project.project))
+    return project
+
+
+@pytest.fixture
+def prometheus(programs, tmp_path, whole, free_ports):
     (port,) = free_ports(1)
-    found = Prometheus(programs, tmp_path / "prometheus", port, started.project.gateway_url.removeprefix("http://"))
+    found = Prometheus(programs, tmp_path / "prometheus", port, whole.project.gateway_url.removeprefix("http://"))
     yield found
     found.stop()
 
 
 @pytest.mark.slow
-def test_a_live_gateway_on_every_panel_and_a_stopped_one_as_an_alarm(prometheus, started):
-    started.deploy("1", token_s=0.01)
+def test_a_live_gateway_on_every_panel_and_a_stopped_one_as_an_alarm(prometheus, whole):
     until(prometheus.up, timeout_s=30)
-    with started.client(started.key("desk")) as client:
+    with whole.client(whole.key("desk")) as client:
         for _ in range(6):
             client.post(CHAT, json=BODY)
             client.post(CHAT, json=STREAMED)
-            httpx.post(f"{started.project.gateway_url}{CHAT}", json=BODY)
+            httpx.post(f"{whole.project.gateway_url}{CHAT}", json=BODY)
     queries = [target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]]
     drawn = [query for query in queries if "aborted" not in query]
     deadline = time.monotonic() + 30
@@ -140,5 +200,5 @@ def test_a_live_gateway_on_every_panel_and_a_stopped_one_as_an_alarm(prometheus,
         time.sleep(0.5)
     assert prometheus.ask("tunegate_live")[0]["metric"]["version"] == "1"
     assert not prometheus.alarms()
-    control.stop_host(started.project)
+    control.stop_host(whole.project)
     until(lambda: "TunegateDown" in prometheus.alarms(), timeout_s=30)

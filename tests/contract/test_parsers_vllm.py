@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,30 @@ ANSWER, THOUGHT = "关好门窗。", "先想一想"
 TOOLS = served_tools([{"name": PROBE, "description": "d", "parameters": {"type": "object", "properties": {}}}])
 
 
-def parsed(folder, abilities: Abilities, cases) -> list[dict]:
-    asked = {"folder": str(folder), "cases": cases, "abilities": {
-        "tool_parser": abilities.tool_parser, "reasoning_parser": abilities.reasoning_parser,
-        "plugin": str(REASONING_PLUGIN) if abilities.reasoning_parser == "tunegate" else None,
-    }}  # fmt: skip
-    python = Project(ROOT).serve_python
-    done = subprocess.run([python, SCRIPT], input=json.dumps(asked), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture(scope="module")
+def parsed():
+    """Return a function that has vLLM's parsers read cases; vLLM is imported once for all of them."""
+    asking = [str(Project(ROOT).serve_python), str(SCRIPT)]
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(asking, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
+
+        def parse(folder, abilities: Abilities, cases) -> list[dict]:
+            asked = {"folder": str(folder), "cases": cases, "abilities": {
+                "tool_parser": abilities.tool_parser, "reasoning_parser": abilities.reasoning_parser,
+                "plugin": str(REASONING_PLUGIN) if abilities.reasoning_parser == "tunegate" else None,
+            }}  # fmt: skip
+            process.stdin.write(json.dumps(asked) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                if line.startswith("["):
+                    return json.loads(line)
+            said.seek(0)
+            pytest.fail(said.read()[-2000:])
+
+        yield parse
+        process.stdin.close()
 
 
 def case(folder, text, tools=None, **settings):
@@ -51,7 +67,7 @@ def folder(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("folder", ["qwen2.5", "qwen3", "llama-3.2"], indirect=True)
-def test_an_answer_without_a_thought_is_content_and_a_thought_is_reasoning(folder):
+def test_an_answer_without_a_thought_is_content_and_a_thought_is_reasoning(folder, parsed):
     texts = {
         ANSWER: (None, ANSWER),
         f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}": (THOUGHT, ANSWER),
@@ -66,13 +82,13 @@ def test_an_answer_without_a_thought_is_content_and_a_thought_is_reasoning(folde
 
 
 @pytest.mark.parametrize("folder", ["qwen3"], indirect=True)
-def test_switched_off_an_answer_is_content(folder):
+def test_switched_off_an_answer_is_content(folder, parsed):
     (found,) = parsed(folder, abilities_of(folder), [case(folder, ANSWER, enable_thinking=False)])
     assert found["whole"]["content"] == found["streamed"]["content"] == ANSWER
 
 
 @pytest.mark.parametrize("folder", ["deepseek-distill-qwen", "deepseek-distill-llama"], indirect=True)
-def test_a_thought_that_the_prompt_opens(folder):
+def test_a_thought_that_the_prompt_opens(folder, parsed):
     assert abilities_of(folder).thinking == "always"
     texts = [f"{THOUGHT}\n</think>\n\n{ANSWER}", THOUGHT]
     closed, cut = parsed(folder, abilities_of(folder), [case(folder, text) for text in texts])
@@ -82,14 +98,14 @@ def test_a_thought_that_the_prompt_opens(folder):
 
 
 @pytest.mark.parametrize("folder", ["qwen3"], indirect=True)
-def test_planted_vllms_own_parser_takes_an_answer_for_a_thought(folder):
+def test_planted_vllms_own_parser_takes_an_answer_for_a_thought(folder, parsed):
     abilities = Abilities(reasoning_parser="qwen3")
     (found,) = parsed(folder, abilities, [case(folder, ANSWER)])
     assert (found["whole"]["reasoning"], found["whole"]["content"]) == (ANSWER, None)
 
 
 @pytest.mark.parametrize("folder", ["qwen2.5", "qwen3", "llama-3.2"], indirect=True)
-def test_what_the_template_writes_of_a_call_the_parser_reads_as_that_call(folder):
+def test_what_the_template_writes_of_a_call_the_parser_reads_as_that_call(folder, parsed):
     tokenizer = load_tokenizer(folder)
     written = written_call(tokenizer)
     begins = "<tool_call>" if "<tool_call>" in written else f'{{"name": "{PROBE}"'
@@ -102,7 +118,7 @@ def test_what_the_template_writes_of_a_call_the_parser_reads_as_that_call(folder
 
 
 @pytest.mark.parametrize("folder", ["qwen2.5", "qwen3"], indirect=True)
-def test_parallel_calls_are_each_a_call(folder):
+def test_parallel_calls_are_each_a_call(folder, parsed):
     call = f'<tool_call>\n{{"name": "{PROBE}", "arguments": {{"a": "b"}}}}\n</tool_call>'
     (found,) = parsed(folder, abilities_of(folder), [case(folder, f"{call}\n{call}", TOOLS)])
     assert found["whole"]["calls"] == found["streamed"]["calls"] == [[PROBE, {"a": "b"}]] * 2

@@ -22,16 +22,19 @@ TEXT = (ROOT / "infra" / "prefect.yaml").read_text("utf-8")
 FILE = yaml.safe_load(TEXT)
 DEPLOYMENTS = {item["entrypoint"].rpartition(":")[2] + "/" + item["name"]: item for item in FILE["deployments"]}
 
+#: What changes the champion, or looks after it.
+RELEASED = {
+    "golive/golive",
+    "promote/promote",
+    "promote/when-approved",
+    "rollback/rollback",
+    "reconcile/reconcile",
+    "monitor/monitor",
+}
+
 
 def test_the_deployments_the_readme_promises():
-    assert set(DEPLOYMENTS) == {
-        "pipeline/nightly",
-        "stage/gpu",
-        "promote/promote",
-        "rollback/rollback",
-        "reconcile/reconcile",
-        "monitor/monitor",
-    }
+    assert set(DEPLOYMENTS) == {"pipeline/nightly", "stage/gpu", *RELEASED}
 
 
 def test_prefect_is_the_locked_one():
@@ -56,6 +59,14 @@ def test_entrypoint_is_a_flow_that_takes_the_parameters(item):
 def test_the_pipeline_hands_gpu_stages_to_a_deployment_of_the_gpu_pool():
     gpu = DEPLOYMENTS["pipeline/nightly"]["parameters"]["gpu_deployment"]
     assert DEPLOYMENTS[gpu]["work_pool"]["name"] == "gpu"
+
+
+def test_what_changes_the_champion_runs_on_the_pool_with_the_credential_alone():
+    released = {name for name, item in DEPLOYMENTS.items() if item["work_pool"]["name"] == "release"}
+    assert released == RELEASED
+    nightly = DEPLOYMENTS["pipeline/nightly"]
+    assert nightly["work_pool"]["name"] == "cpu"
+    assert nightly["parameters"]["release_deployment"] in released
 
 
 def test_what_params_yaml_schedules_is_deployed():

@@ -9,7 +9,6 @@ import signal
 import pytest
 
 from tasks.core.errors import ConfigError, TransientError
-from tasks.engine.deployment import Deployment
 from tasks.serving import control
 from tests.contract.hosts import BODY, CHAT, processes_of, server_pids, until
 from tests.contract.rollouts import Crowd, decide_quickly, phase
@@ -25,7 +24,7 @@ def quick(project):
 
 
 def begin(project, version: str = "2", strategy: str = "canary", **behaviour: object) -> None:
-    wanted = Deployment(version, f"tg-{version}", project.model(version, **behaviour), by="王工", reason="第二版")
+    wanted = project.deployment(version, by="王工", reason="第二版", **behaviour)
     control.begin_rollout(project.project, wanted, strategy)
 
 
@@ -129,7 +128,7 @@ class TestTrouble:
         with pytest.raises(TransientError, match="under way"):
             begin(quick, "3")
         with pytest.raises(TransientError, match="rollout is under way"):
-            control.rehearse(quick.project, Deployment("3", "tg-3", quick.model("3")))
+            control.rehearse(quick.project, quick.deployment("3"))
         assert control.host_status(quick.project)["rollout"]["version"] == "2"
 
     def test_a_candidate_that_dies_is_taken_back_at_once(self, quick):

@@ -72,6 +72,7 @@ HARMLESS = {
     "tasks/core/outbox.py": "the record in MLflow, no output",
     "tasks/core/tracking.py": "the record in MLflow, no output",
     "tasks/core/training_record.py": "the record in MLflow, no output",
+    "tasks/engine/yielding.py": "which process waits for which; an evaluation's server yields to nobody",
 }
 PARAMS = "tasks/core/params"
 
@@ -102,7 +103,8 @@ def _data_files(path: PurePosixPath) -> Iterator[PurePosixPath]:
     """Yield what lies beside a module and is named in it: tables, templates, programs started by path."""
     source = (ROOT / path).read_text(encoding="utf-8")
     for found in (ROOT / path.parent).iterdir():
-        if f'"{found.name}"' in source and found.name != path.name:
+        # Code that names the cache of bytecode means every package's: it is there or not, and changes nothing.
+        if f'"{found.name}"' in source and found.name not in (path.name, "__pycache__"):
             yield path.parent / found.name
 
 

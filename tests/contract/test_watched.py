@@ -42,7 +42,7 @@ def test_an_engine_that_hangs_is_not_ready_and_is_replaced(probed):
     with probed.client(None) as client:
         until(lambda: client.get("/readyz").status_code == 503)
         assert client.get("/readyz").json() == {
-            "status": "unavailable", "served": True, "engine": False, "audit": True
+            "status": "unavailable", "served": True, "engine": False, "audit": True, "loaded": True
         }  # fmt: skip
         assert client.get("/livez").status_code == 200
         assert series(probed, "tunegate_engine_works") == {"": 0.0}

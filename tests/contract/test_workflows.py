@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
+from tasks.proof.github import audience
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github" / "workflows"
 FILES = sorted(FOLDER.glob("*.yml"))
@@ -33,7 +35,10 @@ def problems(workflow: dict) -> list[str]:
     for name, job in workflow["jobs"].items():
         if "timeout-minutes" not in job:
             found.append(f"{name}: timeout")
-        if not set(job.get("permissions", {}).items()) <= {("contents", "read"), ("pull-requests", "write")}:
+        allowed = {("contents", "read"), ("pull-requests", "write")}
+        # A token of its own only for a job that a protected environment lets begin.
+        allowed |= {("id-token", "write")} if "environment" in job else set()
+        if not set(job.get("permissions", {}).items()) <= allowed:
             found.append(f"{name}: permissions")
         for step in job["steps"]:
             if "uses" in step and not PINNED.match(step["uses"]):
@@ -94,6 +99,7 @@ def _with(change) -> dict:
         (lambda w: w["jobs"]["promote"]["steps"][-1].update(run="echo ${{ inputs.reason }}"), "inside a script"),
         (lambda w: w["jobs"]["promote"]["steps"][-1].update(run="echo ${{ github.event.issue.title }}"), "inside"),
         (lambda w: w["jobs"]["promote"].update(permissions={"contents": "write"}), "promote: permissions"),
+        (lambda w: w["jobs"]["promote"].pop("environment"), "promote: permissions"),
         (lambda w: w["jobs"]["promote"].pop("timeout-minutes"), "timeout"),
         (lambda w: w.pop("permissions"), "permissions"),
         (lambda w: w.pop("concurrency"), "concurrency"),
@@ -132,6 +138,15 @@ def test_promotion_goes_through_the_protected_environment():
     assert workflow["jobs"]["promote"]["environment"] == "production"
     inputs = workflow["on"]["workflow_dispatch"]["inputs"]
     assert all(inputs[name]["required"] for name in ("version", "reason"))
+
+
+def test_one_job_alone_has_a_token_of_its_own_and_asks_it_for_one_record():
+    asking = [(path.name, name) for path in FILES for name, job in load(path)["jobs"].items()
+              if "id-token" in {**load(path)["permissions"], **job.get("permissions", {})}]  # fmt: skip
+    assert asking == [("promote.yml", "promote")]
+    script = load(FOLDER / "promote.yml")["jobs"]["promote"]["steps"][-1]["run"]
+    assert f'"audience={audience("production", "$RECORD")}"' in script
+    assert script.index("::add-mask::$token") < script.index("flows.trigger")
 
 
 def test_workflows_ask_for_deployments_that_exist():

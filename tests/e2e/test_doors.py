@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks.core.project import Project
+from tasks.core.settings import load_settings
 from tasks.machine.network import answer_of
+from tasks.models.base import materialize
 from tasks.stages.table import STAGES
+from tests.small_models import write_small_llama
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ROOT = Path(__file__).parents[2]
 COMPARED = ("prepare", "validate", "train", "merge", "quantize")
 SMALL = {
@@ -35,6 +39,10 @@ def checkout(tmp_path_factory, make_clone):
     params = yaml.safe_load(path.read_text(encoding="utf-8"))
     for (section, key), value in SMALL.items():
         params[section][key] = value
+    # A door is no other for a larger model.
+    base = tmp_path_factory.mktemp("base") / "small"
+    write_small_llama(base, materialize(load_settings(ROOT / "params.yaml").base_model, Project(ROOT)).path)
+    params["base_model"] |= {"source": "local", "id": str(base), "revision": None, "digest": None}
     path.write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
     return clone
 

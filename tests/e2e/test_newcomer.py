@@ -20,7 +20,7 @@ REPORTS = ("data/reports/gate/verdict.json", "data/reports/dossier/index.html", 
 
 @pytest.fixture(scope="module")
 def demo(clone) -> subprocess.CompletedProcess[str]:
-    return clone.run("make", "demo", timeout_s=2700)
+    return clone.run("make", "demo", timeout_s=3600)
 
 
 def test_make_demo_goes_from_data_to_an_answer(clone, demo):
@@ -126,6 +126,13 @@ def test_the_live_endpoint_answers_as_its_evidence_says(clone, serving):
     assert found["agrees"], found["problems"]
     assert found["version"] == "1"
     assert {"ceval_accuracy", "domain_choice_accuracy", "safety_refuse_accuracy"} <= set(found["metrics"])
+
+
+def test_a_look_at_the_real_champion_raises_no_alarm(clone, client):
+    """`tunegate monitor`: the canaries and the evidence through the gateway, callers' questions from its log."""
+    found = json.loads(clone.tunegate("monitor", "--json").stdout)
+    assert (found["version"], found["alarms"]) == ("1", [])
+    assert found["questions"]["rows"] >= 1
 
 
 @pytest.fixture(scope="module")

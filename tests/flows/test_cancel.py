@@ -31,10 +31,10 @@ import sys, time
 from flows.release import promote
 from tasks.release import reconcile
 real = reconcile.append_event
-def slow(*given):
+def slow(*given, **named):
     print("recording", flush=True)
     time.sleep(600)
-    real(*given)
+    real(*given, **named)
 reconcile.append_event = slow
 promote("2", reason="第二版", by="李审")
 """

@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect import flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.limits import Allowance
+from flows.pipeline import hand_to_release
+from tasks.core.errors import ConfigError
+from tasks.core.params.orchestration import LimitsParams
 from tasks.core.project import find_root
 from tasks.machine.network import answer_of
 
@@ -38,8 +44,16 @@ def server(tiny_project, monkeypatch, running, until):
 def workers(server, tiny_project, running, until):
     """What `make workers` starts, from the project's folder."""
     with running([PYTHON, "-m", "flows.workers"], tiny_project.root, "workers") as log:
-        until(lambda: log.read_text().count("Worker '") >= 2, log)
+        until(lambda: log.read_text().count("Worker '") >= 3, log)
         yield log
+
+
+@flow
+def ends_with_release(version: str) -> None:
+    """The end of nightly, without the hours before it."""
+    hand_to_release(
+        version, True, "golive/golive", Allowance.begin(LimitsParams(run_timeout_s=300, stage_timeout_s=300))
+    )
 
 
 def _trigger(project, *words):
@@ -48,7 +62,7 @@ def _trigger(project, *words):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_runs_started_from_prefect_do_what_the_commands_do(workers, tiny_project):
+def test_runs_started_from_prefect_do_what_the_commands_do(server, workers, tiny_project):
     code, out, err = _trigger(tiny_project, "stage/gpu", "--param", "name=prepare", "--wait")
     assert code == 0, err + workers.read_text()[-4000:]
     assert json.loads(out.splitlines()[-1])["state"] == "Completed"
@@ -64,6 +78,10 @@ def test_runs_started_from_prefect_do_what_the_commands_do(workers, tiny_project
 
     code, out, err = _trigger(tiny_project, "reconcile/reconcile", "--wait")
     assert code == 0, err + workers.read_text()[-4000:]
+
+    # What a pipeline that may not promote hands over comes back as the error it was.
+    with temporary_settings({PREFECT_API_URL: server}), pytest.raises(ConfigError, match="has no version 7"):
+        ends_with_release("7")
 
     code, _, err = _trigger(tiny_project, "pipeline/weekly", "--wait")
     assert code == 2

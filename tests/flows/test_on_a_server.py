@@ -46,7 +46,7 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(server):
     with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
-        for pool in ("cpu", "gpu"):
+        for pool in ("cpu", "gpu", "release"):
             client.request("POST", "/work_pools/", json={"name": pool, "type": "process"})
         yield client
 

@@ -6,9 +6,9 @@ import os
 import pytest
 from prefect import flow, task
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.dvc import run_through_dvc
+from flows.environment import PREFECT
 from flows.outcome import error_of
 from flows.stages import is_transient
 from tasks.core import errors
@@ -95,6 +95,8 @@ def test_a_completed_run_is_no_error():
 
 @pytest.mark.slow
 def test_prefect_retries_transient_errors_and_no_others():
+    from prefect.testing.utilities import prefect_test_harness
+
     tries: list[str] = []
 
     @task(retries=2, retry_delay_seconds=0, retry_condition_fn=is_transient)
@@ -106,7 +108,8 @@ def test_prefect_retries_transient_errors_and_no_others():
     def both(kind: str) -> None:
         fail(kind)
 
-    with prefect_test_harness():
+    # Prefect's own 30 s are too few for a temporary server on a busy machine: as long as our flows give it.
+    with prefect_test_harness(server_startup_timeout=int(PREFECT["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"])):
         for kind in ("TransientError", "ConfigError"):
             with pytest.raises(getattr(errors, kind)):
                 both(kind)

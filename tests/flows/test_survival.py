@@ -59,7 +59,7 @@ def workers(project, until, name):
             [PYTHON, "-m", "flows.workers"], cwd=project.root, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        until(lambda: log.read_text("utf-8").count("Worker '") >= 2, log)
+        until(lambda: log.read_text("utf-8").count("Worker '") >= 3, log)
         yield log, process
     finally:
         kill_all(process, project)
@@ -154,7 +154,7 @@ def test_a_night_of_restarts_and_power_cuts(night, tiny_project, until):
         until(lambda: last in runs_here() and state_of(last) == "Running", log)
         # A worker is killed: its run goes on, and another worker comes.
         os.kill(worker_of("gpu"), signal.SIGKILL)
-        until(lambda: log.read_text("utf-8").count("Worker '") >= 3, log)
+        until(lambda: log.read_text("utf-8").count("Worker '") >= 4, log)
         assert (state_of(last), last in runs_here()) == ("Running", True)
         kill_run(last)
         # Ctrl-C: the worker ends its runs, and they are not left as running.
@@ -179,6 +179,7 @@ def test_two_temporary_servers_on_one_database(tiny_project, monkeypatch):
         subprocess.Popen([PYTHON, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                          text=True) for _ in range(2)
     ]  # fmt: skip
-    said = [run.communicate(timeout=180)[0] for run in runs]
+    # Each server may take 120 s to start, beside the other; ten tasks and its end come after that.
+    said = [run.communicate(timeout=300)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], "\n".join(said)
     assert all("Starting temporary server" in text and "locked" not in text for text in said)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 import urllib.request
 
 import pytest
@@ -11,6 +12,7 @@ from tasks.core.errors import MissingToolError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.engine.server import VllmServer, serving_uses_cuda
+from tasks.engine.sleeping import FLAG, VARIABLES, SleepingServer
 from tasks.quantization.written import read_back
 from tests.gpu.conftest import ROOT
 
@@ -76,3 +78,25 @@ def test_vllm_scores_the_tokens_as_transformers_does(chain, serve_python, params
         served = served_logprobs(server.url, f"tg-{hop}")
     model = read_back(folder) if hop == "awq" else AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     assert (served - own_logprobs(model)).abs().mean() < 0.1
+
+
+def test_a_version_sleeps_gives_its_memory_back_and_answers_the_same_when_woken(chain, serve_python, params, tmp_path):
+    """`serve.swap: sleep`: seconds, not a load; what it answered before it answers after."""
+    torch.cuda.empty_cache()
+    can_sleep = {"flags": [FLAG], "variables": VARIABLES}
+    with SleepingServer(serve_python) as server:
+        server.start(chain.merged, free_port(), params, "tg-merged", tmp_path / "vllm.log", **can_sleep)
+        loaded_s = server.wait_ready()
+        before, free_awake = served_logprobs(server.url, "tg-merged"), torch.cuda.mem_get_info()[0]
+        server.sleep()
+        assert torch.cuda.mem_get_info()[0] - free_awake > 0.2 * torch.cuda.mem_get_info()[1]
+        with VllmServer(serve_python) as other:
+            # In its place, on the same card, while it sleeps.
+            other.start(chain.awq, free_port(), params, "tg-awq", tmp_path / "other.log", **can_sleep)
+            other.wait_ready()
+            assert served_logprobs(other.url, "tg-awq").isfinite().all()
+        begun = time.monotonic()
+        server.wake()
+        after = served_logprobs(server.url, "tg-merged")
+        assert time.monotonic() - begun < loaded_s / 2
+    assert (before - after).abs().max() < 0.05

@@ -31,6 +31,10 @@ class DoorParams(Section):
     tokens_per_day: int | None = Field(ge=1, description="of each key; null: no budget")
     tokens_per_month: int | None = Field(ge=1, description="of each key; null: no budget")
 
+    limits_lost_grace_s: float = Field(
+        ge=0, description="how long all keys go on by each gateway's part while the shared count is lost"
+    )
+
     @model_validator(mode="after")
     def _leave_places(self) -> "DoorParams":
         """Refuse a reserve that leaves nobody else a place."""

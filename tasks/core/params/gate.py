@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.core.digest import sha256_json
 from tasks.core.params.section import Fraction, Section
 
 Hop = Literal["base", "adapter", "merged", "awq"]
@@ -60,6 +61,10 @@ class GateParams(Section):
     rules: list[GateRule] = Field(min_length=1)
     champion_rules: list[ChampionRule]
     agreement: AgreementsParams
+
+    def digest(self) -> str:
+        """Return the digest of everything here that decides a verdict."""
+        return sha256_json(self.model_dump(mode="json"))
 
 
 class DossierParams(Section):

@@ -81,6 +81,7 @@ class GatewayParams(Section):
     over_max_completion_tokens: Literal["clamp", "refuse"]
     max_choices: int = Field(ge=1)
     max_prompts: int = Field(ge=1)
+    max_embedding_inputs: int = Field(ge=1, description="texts of one request to /v1/embeddings")
     json_schema: JsonSchemaParams
     requests_per_minute: int = Field(ge=1)
     tokens_per_minute: int = Field(ge=1)
@@ -93,14 +94,32 @@ class GatewayParams(Section):
     door: DoorParams
 
 
+class EmbeddingParams(Section):
+    """The model behind /v1/embeddings."""
+
+    model: str | None = Field(description="its folder (safetensors), from the project's root; null: the route is a 404")
+    name: str = Field(pattern=r"^\w[\w.-]{0,127}$", description="what callers ask for; its id in /v1/models")
+    max_length_tokens: int = Field(ge=16, description="longest input")
+    gpu_memory_utilization: float = Field(gt=0, le=1, description="its share of a card, beside the chat model's")
+
+
 class ServeParams(Section):
     """The serving plane."""
 
     vllm: VllmParams
     gateway: GatewayParams
-    swap: Literal["beside", "hold"] = Field(description="a new version beside the old one, or in its place")
-    hold_s: float = Field(gt=0, description="how long a request waits while a version takes another's place")
+    embedding: EmbeddingParams
+    swap: Literal["beside", "hold", "sleep"] = Field(
+        description="a new version beside the old one, or in its place: the old one stopped, or asleep (CUDA)"
+    )
+    hold_s: float = Field(gt=0, description="how long a request waits while a version takes another's place,"
+                                            " or one that was lost is started again")  # fmt: skip
     reconcile_every_s: float = Field(gt=0)
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a new version takes the old one's place while requests wait."""
+        return self.swap != "beside"
 
 
 class Hardware(Section):

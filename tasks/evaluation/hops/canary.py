@@ -68,9 +68,14 @@ def _encoded(tokenizer: Any, context: str, repeated: str, shuffled: str) -> Item
     return before, right, wrong, repeated
 
 
+def _scored(client: ServedClient, before: list[int], after: list[int]) -> Query:
+    """Return a request that scores tokens by the route that everything else is scored by."""
+    return continuation_query(before, after, WHAT, token_route=client.token_route)
+
+
 def _repeats(client: ServedClient, items: list[Item]) -> Outcome:
     """Find items where a shuffled text scores at least as high as the repeated one, or all are near chance."""
-    queries = [continuation_query(item[0], after, WHAT) for item in items for after in item[1:3]]
+    queries = [_scored(client, item[0], after) for item in items for after in item[1:3]]
     totals = [math.fsum(value[0]["logprobs"]) for value in client.ask(queries, WHAT)]
     failures = [
         f"the shuffled form of {item[3]!r} scored {wrong:.2f}, the repetition {right:.2f}"
@@ -85,8 +90,7 @@ def _repeats(client: ServedClient, items: list[Item]) -> Outcome:
 
 def _same_scale(client: ServedClient, items: list[Item]) -> Outcome:
     """Find items where a token's log-probability depends on the way it is asked for."""
-    pairs = [(choice_query(item[0], item[1][:1], WHAT), continuation_query(item[0], item[1][:1], WHAT))
-             for item in items]  # fmt: skip
+    pairs = [(choice_query(item[0], item[1][:1], WHAT), _scored(client, item[0], item[1][:1])) for item in items]
     values = [value[0]["logprobs"][0] for value in client.ask([query for pair in pairs for query in pair], WHAT)]
     return len(items), [
         f"one token scored {as_choice:.3f} as a choice and {as_prompt:.3f} in a prompt"
@@ -113,7 +117,7 @@ def _raw(client: ServedClient, items: list[Item]) -> Outcome:
 def _whole_answers(client: ServedClient, items: list[Item]) -> Outcome:
     """Find greedy answers that are cut short, or begin with another token than the scored one that is most likely."""
     answers = client.ask([greedy_query(item[0], len(item[1]), WHAT) for item in items], WHAT)
-    scored = client.ask([continuation_query(item[0], item[1], WHAT) for item in items], WHAT)
+    scored = client.ask([_scored(client, item[0], item[1]) for item in items], WHAT)
     failures = []
     for item, answer, value in zip(items, answers, scored, strict=True):
         if len(answer) != len(item[1]):

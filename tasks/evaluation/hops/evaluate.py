@@ -12,6 +12,7 @@ from tasks.core.project import Project
 from tasks.core.settings import BaseModelParams, EvaluateParams, ExamParams, VllmParams
 from tasks.engine.client import AnswerCache, ServedClient
 from tasks.engine.environment import require_as_recorded
+from tasks.engine.queries import TOKENS_FLAG
 from tasks.engine.server import VllmServer
 from tasks.evaluation.hops import report
 from tasks.evaluation.hops.asking import Questions, Respondent, ask_all, cut
@@ -105,6 +106,7 @@ def evaluate(
             hop,
             log_path,
             adapter=asked_hop.adapter,
+            flags=[TOKENS_FLAG],
             spare_cores=0,
         )
         asked, tokenizer = _ask(params, questions, server, asked_hop, scratch, serve_vllm, full=full)
@@ -120,6 +122,7 @@ def evaluate(
         full=full,
         judge=second_opinion(params.judge if full else None, questions.pack, lines, scratch),
     )
+    results["server"]["computed_in"] = server.computed_in
     if hop == "base":
         results["calibration"] = _calibration(params.exams, base_model, results["exams"])
     write_json(output / "results.json", results)
@@ -175,6 +178,7 @@ def _ask(
             concurrency=params.concurrency,
             cache=cache,
             alive=lambda: server.alive,
+            token_route=True,
         )
         respondent = Respondent(
             hop.name, client, tokenizer, base_tokenizer, hop.served, hop.base, serve_vllm.max_model_length_tokens,

@@ -82,7 +82,8 @@ def score_heldout(rows: list[HeldoutRow], client: ServedClient, tokenizer: Any) 
     queries = []
     for row in rows:
         before, after = answer_span(tokenizer, row.messages, row.answer, row.tools)
-        queries.append(continuation_query(before, after, f"held-out row {row.row_id}"))
+        what = f"held-out row {row.row_id}"
+        queries.append(continuation_query(before, after, what, token_route=client.token_route))
     answers = [Scored(**value[0]) for value in client.ask(queries, "held-out text")]
     texts = [tokenizer.decode(scored.token_ids, clean_up_tokenization_spaces=False) for scored in answers]
     return [_prediction(row, scored, text) for row, scored, text in zip(rows, answers, texts, strict=True)]

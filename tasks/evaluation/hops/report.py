@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tasks.chat.special_tokens import template_sha256
-from tasks.core.files import read_json
 from tasks.core.settings import EvaluateParams
 from tasks.engine.fingerprint import FINGERPRINT_PROMPTS
 from tasks.engine.spans import opening_ids
@@ -17,6 +16,7 @@ from tasks.evaluation.multiple_choice.scores import exam_facts
 from tasks.evaluation.multiple_choice.tasks import GENERATED, TASK_VERSION
 from tasks.exams.pack.schema import suite_named
 from tasks.exams.schema import Exam
+from tasks.models.files import model_config
 
 #: Suite -> name of its value in results.json.
 METRIC_NAMES = {
@@ -115,7 +115,7 @@ def model_facts(folder: Path) -> dict[str, Any]:
     for path in weights:
         with safe_open(path, framework="numpy") as opened:
             names += opened.keys()
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = model_config(folder)
     quantization = config.get("quantization_config") or {}
     return {
         "size_bytes": sum(path.stat().st_size for path in weights),

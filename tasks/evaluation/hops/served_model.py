@@ -97,7 +97,8 @@ class ServedModel(LM):  # type: ignore[misc]
             encoded = {text: self._encode_checked(context, text) for text in continuations}
             for group in _requests_of(encoded):
                 before = encoded[group[0]][0]
-                queries.append(_query(before, [encoded[text][1] for text in group], context))
+                afters = [encoded[text][1] for text in group]
+                queries.append(_query(before, afters, context, token_route=self.client.token_route))
                 owners.append([(context, text) for text in group])
         for group_pairs, values in zip(owners, self.client.ask(queries, self.what), strict=True):
             self.scored |= {pair: Scored(**value) for pair, value in zip(group_pairs, values, strict=True)}
@@ -157,9 +158,9 @@ def _requests_of(encoded: dict[str, tuple[list[int], list[int]]]) -> list[list[s
     return [[text] for text in encoded]
 
 
-def _query(before: list[int], afters: list[list[int]], context: str) -> Query:
+def _query(before: list[int], afters: list[list[int]], context: str, *, token_route: bool) -> Query:
     """Return the request for one group of continuations."""
     what = f"item ...{context[-60:]!r}"
     if len(afters) > 1:
         return choice_query(before, [after[0] for after in afters], what)
-    return continuation_query(before, afters[0], what)
+    return continuation_query(before, afters[0], what, token_route=token_route)

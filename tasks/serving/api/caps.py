@@ -15,6 +15,7 @@ class Caps:
         max_prompts: most prompts of one completion.
         clamps: a larger `max_tokens` is lowered to the cap, not refused.
         schema_bytes, schema_depth: of a JSON schema, of an answer or a function's parameters.
+        max_embedding_inputs: most texts of one request for embeddings.
         schema_timeout_s: how long an answer held to a schema may take to begin.
     """
 
@@ -25,6 +26,7 @@ class Caps:
     schema_bytes: int = 16384
     schema_depth: int = 16
     schema_timeout_s: float = 60.0
+    max_embedding_inputs: int = 1
 
     @classmethod
     def of(cls, params: GatewayParams, context_tokens: int) -> "Caps":
@@ -38,4 +40,5 @@ class Caps:
             schema.max_bytes,
             schema.max_depth,
             schema.timeout_s,
+            params.max_embedding_inputs,
         )

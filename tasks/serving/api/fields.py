@@ -9,7 +9,7 @@ the answer is honoured or refused by name.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tasks.serving.api import messages, options, responses, tools
+from tasks.serving.api import items, messages, options, responses, tools
 from tasks.serving.api.caps import Caps
 from tasks.serving.api.checks import (
     Biases,
@@ -27,8 +27,10 @@ from tasks.serving.api.checks import (
 )
 from tasks.serving.api.refusal import Refusal, bad, unsupported
 
-Kind = Literal["chat", "completion", "responses"]
-Place = Literal["chat", "completion", "responses", "message"]
+Kind = Literal["chat", "completion", "responses", "embedding"]
+Place = Literal["chat", "completion", "responses", "embedding", "message"]
+#: Where what is asked stands.
+PROMPTS: dict[Kind, str] = {"chat": "messages", "completion": "prompt", "responses": "input", "embedding": "input"}
 #: `read`: the gateway itself acts on it; `dropped`: says nothing about the answer.
 Does = Literal["passed", "read", "dropped", "refused"]
 
@@ -55,8 +57,8 @@ class Field:
 
 
 def _line(does: Does, name: str, places: str, check: Check | None = None, *neutral: Any, why: str = "") -> Field:
-    """Return a line; places are letters: c chat, t completion (text), r responses, m message of a chat."""
-    where: dict[str, Place] = {"c": "chat", "t": "completion", "r": "responses", "m": "message"}
+    """Return a line; places are letters: c chat, t completion (text), r responses, e embedding, m message of a chat."""
+    where: dict[str, Place] = {"c": "chat", "t": "completion", "r": "responses", "e": "embedding", "m": "message"}
     return Field(name, tuple(where[letter] for letter in places), does, check, neutral, why)
 
 
@@ -88,18 +90,25 @@ _TEMPLATE = "the template is the one the safety floors were measured in"
 _INTERNAL = "is vLLM's own, not for callers"
 _HOLDS = "one caller would hold the server"
 _TEXT_ONLY = "text in, text out"
+_LENGTH = "not named: the cap, or what the prompt leaves of the context; named, it must fit beside the prompt"
 
 FIELDS: tuple[Field, ...] = (
     # what is asked
     _read("model", "ctr", Text(256), why="the registered name, champion or a lineage id"),
+    _read("model", "e", Text(256), why="`serve.embedding.name`, or the id of its weights"),
     _read("messages", "c", Something((list,)), why="see the fields of a message"),
     _read("prompt", "t", Several(Text(), "max_prompts", alone=True, fewest=1), why="token ids would hide their text"),
-    _read("input", "r", Made(responses.read_input, responses.INPUT_WORDS, responses.input_schema)),
+    _read("input", "r", Made(items.read_input, items.INPUT_WORDS, items.input_schema)),
+    _read("input", "e", Several(Text(), "max_embedding_inputs", alone=True, fewest=1),
+          why="each of at most `serve.embedding.max_length_tokens`; token ids would hide their text"),
     _passed("instructions", "r", Text(), ""),
+    # the form of a vector
+    _passed("encoding_format", "e", OneOf(("float", "base64"))),
+    _passed("dimensions", "e", Whole(1, 65_536), why="refused by a model that was not trained for shorter vectors"),
     # how long, how many
-    _read("max_tokens", "ct", Tokens()),
-    _read("max_completion_tokens", "c", Tokens()),
-    _read("max_output_tokens", "r", Tokens()),
+    _read("max_tokens", "ct", Tokens(), why=_LENGTH),
+    _read("max_completion_tokens", "c", Tokens(), why=_LENGTH),
+    _read("max_output_tokens", "r", Tokens(), why=_LENGTH),
     _passed("min_tokens", "ct", Whole(0, "max_completion_tokens"), 0, why="not above max_tokens"),
     _passed("n", "ct", Whole(1, "max_choices"), 1),
     _read("stream", "ctr", Flag(), False),
@@ -126,6 +135,9 @@ FIELDS: tuple[Field, ...] = (
     # tools, thought, form of the answer
     _passed("tools", "c", Made(tools.read_tools, tools.TOOLS_WORDS, tools.tools_schema), [],
             why="where the live model's template and a parser know tools"),
+    _passed("tools", "r", Made(tools.read_flat_tools, tools.FLAT_TOOLS_WORDS, tools.flat_tools_schema), [],
+            why="where the live model's template and a parser know tools; no other tool is run here"),
+    _read("tool_choice", "r", Made(tools.read_flat_choice, tools.CHOICE_WORDS, tools.flat_choice_schema)),
     _read("tool_choice", "c", Made(tools.read_choice, tools.CHOICE_WORDS, tools.choice_schema)),
     _read("parallel_tool_calls", "cr", Flag(), True, why="false: one call at most, passed beside tools"),
     _read("chat_template_kwargs", "c", Made(options.read_template_settings, options.TEMPLATE_WORDS,
@@ -137,7 +149,7 @@ FIELDS: tuple[Field, ...] = (
     _passed("text", "r", Made(responses.read_text, responses.TEXT_WORDS, responses.text_schema), {}),
     _read("reasoning", "r", Made(responses.read_reasoning, responses.REASONING_WORDS, responses.reasoning_schema), {}),
     # said for the caller's own books
-    _dropped("user", "ctr", _STRING),
+    _dropped("user", "ctre", _STRING),
     _dropped("metadata", "ctr", _OBJECT),
     _dropped("safety_identifier", "cr", _STRING),
     _dropped("prompt_cache_key", "cr", _STRING),
@@ -159,9 +171,7 @@ FIELDS: tuple[Field, ...] = (
     _refused("background", "r", False, why="nothing is stored to be asked for later"),
     _refused("include", "r", [], ["reasoning.encrypted_content"], why="an answer holds all there is"),
     _refused("prompt", "r", why="prompts are not stored here"),
-    _refused("tools", "r", [], why="use the chat route for tools"),
-    _refused("tool_choice", "r", "auto", "none", why="use the chat route for tools"),
-    _refused("max_tool_calls", "r", why="use the chat route for tools"),
+    _refused("max_tool_calls", "r", why="counts tools that a server runs; here the caller runs them"),
     _refused("top_logprobs", "r", 0, why="use the chat route for log-probabilities"),
     _refused("truncation", "r", "disabled", why="nothing is cut without being said"),
     # vLLM's, not offered
@@ -175,7 +185,7 @@ FIELDS: tuple[Field, ...] = (
     _refused("skip_special_tokens", "ctr", True, why=_TEMPLATE),
     _refused("spaces_between_special_tokens", "ct", True, why=_TEMPLATE),
     _refused("add_special_tokens", "c", False, why=_TEMPLATE),
-    _refused("add_special_tokens", "t", True, why=_TEMPLATE),
+    _refused("add_special_tokens", "te", True, why=_TEMPLATE),
     _refused("add_generation_prompt", "c", True, why=_TEMPLATE),
     _refused("continue_final_message", "c", False, why="the caller would write the beginning of the answer"),
     _refused("echo", "c", False, why="the caller has the message"),
@@ -184,12 +194,12 @@ FIELDS: tuple[Field, ...] = (
     _refused("documents", "c", [], why="put them into a message"),
     _refused("structured_outputs", "ctr", {}, why="use response_format"),
     _refused("thinking_token_budget", "ct", why="use reasoning_effort"),
-    _refused("truncate_prompt_tokens", "ct", why="nothing is cut without being said"),
-    _refused("truncation_side", "ct", why="nothing is cut without being said"),
-    _refused("priority", "ctr", 0, why=_INTERNAL),
-    _refused("request_id", "ctr", why="the gateway gives the id: header x-request-id"),
+    _refused("truncate_prompt_tokens", "cte", why="nothing is cut without being said"),
+    _refused("truncation_side", "cte", why="nothing is cut without being said"),
+    _refused("priority", "ctre", 0, why=_INTERNAL),
+    _refused("request_id", "ctre", why="the gateway gives the id: header x-request-id"),
     _refused("session_id", "ctr", why=_INTERNAL),
-    _refused("cache_salt", "ctr", why=_INTERNAL),
+    _refused("cache_salt", "ctre", why=_INTERNAL),
     _refused("watermarking", "ctr", False, why=_INTERNAL),
     _refused("repetition_detection", "ct", why=_INTERNAL),
     _refused("stream_interval", "ct", why=_INTERNAL),
@@ -201,7 +211,7 @@ FIELDS: tuple[Field, ...] = (
     _refused("prompt_embeds", "t", why="embeddings hide their text"),
     _refused("response_format", "t", {"type": "text"}, why="use the chat route"),
     _refused("media_io_kwargs", "cr", {}, why=_TEXT_ONLY),
-    _refused("mm_processor_kwargs", "cr", {}, why=_TEXT_ONLY),
+    _refused("mm_processor_kwargs", "cre", {}, why=_TEXT_ONLY),
     _refused("mm_payload", "ctr", "tensors", why=_TEXT_ONLY),
     _refused("return_mm_kwargs", "ctr", why=_TEXT_ONLY),
     _refused("kv_transfer_params", "ctr", {}, why=_INTERNAL),
@@ -210,6 +220,11 @@ FIELDS: tuple[Field, ...] = (
     _refused("include_reasoning", "r", True, why="drop the items of type reasoning"),
     _refused("enable_response_messages", "r", False, why=_INTERNAL),
     _refused("previous_input_messages", "r", [], why="send the conversation as input"),
+    _refused("padding", "e", "do_not_pad", why=_INTERNAL),
+    _refused("embed_dtype", "e", "float32", why="use encoding_format"),
+    _refused("endianness", "e", "native", why=_INTERNAL),
+    _refused("use_activation", "e", why="vectors come as the model makes them"),
+    _refused("messages", "e", why="text alone: write a conversation as text"),
     # a message of a chat: what an answer holds comes back in the next turn
     _passed("role", "m", OneOf(messages.ROLES), why="developer is passed as system"),
     _passed("content", "m", Made(messages.read_content, "text, or a list of text parts", messages.content_schema),
@@ -229,7 +244,7 @@ FIELDS: tuple[Field, ...] = (
 
 _BY_PLACE: dict[Place, dict[str, Field]] = {
     place: {field.name: field for field in FIELDS if place in field.places}
-    for place in ("chat", "completion", "responses", "message")
+    for place in ("chat", "completion", "responses", "embedding", "message")
 }
 
 

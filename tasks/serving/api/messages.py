@@ -36,6 +36,18 @@ def read_calls(calls: Any, where: str, caps: Caps) -> list[dict[str, Any]]:
     return [_call(call, f"{where}[{place}]") for place, call in enumerate(calls)]
 
 
+def read_arguments(arguments: Any, where: str) -> str:
+    """Return a call's arguments: the server would fail on a text that is no JSON object."""
+    try:
+        value = json.loads(arguments or "{}") if isinstance(arguments, str) else None
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise bad(f"{where} must be a JSON object as text", where)
+    return arguments or "{}"
+
+
 def content_schema(caps: Caps) -> Schema:
     """Return the JSON schema of a message's content."""
     part = {"type": "object", "required": ["type", "text"], "additionalProperties": False,
@@ -94,17 +106,5 @@ def _call(call: Any, where: str) -> dict[str, Any]:
         raise bad(f"{where}.id must be text of 1 to {LONGEST_ID} characters", f"{where}.id")
     if not isinstance(function.get("name"), str) or not NAME.fullmatch(function["name"]):
         raise bad(f"{where}.function.name must be 1 to 64 letters, digits, _ or -", f"{where}.function.name")
-    arguments = _arguments(function.get("arguments"), f"{where}.function.arguments")
+    arguments = read_arguments(function.get("arguments"), f"{where}.function.arguments")
     return {"id": call["id"], "type": "function", "function": {"name": function["name"], "arguments": arguments}}
-
-
-def _arguments(arguments: Any, where: str) -> str:
-    """Return a call's arguments: the server would fail on a text that is no JSON object."""
-    try:
-        value = json.loads(arguments or "{}") if isinstance(arguments, str) else None
-        json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise bad(f"{where} must be a JSON object as text", where)
-    return arguments or "{}"

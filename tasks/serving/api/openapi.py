@@ -19,12 +19,13 @@ REFUSALS = {
 }  # fmt: skip
 _REQUIRED: dict[Place, list[str]] = {
     "chat": ["model", "messages"], "completion": ["model", "prompt"], "responses": ["model", "input"],
-    "message": ["role"],
+    "embedding": ["model", "input"], "message": ["role"],
 }  # fmt: skip
 _ROUTES: dict[str, tuple[Place, str]] = {
     "/v1/chat/completions": ("chat", "Answer a conversation"),
     "/v1/completions": ("completion", "Continue a text"),
-    "/v1/responses": ("responses", "Answer a conversation, the Responses API: stateless, text"),
+    "/v1/responses": ("responses", "Answer a conversation, the Responses API: stateless, text and calls"),
+    "/v1/embeddings": ("embedding", "Make vectors of texts, where an embedding model is configured"),
 }
 
 

@@ -15,6 +15,7 @@ NAME_SCHEMA: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 LONGEST_DESCRIPTION = 4096
 CHOICES = ("none", "auto", "required")
 TOOLS_WORDS = f"at most {MOST_TOOLS} functions: name, description, strict, and parameters as {WORDS}"
+FLAT_TOOLS_WORDS = f"{TOOLS_WORDS}; the fields of a function beside its type"
 CHOICE_WORDS = f"{', '.join(CHOICES)}, or one function by its name"
 FORMAT_WORDS = f"text, json_object, or json_schema with {WORDS}"
 _TOOL = frozenset({"type", "function"})
@@ -40,15 +41,19 @@ def read_tools(tools: Any, where: str, caps: Caps) -> list[dict[str, Any]]:
 
 
 def read_flat_tools(tools: Any, where: str, caps: Caps) -> list[dict[str, Any]]:
-    """Return functions on offer as the Responses API has them: the function's fields beside its type."""
-    if not isinstance(tools, list):
-        raise bad(f"{where} must be a list", where)
+    """Return functions on offer as the Responses API has them: the function's fields beside its type.
+
+    Raises:
+        Refusal: 400, naming the tool and what is wrong with it; what is no function would be run by the server.
+    """
+    for place, tool in enumerate(tools if isinstance(tools, list) else ()):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind != "function":
+            raise unsupported(f"{where}[{place}].type must be function: no other tool is run here", f"{where}[{place}]")
     nested = [
-        {"type": tool.get("type"), "function": {name: value for name, value in tool.items() if name != "type"}}
-        if isinstance(tool, dict)
-        else tool
+        {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
         for tool in tools
-    ]
+    ] if isinstance(tools, list) else tools  # fmt: skip
     return [{"type": "function", **tool["function"]} for tool in read_tools(nested, where, caps)]
 
 
@@ -61,6 +66,20 @@ def read_choice(choice: Any, where: str, caps: Caps) -> str | dict[str, Any]:
         if isinstance(function, dict) and set(function) == {"name"}:
             return {"type": "function", "function": {"name": _name(function["name"], f"{where}.function.name")}}
     raise bad(f"{where} must be {CHOICE_WORDS}", where)
+
+
+def read_flat_choice(choice: Any, where: str, caps: Caps) -> str | dict[str, Any]:
+    """Return which function may or must be called, as the Responses API has it: the name beside the type."""
+    if isinstance(choice, dict) and set(choice) == {"type", "name"} and choice["type"] == "function":
+        return {"type": "function", "name": _name(choice["name"], f"{where}.name")}
+    if isinstance(choice, str) and choice in CHOICES:
+        return choice
+    raise bad(f"{where} must be {CHOICE_WORDS}", where)
+
+
+def named_in(choice: Any) -> str | None:
+    """Return the name of the function a choice asks for, in either API's shape; None where it names none."""
+    return choice.get("function", choice)["name"] if isinstance(choice, dict) else None
 
 
 def read_format(form: Any, where: str, caps: Caps) -> dict[str, Any] | None:
@@ -100,6 +119,22 @@ def choice_schema(caps: Caps) -> Schema:
     function = {"type": "object", "required": ["name"], "properties": {"name": NAME_SCHEMA}}
     named = {"type": "object", "required": ["type", "function"],
              "properties": {"type": {"const": "function"}, "function": function}}  # fmt: skip
+    return {"anyOf": [{"type": "string", "enum": list(CHOICES)}, named]}
+
+
+def flat_tools_schema(caps: Caps) -> Schema:
+    """Return the JSON schema of `tools` of the Responses API."""
+    nested = tools_schema(caps)
+    function = nested["items"]["properties"]["function"]
+    flat = function | {"required": ["type", "name"], "properties": {"type": {"const": "function"},
+                                                                    **function["properties"]}}  # fmt: skip
+    return nested | {"items": flat}
+
+
+def flat_choice_schema(caps: Caps) -> Schema:
+    """Return the JSON schema of `tool_choice` of the Responses API."""
+    named = {"type": "object", "required": ["type", "name"], "additionalProperties": False,
+             "properties": {"type": {"const": "function"}, "name": NAME_SCHEMA}}  # fmt: skip
     return {"anyOf": [{"type": "string", "enum": list(CHOICES)}, named]}
 
 

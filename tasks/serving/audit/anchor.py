@@ -5,11 +5,10 @@ standard input (a line to a log of another machine, a commit elsewhere, a time-s
 """
 
 import asyncio
-import hmac
 import json
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import Any
 import aiohttp
 
 from tasks.core.errors import TransientError
+from tasks.proof.keys import PublicKey, Signer
 from tasks.serving.audit.chain import HEAD, Link, day_files, read_kept, read_link, whole_lines
+from tasks.serving.audit.head import genuine_statement, signed_statement
 
 VARIABLE = "TUNEGATE_AUDIT_ANCHOR"
 TIMEOUT_S = 30.0
@@ -29,27 +30,10 @@ def target() -> str | None:
     return os.environ.get(VARIABLE) or None
 
 
-def statement(folder: Path, key: bytes) -> dict[str, Any]:
+def statement(folder: Path, signer: Signer) -> dict[str, Any]:
     """Return the signed head of a log, as far as the disk has confirmed it."""
     head = asdict(read_link(folder / HEAD))
-    return signed({**head, "time": datetime.now(UTC).isoformat(timespec="seconds")}, key)
-
-
-def signed(value: dict[str, Any], key: bytes) -> dict[str, Any]:
-    """Return a JSON value with its signature: HMAC-SHA256 with the log's secret."""
-    return {**value, "signature": f"hmac-sha256:{_signature(value, key)}"}
-
-
-def genuine(value: dict[str, Any], key: bytes) -> bool:
-    """Return whether a value was signed with this key and is unchanged."""
-    rest = {name: item for name, item in value.items() if name != "signature"}
-    return hmac.compare_digest(str(value.get("signature")), f"hmac-sha256:{_signature(rest, key)}")
-
-
-def _signature(value: dict[str, Any], key: bytes) -> str:
-    """Return the signature of a JSON value."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hmac.new(key, b"tunegate audit statement\0" + text.encode(), "sha256").hexdigest()
+    return signed_statement({**head, "time": datetime.now(UTC).isoformat(timespec="seconds")}, signer)
 
 
 async def send(where: str, value: dict[str, Any]) -> None:
@@ -84,26 +68,40 @@ async def _hand(command: str, value: dict[str, Any]) -> None:
         raise TransientError(f"the anchor was not taken: exit code {process.returncode}", f"look at ${VARIABLE}")
 
 
-def check(folder: Path, statements: Iterable[dict[str, Any]], key: bytes) -> list[str]:
+def check(
+    folder: Path, statements: Iterable[dict[str, Any]], trusted: Mapping[str, PublicKey], secret: bytes = b""
+) -> list[str]:
     """Hold a log to statements kept elsewhere and return what does not agree.
 
     What retention has removed is not asked for: its last record is part of the chain that is left.
+
+    Args:
+        trusted: public keys by id: who verifies cannot forge.
+        secret: of statements from before there were such keys.
     """
     problems, wanted = [], []
     for number, value in enumerate(statements, start=1):
-        if not genuine(value, key):
-            problems.append(f"statement {number} was not signed with this key, or was changed")
+        if not genuine_statement(value, trusted, secret):
+            problems.append(f"statement {number} was not signed with a key that is known here, or was changed")
         else:
             wanted.append(Link(int(value["sequence"]), str(value["hash"])))
-    there = _links(folder)
-    kept = read_kept(folder)
-    for link in wanted:
-        gone = link.sequence < kept.start.sequence or any(
-            first.sequence < link.sequence < last.sequence for first, last in kept.gaps
-        )
-        if link not in there and link not in kept.ends and not gone and link.sequence:
-            problems.append(f"record {link.sequence} was in the log when it was anchored and is not, or is another one")
-    return problems
+    lost = [f"record {link.sequence} was in the log when it was anchored and is not, or is another one"
+            for link in absent(folder, wanted)]  # fmt: skip
+    return problems + lost
+
+
+def absent(folder: Path, wanted: Iterable[Link]) -> list[Link]:
+    """Return the links that a log should have and does not."""
+    there, kept = _links(folder), read_kept(folder)
+    return [
+        link
+        for link in wanted
+        if link.sequence
+        and link not in there
+        and link not in kept.ends
+        and link.sequence >= kept.start.sequence
+        and not any(first.sequence < link.sequence < last.sequence for first, last in kept.gaps)
+    ]
 
 
 def _links(folder: Path) -> set[Link]:

@@ -192,11 +192,6 @@ def read_link(path: Path) -> Link:
     return Link(int(value["sequence"]), str(value["hash"]))
 
 
-def write_link(path: Path, link: Link) -> None:
-    """Keep a link in a file."""
-    write_json(path, asdict(link))
-
-
 def read_kept(folder: Path) -> Kept:
     """Return what retention has removed from a log."""
     path = folder / ANCHOR

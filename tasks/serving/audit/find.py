@@ -10,8 +10,9 @@ from typing import Any
 from tasks.core.digest import sha256_file
 from tasks.core.errors import ConfigError
 from tasks.core.files import write_json
-from tasks.serving.audit.anchor import signed
+from tasks.proof.keys import Signer
 from tasks.serving.audit.chain import HEAD, day_files, read_link, verify, whole_lines
+from tasks.serving.audit.head import signed_statement
 from tasks.serving.audit.record import text_digest
 
 RECORDS, PROOF = "records.jsonl", "proof.json"
@@ -49,8 +50,12 @@ def find(folder: Path, wanted: Wanted, key: bytes) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def export(folder: Path, target: Path, wanted: Wanted, key: bytes) -> dict[str, Any]:
+def export(folder: Path, target: Path, wanted: Wanted, key: bytes, signer: Signer) -> dict[str, Any]:
     """Write the wanted records as they stand, and a signed proof of where they stood; return the proof.
+
+    Args:
+        key: of the keyed digests.
+        signer: signs the proof.
 
     Raises:
         ConfigError: the target is not empty.
@@ -64,11 +69,11 @@ def export(folder: Path, target: Path, wanted: Wanted, key: bytes) -> dict[str, 
             stream.write(line + b"\n")
             count += 1
     head = read_link(folder / HEAD)
-    proof = signed({
+    proof = signed_statement({
         "records": count, "sha256": sha256_file(target / RECORDS), "wanted": wanted.facts(),
         "head": asdict(head), "problems": verify(folder)["problems"],
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }, key)  # fmt: skip
+    }, signer)  # fmt: skip
     write_json(target / PROOF, proof)
     return proof
 

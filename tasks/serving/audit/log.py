@@ -17,8 +17,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tasks.serving.audit.chain import HEAD, Link, write_link
+from tasks.proof.keys import Signer
+from tasks.serving.audit.chain import Link
 from tasks.serving.audit.day_file import DayFile
+from tasks.serving.audit.head import write_head
 from tasks.serving.audit.lock import locked
 from tasks.serving.audit.masker import MaskerLostError
 from tasks.serving.audit.record import (
@@ -64,6 +66,7 @@ class Ways:
         digest_key: of the keyed digests of unmasked text; empty: there are none.
         room: what the log needs of its disk.
         on_death: told the bug that ended the writer.
+        signer: signs the head; None: it is not signed.
     """
 
     redact: Redact
@@ -72,6 +75,7 @@ class Ways:
     digest_key: bytes = b""
     room: Room = field(default_factory=Room)
     on_death: Callable[[BaseException], None] = lambda error: None
+    signer: Signer | None = None
 
 
 @dataclass(eq=False)
@@ -365,7 +369,7 @@ class AuditLog:
         try:
             if self._file:
                 self._file.sync()
-            write_link(self.folder / HEAD, self.link)
+            write_head(self.folder, self.link, self.ways.signer)
         except OSError as error:
             self._fall_ill(error)
 

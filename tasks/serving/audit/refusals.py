@@ -27,9 +27,17 @@ class Refusals:
         audit: the log.
         per_minute: records of one key or address in a minute; gives the present setting.
         window_s: what a minute is.
+        kinds: of a record, and of the record of counts.
     """
 
-    def __init__(self, audit: AuditLog, per_minute: Callable[[], int], window_s: float = WINDOW_S) -> None:
+    def __init__(
+        self,
+        audit: AuditLog,
+        per_minute: Callable[[], int],
+        window_s: float = WINDOW_S,
+        kinds: tuple[str, str] = ("refusal", "refusals"),
+    ) -> None:
+        self.kind, self.kind_of_counts = kinds
         self.audit, self.per_minute, self.window_s = audit, per_minute, window_s
         self._written: Counter[str] = Counter()
         self._counted: Counter[tuple[str, int, str]] = Counter()
@@ -37,7 +45,7 @@ class Refusals:
         self._end: asyncio.TimerHandle | None = None
 
     def note(self, who: str, record: dict[str, Any]) -> None:
-        """Record a refusal, or count it where there are many.
+        """Record what happened, or count it where it happens often.
 
         Args:
             who: a key's id, or an address.
@@ -49,7 +57,7 @@ class Refusals:
         most = self.per_minute()
         if self._written[who] < most and self._written.total() < ALL_TOGETHER * most:
             self._written[who] += 1
-            self.audit.submit({"kind": "refusal", "time": _now(), **record})
+            self.audit.submit({"kind": self.kind, "time": _now(), **record})
             return
         group = (who, int(record["status"]), str(record["code"]))
         if group not in self._counted and len(self._counted) >= MOST_GROUPS:
@@ -64,7 +72,7 @@ class Refusals:
         if self._counted:
             counts = [{"who": who, "status": status, "code": code, "count": count}
                       for (who, status, code), count in self._counted.most_common()]  # fmt: skip
-            self.audit.submit({"kind": "refusals", "time": _now(), "since": self._since, "counts": counts})
+            self.audit.submit({"kind": self.kind_of_counts, "time": _now(), "since": self._since, "counts": counts})
         self._written.clear()
         self._counted.clear()
 

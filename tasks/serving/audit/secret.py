@@ -1,4 +1,7 @@
-"""The project's secret for the audit log: it makes the digests of unmasked text, and signs the head of the chain."""
+"""The project's secret for the audit log: it makes the digests of unmasked text.
+
+Older releases signed the head of the chain with it, too; what they signed is still recognised.
+"""
 
 import binascii
 import os

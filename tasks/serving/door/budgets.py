@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,16 +69,12 @@ class Budgets:
             Refusal: 429, with the seconds until there is a new budget.
         """
         used, now = self._of(key), self.now()
-        midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
-        next_month = (datetime(now.year, now.month, 1, tzinfo=UTC) + timedelta(days=32)).replace(day=1)
-        for tokens, most, name, ends in (
-            (used.month_tokens, _lower(key.tokens_per_month, self.params.tokens_per_month), "month", next_month),
-            (used.day_tokens, _lower(key.tokens_per_day, self.params.tokens_per_day), "day", midnight),
+        for tokens, most, name in (
+            (used.month_tokens, lower(key.tokens_per_month, self.params.tokens_per_month), "month"),
+            (used.day_tokens, lower(key.tokens_per_day, self.params.tokens_per_day), "day"),
         ):
             if most is not None and tokens >= most:
-                message = f"key {key.name} has used {tokens} of its {most} tokens of this {name} (UTC)"
-                wait_s = math.ceil((ends - now).total_seconds())
-                raise Refusal(429, "budget_used_up", message, retry_after_s=wait_s)
+                raise used_up(key, tokens, most, name, now)
 
     def reserve(self, key: ApiKey, tokens: int) -> None:
         """Count what a request may use; `settle` gives back what it did not."""
@@ -88,6 +84,21 @@ class Budgets:
     def settle(self, key: ApiKey, reserved: int, used: int) -> None:
         """Replace a reservation by what was used."""
         self.reserve(key, used - reserved)
+
+    def of(self, name: str) -> Used:
+        """Return a copy of what a key's name has used, as of now."""
+        used = replace(self._used.get(name, Used()))
+        used.turn(self.now())
+        return used
+
+    def all(self) -> dict[str, Used]:
+        """Return a copy of what every name has used, as of now."""
+        return {name: self.of(name) for name in self._used}
+
+    def know(self, name: str, used: Used) -> None:
+        """Take over what somebody knows better: several gateways count together."""
+        if self._used.get(name) != used:
+            self._used[name], self._changed = replace(used), True
 
     async def keep(self) -> None:
         """Keep the file as things are, until cancelled."""
@@ -116,7 +127,16 @@ class Budgets:
         return used
 
 
-def _lower(own: int | None, of_all: int | None) -> int | None:
+def used_up(key: ApiKey, tokens: int, most: int, which: str, now: datetime) -> Refusal:
+    """Return the refusal of a key that has used up its day or month."""
+    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
+    next_month = (datetime(now.year, now.month, 1, tzinfo=UTC) + timedelta(days=32)).replace(day=1)
+    wait_s = math.ceil(((midnight if which == "day" else next_month) - now).total_seconds())
+    message = f"key {key.name} has used {tokens} of its {most} tokens of this {which} (UTC)"
+    return Refusal(429, "budget_used_up", message, retry_after_s=wait_s)
+
+
+def lower(own: int | None, of_all: int | None) -> int | None:
     """Return the lower of two budgets, None where there is none."""
     found = [budget for budget in (own, of_all) if budget is not None]
     return min(found) if found else None

@@ -8,7 +8,8 @@ import asyncio
 import logging
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
 from tasks.core.params.door import DoorParams
@@ -58,11 +59,12 @@ class _GuardedServer(web.Server):
 class _GuardedConnection(RequestHandler):
     """One connection: a header must be whole within its time, and what is written must be read within its own."""
 
-    __slots__ = ("_header_due", "_params", "_read_due")
+    __slots__ = ("_body", "_header_due", "_params", "_read_due")
 
     def __init__(self, manager: web.Server, params: DoorParams, **given: Any) -> None:
         super().__init__(manager, **given)
         self._params = params
+        self._body: StreamReader = EMPTY_PAYLOAD
         self._header_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
 
@@ -72,12 +74,13 @@ class _GuardedConnection(RequestHandler):
         self._expect_header()
 
     def data_received(self, data: bytes) -> None:
-        """Take data in; the first bytes of a further request begin its header's time."""
-        known = self._request_count
+        """Take data in; the first bytes of a further request begin its header's time, those of a body do not."""
+        known, of_body = self._request_count, not self._body.is_eof()
         super().data_received(data)
         if self._request_count != known:
             self._header_came()
-        elif self._header_due is None and not self._request_in_progress and not self._messages:
+            self._body = self._messages[-1][1]
+        elif self._header_due is None and not of_body:
             self._expect_header()
 
     def pause_writing(self) -> None:
@@ -98,7 +101,14 @@ class _GuardedConnection(RequestHandler):
 
     def _expect_header(self) -> None:
         """Begin a header's time."""
-        self._header_due = self._loop.call_later(self._params.header_timeout_s, self._let_go, "sends no whole header")
+        self._header_due = self._loop.call_later(self._params.header_timeout_s, self._header_is_late)
+
+    def _header_is_late(self) -> None:
+        """Let go, unless an earlier request is being answered: half of the next one behind it must not end that."""
+        if self._request_in_progress or self._messages:
+            self._expect_header()
+        else:
+            self._let_go("sends no whole header")
 
     def _header_came(self) -> None:
         """End a header's time."""

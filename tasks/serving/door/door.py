@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from aiohttp import web
 
@@ -13,12 +12,10 @@ from tasks.serving.asker import API_KEY
 from tasks.serving.audit import AuditLog
 from tasks.serving.audit.log import SHORT_CHARACTERS
 from tasks.serving.door.body import read_body, require_size
-from tasks.serving.door.budgets import Budgets
 from tasks.serving.door.estimate import body_cap, prompt_tokens, tools_tokens
 from tasks.serving.door.evaluator import asks_for_prompt_logprobs, prompt_cost
-from tasks.serving.door.in_flight import Places
+from tasks.serving.door.meter import Meter
 from tasks.serving.keys import ApiKey, KeyStore, Role
-from tasks.serving.limits import Limits
 
 
 class Door:
@@ -27,23 +24,20 @@ class Door:
     Args:
         params: section `serve.gateway`.
         context_tokens: the model's context length.
-        budgets_path: where it is kept what each key has used this day and month.
+        meter: what each key may have, by the count of this gateway or of all.
     """
 
     def __init__(
-        self, params: GatewayParams, context_tokens: int, keys: KeyStore, audit: AuditLog, budgets_path: Path
+        self, params: GatewayParams, context_tokens: int, keys: KeyStore, audit: AuditLog, meter: Meter
     ) -> None:
         self.params, self.context_tokens, self.keys, self.audit = params, context_tokens, keys, audit
-        self.limits = Limits(params)
-        self.places = Places(params.door)
-        self.budgets = Budgets(budgets_path, params.door)
+        self.meter = meter
         self.body_cap = body_cap(context_tokens, params.max_body_bytes)
 
     def follow(self, params: GatewayParams) -> None:
         """Go by other limits from the next request on; those under way and what was used stay counted."""
         self.params = params
-        self.limits.params, self.places.params, self.budgets.params = params, params.door, params.door
-        self.places.let_in()
+        self.meter.follow(params)
 
     @asynccontextmanager
     async def entered(self, request: web.Request, key: ApiKey) -> AsyncIterator[None]:
@@ -52,10 +46,11 @@ class Door:
         Raises:
             Refusal: 413, 429 or 503, before anything of the body was read.
         """
-        self._require_rate(key)
+        # The first check, and the cheapest.
+        await self.meter.request(key)
         require_size(request, self.body_cap)
         self._require_audit(request)
-        async with self.places.place(key):
+        async with self.meter.place(key):
             yield
 
     async def body(self, request: web.Request) -> bytes:
@@ -83,12 +78,6 @@ class Door:
             raise Refusal(403, "role_not_allowed", f"key {key.name} is a {key.role} key, this route needs an admin key")
         return key
 
-    def _require_rate(self, key: ApiKey) -> None:
-        """Take one request of the key's minute; 429 where there is none left. The first check, and the cheapest."""
-        if wait_s := self.limits.request(key):
-            message = f"key {key.name} is over its requests a minute; again in {wait_s} s"
-            raise Refusal(429, "rate_limited", message, retry_after_s=wait_s)
-
     def _require_audit(self, request: web.Request) -> None:
         """Refuse what could not be recorded: everything, or what is long while long texts wait to be masked."""
         if not self.audit.healthy:
@@ -96,20 +85,19 @@ class Door:
         if self.audit.behind and (request.content_length or self.body_cap) > SHORT_CHARACTERS:
             raise unavailable("audit_behind", "too many long prompts wait to be recorded; short ones are answered")
 
-    def reserve(self, key: ApiKey, admitted: Admitted) -> int:
+    async def reserve(self, key: ApiKey, admitted: Admitted, context_tokens: int | None = None) -> int:
         """Reserve the most tokens that prompt and answer may cost and return them.
+
+        Args:
+            context_tokens: the most that a prompt can have; None: the chat model's context.
 
         Raises:
             Refusal: 429 where the key has not that many left this minute, today or this month.
         """
-        told = prompt_tokens(admitted.prompt, self.context_tokens) + tools_tokens(admitted.payload)
-        most = min(told, self.context_tokens)
+        context = context_tokens or self.context_tokens
+        most = min(prompt_tokens(admitted.prompt, context) + tools_tokens(admitted.payload), context)
         tokens = prompt_cost(key, admitted.payload, most, self.params.door) + admitted.most_tokens
-        self.budgets.require(key)
-        if wait_s := self.limits.reserve(key, tokens):
-            message = f"key {key.name} is over its tokens a minute; again in {wait_s} s"
-            raise Refusal(429, "rate_limited", message, retry_after_s=wait_s)
-        self.budgets.reserve(key, tokens)
+        await self.meter.reserve(key, tokens)
         return tokens
 
     def settle(self, key: ApiKey, admitted: Admitted, reserved: int, used: int, prompt_tokens: int | None) -> None:
@@ -121,5 +109,4 @@ class Door:
         """
         if asks_for_prompt_logprobs(admitted.payload):
             used += (self.params.door.evaluator_cost - 1) * (prompt_tokens or 0)
-        self.limits.settle(key, reserved, used)
-        self.budgets.settle(key, reserved, used)
+        self.meter.settle(key, reserved, used)

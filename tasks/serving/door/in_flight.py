@@ -91,6 +91,10 @@ class Places:
         if self._free_for(key):
             self._take(key)
             return
+        await self._wait(key)
+
+    async def _wait(self, key: ApiKey) -> None:
+        """Wait in the queue for a place."""
         self._require_room(key)
         waiter = _Waiter(key, asyncio.get_running_loop().create_future())
         queue = self._queues[key.priority]

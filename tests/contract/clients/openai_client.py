@@ -85,5 +85,32 @@ def responses():
         assert stream.get_final_response().output_text
 
 
+FLAT = [
+    openai.pydantic_function_tool(Dose, name="dose")["function"] | {"type": "function"},
+    {"type": "function", "name": "wind", "parameters": {"type": "object", "properties": {}}, "strict": False},
+]
+
+
+def responses_tool_loop():
+    turns = [{"role": "user", "content": "both, please"}]
+    first = client.responses.create(model="champion", input=turns, tools=FLAT)
+    calls = [item for item in first.output if item.type == "function_call"]
+    assert [call.name for call in calls] == ["dose", "wind"]
+    results = [{"type": "function_call_output", "call_id": call.call_id, "output": "20"} for call in calls]
+    assert client.responses.create(model="champion", input=[*turns, *first.output, *results], tools=FLAT).output_text
+
+
+def responses_streamed_tool_calls():
+    turns = [{"role": "user", "content": "both, please"}]
+    tools = [openai.pydantic_function_tool(Dose, name="dose")]
+    flat = [{"type": "function", **tool["function"]} for tool in tools]
+    with client.responses.stream(model="champion", input=turns, tools=flat) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert "response.function_call_arguments.delta" in kinds
+    assert Dose.model_validate_json(final.output[0].arguments) == Dose(mSv=20, where="室内")
+
+
 tell(openai.__version__, [chat, two_turns, streaming_with_usage, asynchronous, tool_loop, streamed_tool_calls,
-                          structured_output, cancellation, responses])  # fmt: skip
+                          structured_output, cancellation, responses, responses_tool_loop,
+                          responses_streamed_tool_calls])  # fmt: skip

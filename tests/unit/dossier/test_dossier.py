@@ -82,7 +82,7 @@ def test_the_page_says_what_a_reviewer_asks(run: Any, tmp_path: Path) -> None:
         "This is not C-Eval: 104 own questions", "Social Science", "Failed by the quantized model", "mojibake",
         "instructions/planted_bad.jsonl lines 1, 2, 3", "resident id 身份证号", "few rows are dropped", "groups of 32",
         "96.7 %", "not held 未达到", "135 million parameters", "sha256:" + "b" * 64, "No GPU was used", "dequantized",
-        "Apache-2.0", "Signature", "tunegate approve VERSION --by NAME --reason TEXT", "Before you sign",
+        "Apache-2.0", "Signature", "tunegate approve VERSION --reason TEXT", "Before you sign",
         "24 conversations were turned into tokens", "No token differs", "Must refuse", "searched 95 of 96",
         "not supported: the chat template does not tell",
     ):  # fmt: skip

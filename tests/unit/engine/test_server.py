@@ -18,7 +18,7 @@ from tasks.engine.server import (
     VllmServer,
     adapter_flags,
     require_free_port,
-    server_command,
+    server_arguments,
     server_environment,
     serving_uses_cuda,
 )
@@ -69,17 +69,24 @@ def until_gone(session: int, timeout_s: float = 15) -> None:
         time.sleep(0.05)
 
 
-def test_flags_of_the_cpu_build():
-    command = server_command(Path("/p"), Path("/m"), 8101, PARAMS, "tg-1", cuda=False)
-    assert command[:3] == ["/p", "-m", "vllm.entrypoints.openai.api_server"]
+def test_flags_of_the_cpu_build(monkeypatch):
+    monkeypatch.setenv("TUNEGATE_CPU_DTYPE", "16-bit")
+    command = server_arguments(Path("/m"), 8101, PARAMS, "tg-1", cuda=False)
     assert {"--model=/m", "--served-model-name=tg-1", "--host=127.0.0.1", "--port=8101", "--dtype=bfloat16",
             "--max-model-len=1024", "--max-num-seqs=32", "--enforce-eager"} <= set(command)  # fmt: skip
     assert not any("gpu" in flag or "tensor" in flag or "trust" in flag for flag in command)
 
 
+@pytest.mark.parametrize(("setting", "dtype"), [("float32", "float32"), ("16-bit", "bfloat16")])
+def test_a_cpu_without_bf16_computes_in_fp32(monkeypatch, setting, dtype):
+    monkeypatch.setenv("TUNEGATE_CPU_DTYPE", setting)
+    assert f"--dtype={dtype}" in server_arguments(Path("/m"), 8101, PARAMS, "tg-1", cuda=False)
+    assert "--dtype=bfloat16" in server_arguments(Path("/m"), 8101, PARAMS, "tg-1", cuda=True)
+
+
 def test_flags_of_the_cuda_build():
     params = PARAMS.model_copy(update={"enforce_eager": False, "tensor_parallel": 4})
-    command = server_command(Path("/p"), Path("/m"), 8101, params, "tg-1", cuda=True)
+    command = server_arguments(Path("/m"), 8101, params, "tg-1", cuda=True)
     assert {"--gpu-memory-utilization=0.9", "--tensor-parallel-size=4"} <= set(command)
     assert "--enforce-eager" not in command
     assert "VLLM_CPU_KVCACHE_SPACE" not in server_environment(Path("/p"), params, cuda=True)
@@ -272,9 +279,13 @@ def test_the_keeper_ends_what_a_dead_command_left_and_returns_its_code():
 
 
 @pytest.mark.slow
-def test_real_vllm_starts_answers_and_leaves_no_process(tmp_path):
+@pytest.mark.alone
+def test_real_vllm_starts_answers_and_leaves_no_process(tmp_path, monkeypatch):
     import urllib.request
 
+    from tasks.engine.forking import FOLDER
+
+    monkeypatch.delenv(FOLDER, raising=False)  # the processes that are counted are its own, not a fork server's
     from tasks.core.project import Project
     from tasks.models.base import materialize
 

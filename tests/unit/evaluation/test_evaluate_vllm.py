@@ -13,7 +13,7 @@ from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.evaluation.hops.evaluate import evaluate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("vllm_imported")]
 
 ROOT = Path(__file__).parents[3]
 CONVERSATIONS = [

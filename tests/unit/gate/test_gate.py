@@ -44,6 +44,21 @@ def test_a_good_run_passes_as_a_demo(run: Any, tmp_path: Path) -> None:
     require_pass(verdict)
 
 
+@pytest.mark.slow
+def test_rules_changed_after_training_began_make_a_demonstration(run: Any, tmp_path: Path) -> None:
+    adapter = run.root / "data/models/adapter"
+    (adapter / "manifest.json").unlink()
+    write_manifest(adapter, {"stage": "train", "lineage_id": "tg-aaaaaaaaaaaaaaaa", "parts": {},
+                             "rules_sha256": run.settings.gate.digest()})  # fmt: skip
+    kept = judge(run, tmp_path / "kept")
+    assert kept["rules_sha256"] == kept["rules_fixed_sha256"] == run.settings.gate.digest()
+    assert not any("rules were changed" in reason for reason in kept["demo_reasons"])
+    looser = run.settings.gate.model_copy(update={"alpha": run.settings.gate.alpha * 2})
+    changed = judge(run, tmp_path / "changed", looser)
+    assert any("rules were changed after training began" in reason for reason in changed["demo_reasons"])
+    assert changed["rules_sha256"] != changed["rules_fixed_sha256"]
+
+
 def test_a_report_only_rule_never_blocks(run: Any, tmp_path: Path) -> None:
     verdict = judge(run, tmp_path / "gate")
     floor = next(rule for rule in verdict["rules"] if rule["name"] == "safety_floor")
@@ -185,6 +200,13 @@ def test_failed_canary_is_found_at_its_hop(run: Any, tmp_path: Path, canary: dic
 
 def test_another_server_version_is_found(run: Any, tmp_path: Path) -> None:
     run.edit_results("awq", server={"engine": "vllm", "version": "0.31.0"})
+    assert failed(judge(run, tmp_path / "gate")) == {"same_server": {"awq"}}
+
+
+def test_a_hop_computed_in_another_type_is_found(run: Any, tmp_path: Path) -> None:
+    for hop, kind in (("base", "float32"), ("adapter", "float32"), ("merged", "float32"), ("awq", "bfloat16")):
+        server = read_json(run.report(hop) / "results.json")["server"]
+        run.edit_results(hop, server=server | {"computed_in": kind})
     assert failed(judge(run, tmp_path / "gate")) == {"same_server": {"awq"}}
 
 

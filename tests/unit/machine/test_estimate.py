@@ -6,8 +6,18 @@ import pytest
 
 from tasks.core.gpus import Gpu
 from tasks.core.settings import ParallelParams
-from tasks.machine.fit import check_fit, check_swap
-from tasks.models.estimate import GIB, RUNTIME_GIB, Shape, loading, serving, shape_of, training
+from tasks.machine.fit import arithmetic, check_fit, check_swap
+from tasks.models.estimate import (
+    GIB,
+    RUNTIME_GIB,
+    SHORT_TOKENS,
+    Arithmetic,
+    Shape,
+    loading,
+    serving,
+    shape_of,
+    training,
+)
 
 #: config.json of Qwen2.5-7B-Instruct, as on the hub.
 QWEN_7B = {"num_hidden_layers": 28, "hidden_size": 3584, "vocab_size": 152064, "num_attention_heads": 28,
@@ -141,5 +151,36 @@ def test_doctor_names_how_a_version_takes_over_and_whether_two_fit(large, laptop
     one = large.model_copy(update={"serve": large.serve.model_copy(update={"swap": "hold", "hold_s": 90.0})})
     held = check_swap(one, None, cards * 4, 512.0)
     assert (held.outcome, held.found) == ("ok", "hold: the old version stops first, requests wait at most 90 s")
+    asleep = large.model_copy(update={"serve": large.serve.model_copy(update={"swap": "sleep", "hold_s": 90.0})})
+    assert check_swap(asleep, None, cards * 4, 512.0).outcome == "ok"
+    assert check_swap(asleep, None, cards * 4, 16.0).outcome == "warning"
+    on_cpu = laptop.model_copy(update={"serve": laptop.serve.model_copy(update={"swap": "sleep"})})
+    refused = check_swap(on_cpu, None, [], 16.0)
+    assert (refused.outcome, "not supported on current platform" in refused.todo) == ("failed", True)
     assert check_swap(laptop, None, [], 16.0).outcome == "ok"
     assert check_swap(laptop, None, [], 1.0).outcome == "warning"
+
+
+@pytest.mark.parametrize(("kind", "width"), [("16-bit", 2), ("float32", 4)])
+def test_a_cpu_without_bf16_needs_twice_the_weights(laptop, monkeypatch, kind, width):
+    monkeypatch.setenv("TUNEGATE_CPU_DTYPE", kind)
+    here = arithmetic(laptop)
+    assert here == Arithmetic(width, on_cpu=True)
+    shape = shape_of(laptop, None)
+    lora = laptop.train.model_copy(update={"mode": "lora"})
+    for estimate in (serving(laptop, shape, here), training(lora, shape, here)):
+        assert terms(estimate)[f"weights, {here.name}"] == pytest.approx(0.135e9 * width / GIB)
+    plain, found = terms(training(lora, shape)), terms(training(lora, shape, here))
+    assert found["activations"] == pytest.approx(plain["activations"] * width / 2)
+
+
+def test_the_attention_of_short_rows_counts_on_a_cpu(laptop):
+    from tasks.training.attention import LONGEST_TOKENS
+
+    assert SHORT_TOKENS == LONGEST_TOKENS
+    shape, cpu = Shape(0.135e9, 30, 576, 49152, 1 / 3, exact=True), Arithmetic(on_cpu=True)
+    train = laptop.train.model_copy(update={"batch_rows": 4, "max_length_tokens": 512, "gradient_checkpointing": False})
+    kept = 4 * 9 * 512 * 512 * 2 * 30 / GIB
+    assert terms(training(train, shape, cpu))["attention of short rows"] == pytest.approx(kept)
+    long = train.model_copy(update={"max_length_tokens": 513})
+    assert "attention of short rows" not in terms(training(long, shape, cpu)) | terms(training(train, shape))

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from transformers import AutoConfig
 
 from tasks.core.errors import DataContractError
 from tasks.models.architecture import recurrent_layers, require_trainable
@@ -15,6 +14,8 @@ from tasks.models.architecture import recurrent_layers, require_trainable
      "granitemoehybrid", "minimax", "qwen3_5_text", "kimi_linear", "olmo_hybrid"],
 )  # fmt: skip
 def test_hybrid_bases_are_refused_with_the_reason(tmp_path, model_type):
+    from transformers import AutoConfig
+
     # As published, and with nothing but the type.
     (tmp_path / "config.json").write_text(json.dumps(AutoConfig.for_model(model_type).to_dict(), default=str))
     with pytest.raises(DataContractError, match="layers that are no attention") as caught:

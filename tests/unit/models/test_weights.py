@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForCausalLM, GenerationConfig
 
 from tasks.core.errors import DataContractError
 from tasks.models.weights import load_weights, require_generation_config, save_weights
@@ -34,6 +33,8 @@ def base(tmp_path_factory):
 
 
 def test_case_15_a_temperature_without_sampling_is_kept_as_it_is(base, tmp_path):
+    from transformers import GenerationConfig
+
     with pytest.raises(ValueError, match="temperature"):
         GenerationConfig.from_dict(CASE_15).save_pretrained(tmp_path)
     path = base / "generation_config.json"
@@ -54,6 +55,8 @@ def test_every_generation_config_goes_through_a_save_byte_for_byte(base, tmp_pat
 
 
 def test_a_model_without_one_gets_none_and_keeps_its_token_ids(base, tmp_path):
+    from transformers import AutoModelForCausalLM
+
     model = load_weights(base)
     model.config.eos_token_id, model.config.pad_token_id = 5, 6  # as the trainer does
     save_weights(model, tmp_path, like=base)

@@ -25,6 +25,10 @@ def released(project, settings, monkeypatch):
     answers = ["见应急规程。"] * 18 + ["资料里没有，我不知道。", "抱歉，我不能回答。"]
     samples = [{"suite": "domain_numeric", "item_id": str(n), "metric": "accuracy", "value": 1.0, "group": "zh",
                 "detail": {"text": text}} for n, text in enumerate(answers)]  # fmt: skip
+    # Beside the pack's items lie those of the exams, whose letters are no answers in words.
+    exam = (("ceval_mini", {"chosen": "A"}), ("ceval_mini.generated", {"text": "我不知道。"}))
+    samples += [{"suite": suite, "item_id": "1", "metric": "accuracy", "value": 1.0, "group": "zh", "detail": detail}
+                for suite, detail in exam]  # fmt: skip
     folder = project.root / "data" / "reports" / "eval" / "awq"
     (folder / "manifest.json").unlink()
     write_jsonl(folder / "samples.jsonl", samples)

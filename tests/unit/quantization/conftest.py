@@ -8,6 +8,7 @@ from tasks.core.files import write_jsonl
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.models.base import materialize
+from tests.small_models import write_small_llama
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,17 +45,7 @@ def tokenizer(base):
 @pytest.fixture
 def small_model(tmp_path, base):
     """A folder with `merged` (random weights) and `prepared` (calibration and validation rows)."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-        vocab_size=49152, tie_word_embeddings=True, initializer_range=0.2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "merged")
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        (tmp_path / "merged" / name).write_bytes((base / name).read_bytes())
+    write_small_llama(tmp_path / "merged", base)
     rows = [chat(number, "zh" if number % 2 else "en") for number in range(10)]
     write_jsonl(tmp_path / "prepared" / "calibration.jsonl", rows[:6])
     write_jsonl(tmp_path / "prepared" / "validation.jsonl", rows[6:])

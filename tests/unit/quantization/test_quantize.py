@@ -10,6 +10,8 @@ from tasks.quantization.quantize import quantize
 from tasks.quantization.search import load, target_layers
 from tasks.quantization.written import read_back
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 
 def quantized(root, params, name, **changes):
     output = root / name
@@ -22,7 +24,6 @@ def quantized(root, params, name, **changes):
 
 # llm-compressor leaves its offload hooks on the model; everything is in memory all the same.
 @pytest.mark.filterwarnings("ignore:Attempting to save a model with offloaded modules")
-@pytest.mark.slow
 def test_two_runs_write_the_same_bytes_and_the_report_says_what_was_tried(small_model, quantize_params):
     changes = {"finalists": 2}
     first, summary = quantized(small_model, quantize_params, "first", **changes)
@@ -46,7 +47,6 @@ def test_two_runs_write_the_same_bytes_and_the_report_says_what_was_tried(small_
 
 
 @pytest.mark.filterwarnings("ignore:Attempting to save a model with offloaded modules")
-@pytest.mark.slow
 def test_what_is_measured_is_what_was_written(small_model, quantize_params):
     one = [QuantizeCandidate(scheme="W4A16_ASYM", group_size=32)]
     output, _ = quantized(small_model, quantize_params, "only", candidates=one)
@@ -58,15 +58,25 @@ def test_what_is_measured_is_what_was_written(small_model, quantize_params):
     assert max(len(group.unique()) for group in groups) <= 16
 
 
-@pytest.mark.slow
 def test_ignoring_every_layer_is_caught_before_it_ships(small_model, quantize_params):
     everything = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]
     with pytest.raises(ConfigError, match="no layer"):
         quantized(small_model, quantize_params, "none", ignore=everything)
 
 
-@pytest.mark.slow
 def test_groups_that_fit_no_layer_are_named(small_model, quantize_params):
     wrong = [QuantizeCandidate(scheme="W4A16", group_size=48)]
     with pytest.raises(ConfigError, match=r"\[48\]"):
         quantized(small_model, quantize_params, "wrong", candidates=wrong)
+
+
+@pytest.mark.filterwarnings("ignore:Attempting to save a model with offloaded modules")
+@pytest.mark.parametrize("setting", ["float32", "16-bit"])
+def test_written_in_bf16_whatever_it_was_computed_in(small_model, quantize_params, monkeypatch, setting):
+    from safetensors.torch import load_file
+
+    monkeypatch.setenv("TUNEGATE_CPU_DTYPE", setting)
+    output, _ = quantized(small_model, quantize_params, "only", candidates=quantize_params.candidates[:1])
+    kinds = {str(tensor.dtype) for tensor in load_file(output / "model.safetensors").values()}
+    assert kinds <= {"torch.bfloat16", "torch.int32", "torch.int64"}
+    assert read_json(output / "config.json")["dtype"] == "bfloat16"

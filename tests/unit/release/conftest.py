@@ -16,8 +16,11 @@ from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 from tasks.engine.deployment import Deployment
 from tasks.engine.fingerprint import FINGERPRINT_PROMPTS, Fingerprint
+from tasks.proof.signers import FileSigner
+from tasks.proof.trust import APPROVERS
 from tasks.release.register import register
 from tasks.release.registry import Registry
+from tests.unit.proof.conftest import person, signer, write_approvers
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,7 +30,10 @@ def write_stage(root: Path, output: str, lineage_id: str, **files: object) -> No
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, value in files.items():
-        write_json(folder / f"{name}.json", value)
+        if isinstance(value, str):
+            (folder / f"{name}.html").write_text(value, encoding="utf-8")
+        else:
+            write_json(folder / f"{name}.json", value)
     write_manifest(folder, {"stage": output, "lineage_id": lineage_id, "parts": {"raw": {"data/raw": "0" * 64}}})
 
 
@@ -37,7 +43,8 @@ def _run_stages(project: Project, lineage_id: str, verdict: str = "PASS", demo: 
     write_stage(root, ADAPTER, f"{lineage_id}-adapter", training={"steps": 1})
     write_stage(root, AWQ, lineage_id, config={"weights of": lineage_id})
     write_stage(root, GATE, lineage_id, verdict={"verdict": verdict, "demo": demo, "lineage_id": lineage_id})
-    write_stage(root, DOSSIER, lineage_id, card={"title": "核应急"})
+    page = f"<!doctype html><meta charset=utf-8><title>发布档案 {lineage_id}</title>"
+    write_stage(root, DOSSIER, lineage_id, card={"title": "核应急"}, index=page)
     write_stage(root, VALIDATION, lineage_id, validation={"rows": 600})
     for number, hop in enumerate(HOPS):
         metrics = {"domain_bits_per_byte": 2.0 - number / 10, "ceval_accuracy": 0.25}
@@ -84,6 +91,25 @@ def registry(project, settings, run_stages):
     return Registry(project, settings.register_.model_name)
 
 
+#: Who may approve in these tests -> the key; 王工 is the requester.
+PEOPLE = {name: signer(number) for number, name in enumerate(("王工", "李审", "赵主任", "孙工", "周工"), start=11)}
+
+
+def list_approvers(project: Project, people=PEOPLE, machines=()) -> None:
+    """Write infra/approvers.yaml."""
+    listed = [{"name": f"machine {number}", "uses": ["release", "host"], "keys": [key.public.line]}
+              for number, key in enumerate(machines)]  # fmt: skip
+    people = [person(name, key) for name, key in people.items()]
+    write_approvers(project.root / APPROVERS, people, listed)
+
+
+@pytest.fixture
+def approvers(project) -> dict[str, FileSigner]:
+    """The keys of the people who are listed."""
+    list_approvers(project)
+    return PEOPLE
+
+
 @pytest.fixture
 def with_promote():
     return _with_promote
@@ -95,7 +121,7 @@ def _with_promote(settings: Settings, **changes: object) -> Settings:
 
 #: What a quiet host says beside what it serves.
 STATE = {"deploying": None, "wanted": None, "recovering": False, "given_up": {}, "previous": [],
-         "rollout": None}  # fmt: skip
+         "rollout": None, "upstream": None}  # fmt: skip
 
 
 @dataclass

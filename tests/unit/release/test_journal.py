@@ -169,12 +169,12 @@ def test_rules_are_checked_under_the_lock(project, settings, registry, host, mon
     held = []
     real = reconcile.refusal
 
-    def seen(version, params):
+    def seen(registry, version, params):
         monkeypatch.setattr(reconcile, "LOCK_WAIT_S", 0.0)
         with pytest.raises(TransientError, match="at work"), reconcile.exclusively_reconciling(project):
             held.append(False)
         held.append(True)
-        return real(version, params)
+        return real(registry, version, params)
 
     monkeypatch.setattr(reconcile, "refusal", seen)
     promote(project, settings, "1", by="王工", reason="")

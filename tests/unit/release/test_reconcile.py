@@ -136,13 +136,15 @@ def test_a_run_with_nothing_changed_starts_nothing(project, settings, registry, 
 
 
 @pytest.mark.slow
-def test_missing_approvals_stop_a_promotion_until_they_are_given(project, settings, registry, host, with_promote):
+def test_missing_approvals_stop_a_promotion_until_they_are_given(
+    project, settings, registry, host, with_promote, approvers
+):
     strict = with_promote(settings, approvals_required=1)
     with pytest.raises(GateFailedError, match="0 of 1 approvals") as caught:
         promote(project, strict, "1", by="王工", reason="")
     assert "tunegate approve 1" in caught.value.hint
     assert "waits" in go_live(project, strict, "1", keep_serving=False, report=print)["outcome"]
-    approve(registry, "1", "李审", "读过报告")
+    approve(registry, "1", strict.promote, approvers["李审"], "读过报告")
     assert promote(project, strict, "1", by="王工", reason="")["action"] == "deployed"
 
 
@@ -172,10 +174,12 @@ def test_a_version_whose_evidence_has_no_fingerprint_is_not_served(project, sett
 def test_evidence_changed_after_it_was_registered_is_not_believed(project, settings, registry, host):
     report = report_folder(registry, registry.version("1"), "awq") / "results.json"
     report.write_text(json.dumps({"metrics": {}}))
-    with pytest.raises(DataContractError, match=r"version 1: not as it was registered: reports/eval/awq/results\.json"):
+    with pytest.raises(DataContractError, match=r"version 1: evaluation: reports/eval/awq/results\.json is changed"):
         promote(project, settings, "1", by="王工", reason="")
     report.unlink()
-    with pytest.raises(DataContractError, match=r"version 1: not as it was registered: reports/eval/awq/results\.json"):
+    with pytest.raises(
+        DataContractError, match=r"version 1: evaluation: reports/eval/awq/results\.json is (missing|gone)"
+    ):
         promote(project, settings, "1", by="王工", reason="")
     assert host.deployed == []
 

@@ -1,11 +1,16 @@
+import json
+
 import pytest
 
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError
 from tasks.core.layout import AWQ
-from tasks.release.approvals import approve, refusal
+from tasks.proof.signers import machine_signer
+from tasks.release.approvals import approve, refusal, sign_approval
 from tasks.release.history import ENTRY, append_event, champions_before, read_history
 from tasks.release.register import register
 from tasks.release.registry import Registry
+from tests.unit.proof.conftest import signer
+from tests.unit.release.conftest import list_approvers
 
 
 def test_a_version_carries_its_evidence(project, settings, run_stages):
@@ -17,7 +22,7 @@ def test_a_version_carries_its_evidence(project, settings, run_stages):
     registry = Registry(project, settings.register_.model_name)
     assert (registry.weights(version) / "manifest.json").is_file()
     names = {item.path for item in registry.client.list_artifacts(version.run_id)}
-    assert names == {"model", "reports", "checkout", "comparison", "contents.json"}
+    assert names == {"model", "reports", "checkout", "release", "comparison", "contents.json"}
 
 
 def test_the_same_evidence_is_registered_once(project, settings, run_stages):
@@ -50,42 +55,56 @@ def test_unknown_version_names_the_known_ones(project, settings, run_stages):
         Registry(project, settings.register_.model_name).version("7")
 
 
-def test_approvals_need_a_name_a_reason_and_a_pass(project, settings, run_stages):
+def test_approvals_need_a_listed_key_a_reason_and_a_pass(project, settings, run_stages, approvers):
     run_stages(project, "tg-1", verdict="FAIL")
     register(project, settings)
     run_stages(project, "tg-2")
     register(project, settings)
     registry = Registry(project, settings.register_.model_name)
-    with pytest.raises(GateFailedError, match="verdict FAIL"):
-        approve(registry, "1", "李审", "读过报告")
-    with pytest.raises(ConfigError, match="needs a name"):
-        approve(registry, "2", "  ", "读过报告")
-    with pytest.raises(ConfigError, match="needs a name and a reason"):
-        approve(registry, "2", "李审", "")
-    assert [item["by"] for item in approve(registry, "2", "李审", "读过报告").approvals] == ["李审"]
+    with pytest.raises(GateFailedError, match="verdict is FAIL"):
+        approve(registry, "1", settings.promote, approvers["李审"], "读过报告")
+    with pytest.raises(ConfigError, match="of nobody listed"):
+        approve(registry, "2", settings.promote, signer(99), "读过报告")
+    with pytest.raises(ConfigError, match="needs a reason"):
+        approve(registry, "2", settings.promote, approvers["李审"], "")
+    with pytest.raises(ConfigError, match="not as owner"):
+        approve(registry, "2", settings.promote, approvers["李审"], "读过报告", role="owner")
+    approved = approve(registry, "2", settings.promote, approvers["李审"], "读过报告")
+    assert [item["by"] for item in approved.approvals] == ["李审"]
     with pytest.raises(ConfigError, match="already"):
-        approve(registry, "2", "李审", "再读一遍")
+        approve(registry, "2", settings.promote, approvers["李审"], "再读一遍")
 
 
-def test_two_approvals_mean_two_people(project, settings, run_stages, with_promote):
+def test_two_approvals_mean_two_people_neither_the_requester(project, settings, run_stages, with_promote, approvers):
     run_stages(project, "tg-1")
     version = register(project, settings)
     registry = Registry(project, settings.register_.model_name)
     two = with_promote(settings, approvals_required=2).promote
-    assert refusal(version, settings.promote) is None
-    assert refusal(version, two) == "it has 0 of 2 approvals"
-    assert refusal(approve(registry, "1", "王工", "是我申请的"), two) == "it has 1 of 2 approvals"
-    assert refusal(approve(registry, "1", "李审", "读过报告"), two) is None
+    assert refusal(registry, version, settings.promote) is None
+    assert refusal(registry, version, two) == "0 of 2 approvals"
+    with pytest.raises(ConfigError, match="the requester cannot approve"):
+        approve(registry, "1", two, approvers["王工"], "读过报告")
+    approve(registry, "1", two, approvers["李审"], "读过报告")
+    own = sign_approval(registry, "1", two, approvers["王工"], "读过报告")
+    registry.tag("1", "approval.own", json.dumps(own))
+    why = refusal(registry, registry.version("1"), two)
+    assert "1 of 2 approvals" in why
+    assert "the requester cannot approve" in why
+    assert refusal(registry, approve(registry, "1", two, approvers["赵主任"], "读过报告"), two) is None
 
 
-def test_a_demo_verdict_cannot_carry_production(project, settings, run_stages, with_promote):
+def test_a_demo_verdict_cannot_carry_production_nor_can_a_key_that_is_not_listed(
+    project, settings, run_stages, with_promote
+):
     production = with_promote(settings, environment="production").promote
     run_stages(project, "tg-1", demo=True)
-    why = refusal(register(project, settings), production)
-    assert "demo" in why
-    assert "base_model.digest: null" in why
+    demo = register(project, settings)
     run_stages(project, "tg-2", demo=False)
-    assert refusal(register(project, settings), production) is None
+    good, registry = register(project, settings), Registry(project, settings.register_.model_name)
+    assert "signed by a key that is not listed" in refusal(registry, good, production)
+    list_approvers(project, machines=[machine_signer(project, "release")])
+    assert "marked demo" in refusal(registry, demo, production)
+    assert refusal(registry, good, production) is None
 
 
 def test_history_is_a_chain_that_shows_tampering(project, settings, run_stages):
@@ -98,7 +117,7 @@ def test_history_is_a_chain_that_shows_tampering(project, settings, run_stages):
     tags = registry.client.get_registered_model(registry.name).tags
     forged = tags[f"{ENTRY}000001"].replace("王工", "张三")
     registry.client.set_registered_model_tag(registry.name, f"{ENTRY}000001", forged)
-    with pytest.raises(DataContractError, match="000002 breaks the hash chain"):
+    with pytest.raises(DataContractError, match="000001 was changed"):
         read_history(registry)
 
 

@@ -13,7 +13,7 @@ import pytest
 from tasks.core import tracking
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError, TransientError
 from tasks.core.files import read_json
-from tasks.core.layout import ADAPTER, AWQ, GATE, report_of
+from tasks.core.layout import ADAPTER, AWQ, DOSSIER, GATE, report_of
 from tasks.core.outbox import Pace, Spool
 from tasks.core.training_record import training_run
 from tasks.release import register as register_module
@@ -48,6 +48,7 @@ def quantized_again(project, run_stages):
         write_stage(
             project.root, GATE, lineage_id, verdict={"verdict": verdict, "demo": True, "lineage_id": lineage_id}
         )
+        write_stage(project.root, DOSSIER, lineage_id, card={"title": "核应急"})
         results = read_json(project.root / report_of("awq") / "results.json")
         results["metrics"]["domain_bits_per_byte"] = 1.5 + number / 10
         write_stage(project.root, report_of("awq"), lineage_id, results=results)
@@ -250,7 +251,7 @@ def test_a_file_changed_or_added_later_is_found_by_name(project, settings, regis
     assert host.deployed == []
 
 
-def test_two_approvals_at_once_are_both_kept(project, settings, registry, quantized_again):
+def test_approvals_at_once_are_all_kept(project, settings, registry, quantized_again, approvers):
     quantized_again(1)
     register(project, settings)
     people = ["李审", "赵主任", "孙工", "周工"]
@@ -258,7 +259,7 @@ def test_two_approvals_at_once_are_both_kept(project, settings, registry, quanti
 
     def sign(name):
         barrier.wait()
-        approve(Registry(project, settings.register_.model_name), "1", name, "读过报告")
+        approve(Registry(project, settings.register_.model_name), "1", settings.promote, approvers[name], "读过报告")
 
     threads = [threading.Thread(target=sign, args=(name,)) for name in people]
     for thread in threads:

@@ -2,7 +2,9 @@
 
 import json
 
-from tasks.serving.answers import ends, is_usage, said, spoken, usage_of
+import pytest
+
+from tasks.serving.answers import broken_off, ends, is_usage, said, spoken, usage_of
 
 CALL = {"id": "c", "type": "function", "function": {"name": "dose", "arguments": '{"mSv": 20}'}}
 
@@ -61,6 +63,25 @@ def test_items_of_the_responses_api():
     assert [ends(piece) for piece in (first, last, b"data: [DONE]\n\n")] == [False, True, True]
 
 
+def test_calls_of_the_responses_api_whole_and_of_a_stream_that_broke_off():
+    call = {"type": "function_call", "call_id": "c", "name": "dose", "arguments": '{"mSv": 20}'}
+    kept = {"tool_calls": [{"name": "dose", "arguments": '{"mSv": 20}'}]}
+    assert said([body({"output": [call]})]) == kept
+    events = [
+        {"type": "response.created", "response": {"output": []}},
+        {"type": "response.reasoning_text.delta", "output_index": 0, "delta": "想"},
+        {"type": "response.output_item.added", "output_index": 1, "item": call | {"arguments": ""}},
+        {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": '{"mSv"'},
+        {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": ": 20}"},
+    ]
+    pieces = [event(one, one["type"]) for one in events]
+    assert said(pieces) == {"reasoning": "想"} | kept
+    last = {"type": "response.completed", "response": {"output": [call]}}
+    assert said([*pieces, event(last, last["type"])]) == kept
+    begun = {"type": "response.output_text.delta", "delta": "关"}
+    assert said([event(begun, begun["type"])]) == "关"
+
+
 def test_errors_and_what_is_no_json_are_kept_as_they_are():
     assert said([delta(content="a"), event({"error": {"message": "lost"}})]) == {"message": "lost"}
     assert said([b"{broken"]) == "{broken"
@@ -79,3 +100,16 @@ def test_spoken_is_what_a_person_reads():
     two = [{"index": 0, "message": {"content": "一"}}, {"index": 1, "message": {"content": "二"}}]
     assert spoken(said([body({"choices": two})])) == "一\n二"
     assert spoken(said([])) == ""
+
+
+@pytest.mark.parametrize(("piece", "expected"), [
+    (b'{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"abort"}]}', True),
+    (b'data: {"choices": [{"delta": {}, "finish_reason": "abort"}]}\n\n', True),
+    (b'data: {"choices":[{"text":"","finish_reason":"error"}]}\n\n', True),
+    (b'{"object":"response","status":"cancelled","output":[]}', True),
+    (b'{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}', False),
+    (b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":null}]}\n\n', False),
+    (json.dumps({"content": 'it says "finish_reason": "abort"', "finish_reason": "length"}).encode(), False),
+])  # fmt: skip
+def test_an_answer_that_the_server_broke_off_is_told_from_one_that_says_so(piece, expected):
+    assert broken_off(piece) is expected

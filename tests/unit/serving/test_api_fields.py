@@ -1,15 +1,17 @@
 """The table of fields: every line does what it says, and what has no line is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.abilities import Abilities
-from tasks.serving.admission import Admitted, Caps, Refusal, admit, fitted
+from tasks.serving.admission import Admitted, Caps, Refusal, admit, admit_embedding, fitted
 from tasks.serving.api.checks import Number, Whole
 from tasks.serving.api.fields import FIELDS, fields_of
+from tasks.serving.api.items import as_chat
 
 CAPS = Caps(100, 4, max_prompts=4, schema_bytes=2000, schema_depth=6)
 THINKER = Abilities(tool_parser="hermes", reasoning_parser="qwen3", thinking="switched", why_no_tools="")
@@ -21,6 +23,7 @@ ASKED = {
 KINDS = tuple(ASKED)
 ALWAYS_SAID = {"model", "messages", "prompt", "input"}
 TOOL = {"type": "function", "function": {"name": "dose", "parameters": {"type": "object"}}}
+FLAT = {"type": "function", "name": "dose", "parameters": {"type": "object"}}
 
 
 def passed(kind="chat", caps=CAPS, **fields) -> Admitted:
@@ -291,6 +294,24 @@ class TestSchemas:
         assert refused(response_format=form).param.startswith("response_format")
 
 
+class TestEmbeddings:
+    def test_texts_within_bounds_and_what_says_nothing(self):
+        caps = replace(CAPS, max_embedding_inputs=2)
+        asked = {"model": "bge", "input": ["碘片", "窗"], "encoding_format": "base64", "user": "w", "padding": None}
+        admitted = admit_embedding(json.dumps(asked).encode(), caps)
+        assert (admitted.model, admitted.prompt, admitted.user) == ("bge", ["碘片", "窗"], "w")
+        assert admitted.payload == {"input": ["碘片", "窗"], "encoding_format": "base64"}
+        for fields, param in (
+            ({"input": ["x"] * 3}, "input"), ({"input": []}, "input"), ({"input": [""]}, "input"),
+            ({"input": ""}, "input"), ({"input": [[1, 2]]}, "input[0]"), ({"dimensions": 0}, "dimensions"),
+            ({"encoding_format": "bits"}, "encoding_format"), ({"truncate_prompt_tokens": 5}, "truncate_prompt_tokens"),
+            ({"model": None}, "model"), ({"unheard_of": 1}, "unheard_of"),
+        ):  # fmt: skip
+            with pytest.raises(Refusal) as caught:
+                admit_embedding(json.dumps({"model": "bge", "input": "x"} | fields).encode(), caps)
+            assert (caught.value.status, caught.value.param) == (400, param)
+
+
 class TestResponses:
     def test_items_of_an_answer_come_back(self):
         parts = [{"type": "output_text", "text": "答", "annotations": [], "logprobs": None}]
@@ -301,10 +322,73 @@ class TestResponses:
             {"role": "developer", "content": "短"},
         ]
         sent = passed("responses", input=items).payload
-        assert [(item["role"], item["content"]) for item in sent["input"]] == [
-            ("user", "问"), ("assistant", "答"), ("system", "短"),
+        thought = [{"type": "reasoning_text", "text": "想"}]
+        assert [(item.get("role"), item["content"]) for item in sent["input"]] == [
+            ("user", "问"), (None, thought), ("assistant", "答"), ("system", "短"),
         ]  # fmt: skip
         assert sent["store"] is False
+
+    def test_calls_and_their_results_come_back_and_vllm_counts_the_same_chat(self):
+        thought = {
+            "type": "reasoning",
+            "id": "r1",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": "想"}],
+        }
+        call = {
+            "type": "function_call",
+            "call_id": "c",
+            "name": "dose",
+            "arguments": "",
+            "id": "fc",
+            "status": "completed",
+        }
+        output = {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "20"}]}
+        items = [{"role": "user", "content": "问"}, thought, call, call | {"call_id": "d"}, output]
+        sent = passed("responses", input=items, instructions="短", tools=[FLAT])
+        assert sent.payload["input"][2:] == [
+            {"type": "function_call", "call_id": "c", "name": "dose", "arguments": "{}"},
+            {"type": "function_call", "call_id": "d", "name": "dose", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "20"},
+        ]
+        chat = as_chat(sent.payload)
+        assert [message["role"] for message in chat["messages"]] == ["system", "user", "assistant", "tool"]
+        assert [one["id"] for one in chat["messages"][2]["tool_calls"]] == ["c", "d"]
+        assert chat["messages"][2]["reasoning"] == "想"
+        assert chat["tools"] == [TOOL]
+
+    @pytest.mark.parametrize("item", [
+        {"type": "function_call_output", "call_id": "c", "output": "20"},
+        {"type": "function_call", "call_id": "c", "name": "no name", "arguments": "{}"},
+        {"type": "function_call", "call_id": "c", "name": "dose", "arguments": "[]"},
+        {"type": "function_call", "name": "dose", "arguments": "{}"},
+        {"type": "function_call", "call_id": "c", "name": "dose", "arguments": "{}", "signature": "x"},
+        {"type": "web_search_call", "id": "w"},
+    ])  # fmt: skip
+    def test_items_that_lack_something_or_belong_to_no_call(self, item):
+        assert refused("responses", input=[{"role": "user", "content": "问"}, item]).param.startswith("input[1]")
+
+    def test_a_thought_that_nothing_follows_says_nothing(self):
+        thought = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "想"}]}
+        items = [{"role": "user", "content": "问"}, thought, {"role": "user", "content": "问"}]
+        assert [item["type"] for item in passed("responses", input=items).payload["input"]] == ["message"] * 2
+
+    def test_tools_are_functions_in_the_flat_shape(self):
+        named = {"type": "function", "name": "dose"}
+        payload = passed("responses", tools=[FLAT], tool_choice=named, parallel_tool_calls=False).payload
+        assert payload["tools"] == [FLAT | {"strict": True}]
+        assert (payload["tool_choice"], payload["parallel_tool_calls"]) == (named, False)
+        assert passed("responses", tools=[FLAT]).payload["tool_choice"] == "auto"
+        assert refused("responses", tools=[FLAT], tool_choice=named | {"name": "wind"}).param == "tool_choice"
+        assert refused("responses", tools=[FLAT], tool_choice={"type": "web_search"}).param == "tool_choice"
+        for other in ({"type": "web_search"}, {"type": "mcp", "server_url": "x"}, TOOL | {"type": "custom"}, TOOL, 7):
+            assert refused("responses", tools=[other]).param.startswith("tools[0]")
+
+    def test_a_forced_call_is_given_without_a_thought_and_tools_need_a_parser(self):
+        forced = passed("responses", tools=[FLAT], tool_choice="required")
+        assert fitted(forced, THINKER).payload["chat_template_kwargs"] == {"enable_thinking": False}
+        with pytest.raises(Refusal, match="parser"):
+            fitted(forced, Abilities())
 
     @pytest.mark.parametrize("value", [
         [], "", [{"type": "item_reference", "id": "m1"}], [{"role": "user", "content": [{"type": "input_image"}]}],

@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tasks.core.errors import ConfigError, TransientError
+from tasks.proof.signers import FileSigner
 from tasks.serving.audit import AuditLog, verify
-from tasks.serving.audit.anchor import check, genuine, send, signed, statement
+from tasks.serving.audit.anchor import check, send, statement
 from tasks.serving.audit.find import PROOF, RECORDS, Wanted, export, find
+from tasks.serving.audit.head import OLDER, _older_signature, genuine_statement, signed_statement
 from tasks.serving.audit.log import Ways
 
 KEY = b"k" * 32
+SIGNER, ANOTHER = (FileSigner(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32)) for n in (1, 2))
+HOSTS = {SIGNER.public.key_id: SIGNER.public}
 TUNEGATE = Path(sys.executable).with_name("tunegate")
 
 
@@ -71,45 +76,52 @@ class TestFind:
 
 class TestExport:
     def test_lines_as_they_stand_and_a_proof_that_breaks_with_them(self, log, tmp_path):
-        proof = export(log, tmp_path / "out", Wanted({"key": "甲"}), KEY)
+        proof = export(log, tmp_path / "out", Wanted({"key": "甲"}), KEY, SIGNER)
         lines = (tmp_path / "out" / RECORDS).read_bytes()
         assert lines == (log / "2026-03-01.jsonl").read_bytes()
         assert (proof["records"], proof["head"]["sequence"], proof["problems"]) == (2, 3, [])
         kept = json.loads((tmp_path / "out" / PROOF).read_text())
-        assert genuine(kept, KEY)
-        assert not genuine(kept | {"records": 1}, KEY)
-        assert not genuine(kept, b"another" * 8)
+        assert genuine_statement(kept, HOSTS)
+        assert not genuine_statement(kept | {"records": 1}, HOSTS)
+        assert not genuine_statement(kept, {ANOTHER.public.key_id: ANOTHER.public})
 
     def test_it_overwrites_nothing(self, log, tmp_path):
         with pytest.raises(ConfigError, match="is not empty"):
-            export(log, tmp_path, Wanted({}), KEY)
+            export(log, tmp_path, Wanted({}), KEY, SIGNER)
 
 
 class TestAnchor:
     def test_a_log_rewritten_from_its_beginning_is_seen_by_what_was_kept_elsewhere(self, log):
-        anchored = statement(log, KEY)
-        assert check(log, [anchored], KEY) == []
+        anchored = statement(log, SIGNER)
+        assert check(log, [anchored], HOSTS) == []
         shutil.rmtree(log)
         write(log, Clock(), {"kind": "request", "prompt": "another story"}, {"x": 2}, {"x": 3})
         assert verify(log)["problems"] == []
-        assert "record 3 was in the log" in check(log, [anchored], KEY)[0]
+        assert "record 3 was in the log" in check(log, [anchored], HOSTS)[0]
 
     def test_a_log_that_went_on_and_lost_its_oldest_files_to_retention_agrees(self, log):
         clock = Clock()
-        anchored = [statement(log, KEY)]
+        anchored = [statement(log, SIGNER)]
         for day in (5, 6):
             clock.now = Clock().now + timedelta(days=day)
             write(log, clock, {"x": day}, days=1)
-            anchored.append(statement(log, KEY))
+            anchored.append(statement(log, SIGNER))
         assert len(list(log.glob("*.jsonl"))) == 2
-        assert check(log, anchored, KEY) == []
+        assert check(log, anchored, HOSTS) == []
 
     def test_a_statement_of_another_key_or_changed_is_named(self, log):
-        good = statement(log, KEY)
-        forged = [signed({"sequence": 1, "hash": "x"}, b"another" * 8), good | {"sequence": 1}]
-        assert check(log, [*forged, good], KEY) == [
-            f"statement {number} was not signed with this key, or was changed" for number in (1, 2)
+        good = statement(log, SIGNER)
+        forged = [signed_statement({"sequence": 1, "hash": "x"}, ANOTHER), good | {"sequence": 1}]
+        assert check(log, [*forged, good], HOSTS) == [
+            f"statement {number} was not signed with a key that is known here, or was changed" for number in (1, 2)
         ]
+
+    def test_a_statement_of_an_older_release_counts_with_the_secret_alone(self, log):
+        plain = {name: value for name, value in statement(log, SIGNER).items() if name in ("sequence", "hash", "time")}
+        old = plain | {"signature": f"{OLDER}{_older_signature(plain, KEY)}"}
+        assert check(log, [old], HOSTS, KEY) == []
+        assert check(log, [old], HOSTS)
+        assert check(log, [old | {"sequence": 1}], HOSTS, KEY)
 
     def test_a_command_and_an_address_take_it(self, log, tmp_path):
         async def run():
@@ -126,7 +138,7 @@ class TestAnchor:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             port = site._server.sockets[0].getsockname()[1]
-            value = statement(log, KEY)
+            value = statement(log, SIGNER)
             await send(f"sh -c 'cat >> {tmp_path}/heads.jsonl'", value)
             await send(f"http://user:word@127.0.0.1:{port}/heads", value)
             with pytest.raises(TransientError) as refused:
@@ -175,6 +187,7 @@ class TestCommands:
         assert tunegate("verify", "--anchors", heads).returncode == 0
         shutil.rmtree(log)
         write(log, Clock(), {"x": 1}, {"x": 2}, {"x": 3})
+        (log / "head.json").unlink()
         assert tunegate("verify").returncode == 0
         bad = tunegate("verify", "--anchors", heads)
         assert bad.returncode == 3

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -261,3 +262,61 @@ def test_a_start_ended_by_a_person_leaves_him_room(project):
             assert site.recovery.failures == 0
 
     asyncio.run(steps())
+
+
+def test_requests_wait_for_what_was_lost_until_a_try_has_failed(project):
+    async def steps():
+        site = Site(project)
+        site.slots.lost_s, site.slots.returning = 60.0, lambda: site.recovery.returning
+        await site.deploy("1")
+        site.slots.live.server.alive = False
+        waiting = asyncio.create_task(site.slots.opened())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        async with site.kept_up():
+            await waiting
+            assert site.serves == "1"
+            site.broken = {"1"}
+            site.slots.live.server.alive = False
+            await site.slots.opened()
+        assert site.serves is None
+        assert site.recovery.failures > 0
+
+    asyncio.run(steps())
+
+
+def test_what_is_only_tried_gives_way_to_what_was_lost(project):
+    async def steps():
+        site = Site(project)
+        await site.deploy("1")
+        site.slots.start_server = lambda slot, deployment, tell: (
+            NeverReady(True) if deployment.version == "2" else site.start(slot, deployment, tell)
+        )
+        trial = asyncio.create_task(site.slots.start_candidate(site.deployment("2"), lambda line: None))
+        await until(lambda: site.slots.slots[1].server is not None)
+        never_ready = site.slots.slots[1].server
+        async with site.kept_up():
+            site.slots.live.server.alive = False
+            await until(lambda: site.serves == "1")
+        assert trial.cancelled()
+        assert not never_ready.alive
+        assert site.slots.candidate is None
+
+    asyncio.run(steps())
+
+
+class NeverReady(Server):
+    """Starts for ever."""
+
+    def wait_ready(self) -> float:
+        while self.alive:
+            time.sleep(0.01)
+        raise TransientError("vllm ended while starting", "read its log")
+
+
+@pytest.mark.parametrize("failures", [2_000, 1 << 40])
+def test_failures_without_end_do_not_end_the_waiting(project, failures):
+    site = Site(project)
+    site.recovery.failures = failures
+    error = TransientError("nobody answers", "look at its log")
+    assert site.recovery._failed(site.deployment("1"), error) == QUICK.longest_wait_s

@@ -1,6 +1,8 @@
 """Who holds DVC's lock: the lock itself, as DVC's own library takes it."""
 
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -30,13 +32,17 @@ def test_nobody_holds_a_lock_that_was_never_taken_or_given_back(project):
     assert holder_of(project) is None
 
 
-def test_the_holder_is_named_by_its_command(project, taken):
-    import os
-
-    found = holder_of(project)
-    assert found.pid == os.getpid()
-    assert "pytest" in found.command
-    assert f"(pid {os.getpid()})" in str(found)
+def test_the_holder_is_named_by_its_command(project, tmp_path):
+    script = tmp_path / "another-dvc"
+    script.write_text(f"import sys, zc.lockfile\nlock = zc.lockfile.LockFile({str(project.root / dvc_lock.LOCK)!r})\n"
+                      "print(flush=True)\nsys.stdin.read()\n")  # fmt: skip
+    command = [sys.executable, script, "repro"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        found = holder_of(project)
+        process.stdin.close()
+    assert (found.pid, found.command) == (process.pid, "another-dvc repro")
+    assert f"(pid {process.pid})" in str(found)
     assert str(Holder(0, "")) == "another DVC command"
 
 

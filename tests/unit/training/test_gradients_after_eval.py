@@ -56,12 +56,15 @@ def test_every_4bit_layer_is_guarded(tiny, train_params):
     assert not any(layer.support_avx512bf16_for_cpu for layer in layers)
 
 
-def test_nf4_double_quantization_and_bf16(tiny, train_params):
+@pytest.mark.parametrize(("setting", "dtype"), [("16-bit", torch.bfloat16), ("float32", torch.float32)])
+def test_nf4_double_quantization_and_the_type_of_the_processor(tiny, train_params, monkeypatch, setting, dtype):
     from bitsandbytes.nn import Linear4bit
+
+    monkeypatch.setenv("TUNEGATE_CPU_DTYPE", setting)
 
     model = load_trainable(tiny, train_params(mode="qlora"))
     layer = next(module for module in model.modules() if isinstance(module, Linear4bit))
     assert layer.weight.quant_state.quant_type == "nf4"
     assert layer.weight.quant_state.nested
-    assert layer.compute_dtype == torch.bfloat16
+    assert layer.compute_dtype == dtype
     assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-from trl import SFTConfig
 
 from tasks.core.gpus import working_on
 
@@ -13,6 +12,8 @@ HERE = "0,1"
 @pytest.fixture
 def stand_in_count(monkeypatch):
     """Let transformers count the cards that CUDA_VISIBLE_DEVICES shows, of the two that stand in for real ones."""
+    from trl import SFTConfig
+
     monkeypatch.setattr(
         SFTConfig, "n_gpu", property(lambda self: len(os.environ.get("CUDA_VISIBLE_DEVICES", HERE).split(",")))
     )

@@ -73,6 +73,7 @@ FILES: list[tuple[str, str, bytes, list[Any]]] = [
     ),
     ("deep line", "z.jsonl", DEEP + b"\n1", ["malformed_json", 1]),
 ]
+DAMAGES = [file for file in FILES if DAMAGED in file[3]]
 #: What is no regular file; each its one refused row.
 ODD = [
     "directory.jsonl",
@@ -101,7 +102,8 @@ def make_odd(folder: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("chunk_bytes", [16, 1 << 22])
-@pytest.mark.parametrize(("kind", "name", "content", "expected"), FILES)
+# Named by what they are: packed bytes hold the time, and processes beside each other must see the same names.
+@pytest.mark.parametrize(("kind", "name", "content", "expected"), FILES, ids=[file[0] for file in FILES])
 def test_a_bad_file_costs_its_own_rows_only(
     folder: Any, kind: str, name: str, content: bytes, expected: list[Any], chunk_bytes: int
 ) -> None:
@@ -114,7 +116,7 @@ def test_a_bad_file_costs_its_own_rows_only(
     assert told == [GOOD, *expected, GOOD], kind
 
 
-@pytest.mark.parametrize(("kind", "name", "content", "expected"), [file for file in FILES if DAMAGED in file[3]])
+@pytest.mark.parametrize(("kind", "name", "content", "expected"), DAMAGES, ids=[file[0] for file in DAMAGES])
 def test_a_damaged_file_can_stop_the_run(
     folder: Any, read_params: Params, kind: str, name: str, content: bytes, expected: list[Any]
 ) -> None:

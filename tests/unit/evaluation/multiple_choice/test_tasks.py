@@ -4,7 +4,6 @@ import pytest
 
 from tasks.core.errors import ConfigError
 from tasks.engine.client import AnswerCache, ServedClient
-from tasks.evaluation.hops.harness import run_tasks
 from tasks.evaluation.hops.served_model import ServedModel
 from tasks.evaluation.multiple_choice.tasks import exam_item, fit_examples, generation_tasks, likelihood_tasks
 from tasks.exams.schema import Exam, Subject
@@ -12,6 +11,13 @@ from tasks.exams.schema import Exam, Subject
 OPTIONS = "A. 甲\nB. 乙\nC. 丙\nD. 丁\n"
 CEVAL = "以下是中国关于法学考试的单项选择题，请选出其中的正确答案。\n\n"
 CMMLU = "以下是关于法学的单项选择题，请直接给出正确答案的选项。\n\n"
+
+
+def run_tasks(*given, **named):
+    """Import lm-eval where it runs: it takes seconds of every process that only collects."""
+    from tasks.evaluation.hops import harness
+
+    return harness.run_tasks(*given, **named)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tasks.engine.client import AnswerCache, ServedClient
 from tasks.engine.server import VllmServer
 from tasks.evaluation.parity.check import check_parity
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("vllm_imported")]
 
 ROOT = Path(__file__).parents[4]
 OWN = [Conversation("r-1", "single", [{"role": "user", "content": "1+1=?"}, {"role": "assistant", "content": "2"}])]

@@ -9,7 +9,6 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from tasks.core.errors import ConfigError
 from tasks.training.model import nf4_config
 from tasks.training.parallel.strategies import accumulation_steps, require_divided, to_zero3_config
-from tasks.training.trainer import to_sft_config
 
 
 def shared(train_params, strategy, processes=2, **changes):
@@ -25,6 +24,8 @@ def environment_kept(monkeypatch):
 @pytest.mark.parametrize(("mode", "once"), [("qlora", False), ("lora", True), ("full", True)])
 def test_fsdp_divides_by_layer_and_averages_in_fp32(train_params, tmp_path, mode, once):
     from accelerate.utils import FullyShardedDataParallelPlugin
+
+    from tasks.training.trainer import to_sft_config
 
     args = to_sft_config(shared(train_params, "fsdp", mode=mode), tmp_path)
     plugin = FullyShardedDataParallelPlugin(**args.fsdp_plugin_args)
@@ -75,6 +76,8 @@ def test_processes_take_disjoint_parts_of_the_same_steps(train_params, processes
 
 
 def test_one_process_gets_the_settings_it_always_had(train_params, tmp_path):
+    from tasks.training.trainer import to_sft_config
+
     args = to_sft_config(train_params(gradient_accumulation_steps=4), tmp_path)
     assert args.gradient_accumulation_steps == 4
     assert not args.fsdp
@@ -83,8 +86,8 @@ def test_one_process_gets_the_settings_it_always_had(train_params, tmp_path):
 
 
 def test_only_divided_4bit_weights_are_stored_as_bf16():
-    assert nf4_config().bnb_4bit_quant_storage == torch.uint8
-    divided = nf4_config(divided=True)
+    assert nf4_config(torch.bfloat16).bnb_4bit_quant_storage == torch.uint8
+    divided = nf4_config(torch.bfloat16, divided=True)
     assert divided.bnb_4bit_quant_storage == divided.bnb_4bit_compute_dtype == torch.bfloat16
 
 

@@ -1,0 +1,1 @@
+"""What several gateways of one model share: limits, budgets and places, in a Redis or Valkey server."""
