@@ -15,6 +15,7 @@ import click
 
 from flows.environment import prepare_environment
 from flows.processes import CannotTellError, workers_here
+from flows.scope import scoped, scoped_deployment
 from flows.server import require_server
 from tasks.core.errors import ConfigError, MissingToolError, TransientError
 from tasks.core.guard import guarded
@@ -75,15 +76,17 @@ def deploy_all(project: Project, settings: Settings) -> list[Any]:
     from prefect.client.orchestration import get_client
 
     from flows.deployments import deploy
+    from flows.notices import have_notices
     from flows.silence import watch_for_silence
 
     with get_client(sync_client=True) as client:
-        for pool in POOLS:
+        for pool in map(scoped, POOLS):
             if not _has_pool(client, pool):
                 _ask_prefect(project, "work-pool", "create", pool, "--type", "process")
                 log.info("work pool %s: created", pool)
         deployments = deploy(project, settings)
         watch_for_silence(client, deployments)
+        have_notices(client, deployments, list(POOLS))
     return deployments
 
 
@@ -136,14 +139,14 @@ def _listen() -> None:
 
 def _last_heard(client: Any, pool: str) -> datetime | None:
     """Return when the server last heard of this host's worker of a pool, None for never."""
-    workers = {worker.name: worker for worker in client.read_workers_for_work_pool(pool)}
+    workers = {worker.name: worker for worker in client.read_workers_for_work_pool(scoped(pool))}
     found = workers.get(worker_name(pool))
     return found.last_heartbeat_time if found else None
 
 
 def worker_name(pool: str) -> str:
     """Return the name of this host's worker of a pool: by it, a run's host is known."""
-    return f"{pool}-{platform.node()}"
+    return f"{scoped(pool)}-{platform.node()}"
 
 
 def sweep_now(pools: list[str], deployments: list[Any], **settled: timedelta) -> None:
@@ -171,8 +174,8 @@ def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> N
     try:
         for pool in pools:
             workers[pool] = _start(project, pool)
-        log.info("workers for %s run; Ctrl-C stops them. Start a run: prefect deployment run pipeline/nightly",
-                 " and ".join(pools))  # fmt: skip
+        log.info("workers for %s run; Ctrl-C stops them. Start a run: prefect deployment run %s",
+                 " and ".join(map(scoped, pools)), scoped_deployment("pipeline/nightly"))  # fmt: skip
         _keep(project, workers, deployments)
     except KeyboardInterrupt:
         log.info("stopping the workers")
@@ -258,7 +261,7 @@ def _command(pool: str) -> list[str]:
     if pool == RELEASE:
         return [sys.executable, "-m", "flows.release_worker", "worker", "--name", worker_name(pool)]
     limit = POOLS[pool]
-    words = ["worker", "start", "--pool", pool, "--type", "process", "--name", worker_name(pool)]
+    words = ["worker", "start", "--pool", scoped(pool), "--type", "process", "--name", worker_name(pool)]
     return _prefect(*words, *(["--limit", str(limit)] if limit else []))
 
 
