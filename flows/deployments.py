@@ -25,8 +25,13 @@ RUNS_AT_ONCE = 1
 DIGEST_CHARACTERS = 12
 
 
-def deploy(project: Project, settings: Settings) -> list[Any]:
+def deploy(project: Project, settings: Settings, *, take_over: bool = False) -> list[Any]:
     """Have a deployment for each entry of infra/prefect.yaml and return their ids; its work pools must be there.
+
+    Args:
+        project: this checkout.
+        settings: when they run by themselves.
+        take_over: make another project's deployments of these names this one's.
 
     Raises:
         ConfigError: the server has one of these names for another project; nothing was written.
@@ -39,7 +44,8 @@ def deploy(project: Project, settings: Settings) -> list[Any]:
     with get_client(sync_client=True) as client:
         for item in file["deployments"]:
             name = f"{_flow(item).name}/{scoped(item['name'])}"
-            require_ours(_read(client, name), name, ours)
+            if not take_over:
+                require_ours(_read(client, name), name, ours)
         for item in file["deployments"]:
             _ensure_queue(client, scoped(item["work_pool"]["name"]), item["name"])
         return [_deploy(client, item, file["pull"], settings.schedule, ours) for item in file["deployments"]]

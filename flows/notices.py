@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "TUNEGATE_NOTIFY_URL"
 RUN = "prefect.flow-run"
-#: How the page of a run is named in a template; the page itself is what the server calls its UI.
-PAGE = '" " ~ (flow_run|ui_url)'
+#: The page of a run, where the server knows the address of its UI (PREFECT_UI_URL).
+PAGE = '(" " ~ (flow_run|ui_url) if flow_run|ui_url else "")'
 SAID = 'flow_run.name ~ ": " ~ flow_run.state.message|truncate(600)'
 
 

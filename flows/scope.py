@@ -82,5 +82,6 @@ def require_ours(known: Any, name: str, ours: str) -> None:
     if theirs and ours not in theirs:
         raise ConfigError(
             f"{name} on this Prefect server is {theirs[0].removeprefix(TAG)}'s, and this is {ours.removeprefix(TAG)}",
-            f"export {VARIABLE}=<a name of your own>, the same on all machines of one project, then make workers",
+            f"export {VARIABLE}=<a name of your own>, the same on all machines of one project, then make workers; or, "
+            "where that checkout is gone: .venv/bin/python -m flows.workers --take-over",
         )

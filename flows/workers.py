@@ -46,8 +46,9 @@ LISTEN_S = 13.0
 
 @click.command()
 @click.option("--deploy-only", is_flag=True, help="Create the pools and deploy, start no worker.")
+@click.option("--take-over", is_flag=True, help="The deployments there are of a checkout that is gone: have them.")
 @click.option("--pool", "pools", multiple=True, type=click.Choice(list(POOLS)), help="Only a worker of this pool.")
-def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
+def main(deploy_only: bool, take_over: bool, pools: tuple[str, ...]) -> None:
     """Create the work pools cpu, gpu and release, deploy infra/prefect.yaml, and run one process worker for each pool.
 
     Needs a running server: make prefect-ui, or PREFECT_API_URL.
@@ -59,7 +60,7 @@ def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
     from flows.trigger import reachable
 
     with reachable():
-        deployments = deploy_all(project, settings)
+        deployments = deploy_all(project, settings, take_over=take_over)
         if not deploy_only:
             refuse_twins(list(pools or POOLS))
             sweep_now(list(pools or POOLS), deployments, settled=timedelta(0))
@@ -67,7 +68,7 @@ def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
         run_workers(project, list(pools or POOLS), deployments)
 
 
-def deploy_all(project: Project, settings: Settings) -> list[Any]:
+def deploy_all(project: Project, settings: Settings, *, take_over: bool = False) -> list[Any]:
     """Have all pools, every deployment of infra/prefect.yaml and the watch over their runs; return the deployments.
 
     Raises:
@@ -84,7 +85,7 @@ def deploy_all(project: Project, settings: Settings) -> list[Any]:
             if not _has_pool(client, pool):
                 _ask_prefect(project, "work-pool", "create", pool, "--type", "process")
                 log.info("work pool %s: created", pool)
-        deployments = deploy(project, settings)
+        deployments = deploy(project, settings, take_over=take_over)
         watch_for_silence(client, deployments)
         have_notices(client, deployments, list(POOLS))
     return deployments

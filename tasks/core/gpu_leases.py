@@ -47,7 +47,7 @@ def leased(cards: Mapping[str, str], least: int, most: int, what: str) -> Iterat
     folder, began, told = _folder(), time.monotonic(), float("-inf")
     while True:
         with ExitStack() as stack:
-            taken = []
+            taken: list[str] = []
             for card in cards:
                 if len(taken) < most and _taken(stack, folder / card, what):
                     taken.append(card)

@@ -154,8 +154,8 @@ def _reporting_awq(blocks: int, candidate: str) -> Any:
 
         _error: float = PrivateAttr(default=math.inf)
 
-        def _get_grid_search_params(self) -> Iterator[Point]:
-            """Yield the points to look at, by the errors found so far."""
+        def _get_grid_search_params(self) -> Iterator[Point]:  # type: ignore[override]
+            """Yield the points to look at, by the errors found so far; the library only goes through them."""
             return downhill(super()._get_grid_search_params(), lambda: self._error)
 
         def _compute_loss(self, *outputs: Any) -> float:
