@@ -16,7 +16,7 @@ from tasks.core.project import Project
 from tasks.release.registry import Version
 
 REFUSED = {"verdict": "FAIL", "rules": [], "checks": [
-    {"name": "模板", "hop": "awq", "words": "不同", "cause": "", "passed": False}]}  # fmt: skip
+    {"name": "模板", "hop": "awq", "words": "不同", "cause": "", "passed": False, "next": "训练模板一致"}]}  # fmt: skip
 
 
 def test_metrics_stand_beside_the_champions_and_what_was_not_measured_is_a_dash():

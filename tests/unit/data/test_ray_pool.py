@@ -81,6 +81,6 @@ def test_order_refusals_and_a_killed_actor(on_ray):
 
 @pytest.mark.slow
 def test_prepare_on_ray_writes_the_same_bytes(on_ray):
-    said = on_ray("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib", "-k",
-                  "neither and 300-2", "tests/unit/data/test_prepare.py")  # fmt: skip
+    plain = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib")
+    said = on_ray(*plain, "-k", "neither and 300-2", "tests/unit/data/test_prepare.py")
     assert "1 passed" in said
