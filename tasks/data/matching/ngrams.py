@@ -93,6 +93,13 @@ def mixed(hashes: Grams) -> Grams:
     return cast(Grams, hashes ^ (hashes >> np.uint64(31)))
 
 
+def unmixed(hashes: Grams) -> Grams:
+    """Return what `mixed` was given."""
+    hashes = (hashes ^ (hashes >> np.uint64(31)) ^ (hashes >> np.uint64(62))) * np.uint64(0x319642B2D24D8EC3)
+    hashes = (hashes ^ (hashes >> np.uint64(27)) ^ (hashes >> np.uint64(54))) * np.uint64(0x96DE1B173F119089)
+    return cast(Grams, hashes ^ (hashes >> np.uint64(30)) ^ (hashes >> np.uint64(60)))
+
+
 def rolling_hashes(values: npt.NDArray[Any], length: int) -> Grams:
     """Return a polynomial hash of every `length` consecutive values, not yet mixed.
 

@@ -35,15 +35,15 @@ def detect(row: Mapping[str, Any]) -> str:
     Raises:
         BadRowError: none fits.
     """
-    for present in (lambda field: is_given(row, field), row.__contains__):
-        if any(map(present, CHOSEN)) and any(map(present, REJECTED)):
+    for present in ({name for name in row if is_given(row, name)}, row.keys()):
+        if not present.isdisjoint(CHOSEN) and not present.isdisjoint(REJECTED):
             return "preference"
         for name in CONTAINERS:
-            if present(name):
+            if name in present:
                 return "sharegpt" if name.startswith("conversation") else "messages"
-        if present("instruction"):
+        if "instruction" in present:
             return "alpaca"
-        if any(present(asked) and present(answered) for asked, answered in PAIRS):
+        if any(asked in present and answered in present for asked, answered in PAIRS):
             return "alpaca"
     if "output" in row:
         raise BadRowError("missing_field", f"an Alpaca row without `instruction`; {_to_map(row)}")
