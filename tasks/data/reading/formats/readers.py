@@ -148,12 +148,16 @@ def _read_container(row: dict[str, Any], name: str, roles: Roles) -> Draft:
         read = [one for turn in turns for one in _exchange(turn)]
     else:
         read = read_turns(turns, tools, roles)
+    thinks = name == "messages" and any(is_given(turn, "thinking") for turn in turns)
+    if len(row) == 1 and container in row:
+        # Turns and nothing beside them, as most rows are.
+        return Draft("multilingual_thinking" if thinks else name, read)
     given = len(read)
     read = [*_system_of(row), *read]
     mark_turns(row, read, given)
     notes = add_row_thoughts(row, read, THOUGHT_FIELDS)
     language = text_of(row, "reasoning_language", optional=True) or None
-    thinks = name == "messages" and (language or any(is_given(turn, "thinking") for turn in turns))
+    thinks = thinks or (name == "messages" and language)
     rejected = _rejected_beside(row, roles)
     return Draft("multilingual_thinking" if thinks else name, read, tools, rejected, language, notes)
 
