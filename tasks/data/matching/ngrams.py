@@ -54,7 +54,8 @@ def word_grams(texts: Sequence[str], length: int) -> ChunkGrams:
         return ChunkGrams(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64))
     place = np.arange(len(points)) - first[np.maximum(np.cumsum(starts) - 1, 0)]
     # Places before the first word are negative; they are gaps and weigh nothing.
-    weights = _powers(_LONGEST_WORD)[place % _LONGEST_WORD] * np.where(apart, 0, points).astype(np.uint64)
+    # A power of two, so that the remainder is its low bits: dividing takes ten times as long.
+    weights = _powers(_LONGEST_WORD)[place & (_LONGEST_WORD - 1)] * np.where(apart, 0, points).astype(np.uint64)
     words = mixed(np.add.reduceat(weights, first))
     hashes, windows = _windows(words, length)
     inside = rows[first[windows]] == rows[first[windows + length - 1]]
