@@ -58,10 +58,12 @@ class Finder:
 
     def _one_pass(self, plain: str) -> list[Span]:
         """Return what every recognizer sees in readable text, in order; the first to claim a character has it."""
+        candidates = list(self._candidates(plain))
+        if not candidates:
+            return candidates
         found: list[Span] = []
-        taken = bytearray()
-        for span in self._candidates(plain):
-            taken = taken or bytearray(len(plain))
+        taken = bytearray(len(plain))
+        for span in candidates:
             if not any(taken[span.start : span.end]):
                 taken[span.start : span.end] = b"\1" * (span.end - span.start)
                 found.append(span)
