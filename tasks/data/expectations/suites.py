@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 ALWAYS = ("raw_files", "rows", "totals")
 #: What the lines of a frame are, by the column that names them.
 LINES = {"row_id": "rows", "source": "files", "format": "formats", "reason": "reasons", None: "values"}
+#: What Great Expectations looks up unexpected lines with.
+_LOOK_UP = "compute_unexpected_pandas_indices"
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,17 @@ def _only_reported_lines_named() -> Iterator[None]:
     """
     from great_expectations.expectations.metrics.map_metric_provider import map_condition_auxilliary_methods as methods
 
-    look_up = methods.compute_unexpected_pandas_indices
+    look_up = getattr(methods, _LOOK_UP)
 
     def first(*, domain_records_df: "pd.DataFrame", result_format: dict[str, Any], **others: Any) -> Any:
         reported = domain_records_df.head(result_format["partial_unexpected_count"])
         return look_up(domain_records_df=reported, result_format=result_format, **others)
 
-    methods.compute_unexpected_pandas_indices = first
+    setattr(methods, _LOOK_UP, first)
     try:
         yield
     finally:
-        methods.compute_unexpected_pandas_indices = look_up
+        setattr(methods, _LOOK_UP, look_up)
 
 
 def _run(context: Any, suite: Suite) -> list[Outcome]:

@@ -25,11 +25,11 @@ _LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_
 
 
 class _Facts(NamedTuple):
-    """What is known of one row: its number, and what `Columns` and `Decisions` say."""
+    """What is known of one row: its number, its place in its file, and what `Columns` and `Decisions` say."""
 
     row: int
     name: int
-    index: int
+    place: int
     line: int
     format: int
     reason: int
@@ -139,7 +139,7 @@ class Outputs:
         words = reason or ("personal_data_replaced" if evidence and place in evidence["masks"] else "clean")
         format_ = FORMATS[facts.format - 1] if facts.format else None
         return Entry(
-            row_name(facts.name), source, facts.index, facts.line, format_, fate_of(reason), words,
+            row_name(facts.name), source, facts.place, facts.line, format_, fate_of(reason), words,
             self._rule(words, found), found,
         )  # fmt: skip
 

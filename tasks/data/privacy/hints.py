@@ -15,6 +15,7 @@ DOCUMENTS = ("护照", "通行证", "证件", "证照", "出境", "入境", "签
 _IDENTITY = ("HKID", "dentity")
 _CHINESE_IDENTITY = ("身份证", "身份證", "身分證", "证件号", "證件號", "身份号", "香港", "港澳")
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
+_TWO_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IN_COLONS = frozenset("0123456789ABCDEFabcdef:")
 #: Characters behind eight numbers that say whether they are an address.
 _BEHIND_COLONS = 3
@@ -151,7 +152,7 @@ def with_dots(clues: Clues) -> Parts:
 def with_colons(clues: Clues) -> Parts:
     """Return where there may be an address of the internet in eight numbers: from its first digit or colon on."""
     plain, parts = clues.plain, Parts()
-    for match in _COLONS.finditer(plain):
+    for match in _TWO_COLONS.finditer(plain) if _COLONS.search(plain) else ():
         start, end = match.span()
         while start and plain[start - 1] in _IN_COLONS:
             start -= 1

@@ -157,7 +157,7 @@ def _read_container(row: dict[str, Any], name: str, roles: Roles) -> Draft:
     mark_turns(row, read, given)
     notes = add_row_thoughts(row, read, THOUGHT_FIELDS)
     language = text_of(row, "reasoning_language", optional=True) or None
-    thinks = thinks or (name == "messages" and language)
+    thinks = thinks or (name == "messages" and language is not None)
     rejected = _rejected_beside(row, roles)
     return Draft("multilingual_thinking" if thinks else name, read, tools, rejected, language, notes)
 
