@@ -200,16 +200,6 @@ def _next(character: str) -> str:
     return "never" if character in NEVER else "given" if character in GIVEN else "other"
 
 
-class _Border(NamedTuple):
-    """Whether a role ends where a candidate begins, and a title begins where it ends."""
-
-    role: bool
-    title: bool
-
-
-_BORDERS = {(role, title): _Border(role, title) for role in (False, True) for title in (False, True)}
-
-
 class Scorer:
     """Says how many points a candidate has, the sum of its features' weights, and gives most up before all are known.
 
@@ -260,7 +250,7 @@ class Scorer:
         return self._least[given_characters - 1] + (_WORD_SURNAME if surname in _WORD_SURNAMES else 0.0)
 
     def beginnings(self, plain: str, starts: Iterable[int]) -> Iterator[int]:
-        """Yield the places where a surname of one character may begin a name, by the characters and words beside it.
+        """Yield the places where a surname of one character may begin a name, by the characters beside it alone.
 
         Most surnames in a text begin none, and this is all that is asked of them.
 
@@ -275,18 +265,13 @@ class Scorer:
             one, two = pairs.get(pair) or self._pair(pair, 1)
             # At the beginning this is the empty text, as everywhere.
             before, second = plain[start - 1 : start], plain[start + 2 : start + 3]
-            left = lefts.get(before, 0.0)
-            right = rights.get(second, 0.0)
-            if before == ":" or (listed and plain[start - 2 : start - 1] == COVER):
-                # What a form or a list says is added later.
-                yield start
-                continue
-            if one + right > limit - left and self._border(plain, start, start + 2, one, left + right):
-                yield start
-                continue
-            two += seconds.get(second, no_second)
-            right = rights.get(plain[start + 3 : start + 4], 0.0)
-            if two + right > limit - left and self._border(plain, start, start + 3, two, left + right):
+            left = limit - lefts.get(before, 0.0)
+            if (
+                one + rights.get(second, 0.0) > left
+                or two + seconds.get(second, no_second) + rights.get(plain[start + 3 : start + 4], 0.0) > left
+                or before == ":"
+                or (listed and plain[start - 2 : start - 1] == COVER)
+            ):
                 yield start
 
     def ends(self, plain: str, start: int, given: int, bonus: float, *, held: bool = False) -> list[tuple[float, int]]:
@@ -331,28 +316,6 @@ class Scorer:
     ) -> list[tuple[float, int]]:
         """Return points and end of a candidate, unless it is given up; `known`: its name, beside it, bonus."""
         name, beside, bonus = known
-        border = self._border(plain, start, end, name, beside, given=given)
-        if not border:
-            return []
-        name += self._word_points(plain, start, given, end, border.role, border.title)
-        if name + beside < self._limits[2]:
-            return []
-        total = name + bonus + self._context_points(plain, start, given, end)
-        return [(total, end)] if total >= self.least(plain[start:given], end - given) else []
-
-    def _border(
-        self, plain: str, start: int, end: int, name: float, beside: float, given: int | None = None
-    ) -> _Border | None:
-        """Return what stands across the borders of a candidate, None where its points do not outweigh it.
-
-        Args:
-            plain: readable text.
-            start: where the surname begins.
-            end: behind the candidate.
-            name: points of the characters.
-            beside: points of those beside it.
-            given: where the given name begins; behind one character unless given.
-        """
         words = self._words
         left = words.get(plain[start - 1 : start + 1], 0) if start else 0
         right = words.get(plain[end - 1 : end + 1], 0)
@@ -360,9 +323,14 @@ class Scorer:
         role = left > 0 and plain[start - 1] in cues.ROLE_ENDS and cues.role_ends_here(plain, start)
         # 王建国师傅: a title begins where it ends.
         title = right > 0 and cues.titled(plain, end)
-        length = end - (start + 1 if given is None else given)
-        across = self._across[0 if role else left, 0 if title else right, length]
-        return None if name + across + beside < self._limits[1] else _BORDERS[role, title]
+        across = self._across[0 if role else left, 0 if title else right, end - given]
+        if name + across + beside < self._limits[1]:
+            return []
+        name += self._word_points(plain, start, given, end, role, title)
+        if name + beside < self._limits[2]:
+            return []
+        total = name + bonus + self._context_points(plain, start, given, end)
+        return [(total, end)] if total >= self.least(plain[start:given], end - given) else []
 
     def _word_points(self, plain: str, start: int, given: int, end: int, role: bool, title: bool) -> float:
         """Return the points of `word_features`, without making them; no word reaches across a role or a title."""
