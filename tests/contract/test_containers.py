@@ -14,8 +14,8 @@ COMPOSE = yaml.safe_load((CONTAINERS / "compose.yaml").read_text("utf-8"))
 FILES = sorted(CONTAINERS.glob("Containerfile*"))
 PINNED = re.compile(r"^[\w./-]+:v?\d[\w.-]*$")
 SECRET = re.compile(r"(PASSWORD|SECRET|AUTH|KEY)", re.IGNORECASE)
-#: Names that sound like one: paths of files, and a switch.
-NO_SECRET = re.compile(r"_(KEYS_FILE|AUTH_CONFIG_PATH|AUTH_FAIL_CLOSED)$")
+#: Names that sound like one: paths of files, a switch, and where a secret is.
+NO_SECRET = re.compile(r"_(KEYS_FILE|AUTH_CONFIG_PATH|AUTH_FAIL_CLOSED|AUTH_STRING_SECRET_(NAME|KEY))$")
 
 
 def test_servers_in_containers_are_the_locked_ones():

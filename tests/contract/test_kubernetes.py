@@ -298,6 +298,16 @@ def job() -> dict:
     return made
 
 
+def test_prefects_worker_takes_the_template_and_keeps_its_login_out_of_jobs():
+    """As prefect-kubernetes 0.8 asks for them (run once, not in CI): two words of jobs inside the pod, a secret."""
+    pod = job()["spec"]["template"]["spec"]
+    assert (pod["parallelism"], pod["completions"]) == (1, 1)
+    (worker,) = dict(pods(manifests(WHOLES["work-pool"])))["worker-jobs"]["containers"]
+    env = {one["name"].rpartition("AUTH_STRING_")[2]: one["value"] for one in worker["env"]}
+    assert {"secretRef": {"name": env["SECRET_NAME"]}} in worker["envFrom"]
+    assert env["SECRET_KEY"] == "PREFECT_API_AUTH_STRING"
+
+
 def test_the_work_pools_job_keeps_our_rules_and_waits_in_kueues_queue():
     found = job()
     assert problems([found | {"metadata": found["metadata"] | {"name": "job"}}]) == []
@@ -324,8 +334,10 @@ def test_all_of_it_is_valid_by_the_published_schemas(tmp_path):
     uv, python = Path(sys.executable).with_name("uv"), tmp_path / "venv" / "bin" / "python"
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, tmp_path / "venv"], check=True, timeout=120)
     subprocess.run([uv, "pip", "install", "-q", "--python", python, VALIDATOR], check=True, timeout=120)
-    # The name is Prefect's to make up.
+    # The name is Prefect's to make up; its worker wants two words where Kubernetes has none.
     made = job() | {"metadata": job()["metadata"] | {"name": "job"}}
+    for word in ("parallelism", "completions"):
+        made["spec"]["template"]["spec"].pop(word)
     planted = copy.deepcopy(made)
     planted["spec"]["template"]["spec"]["containers"][0]["volumeMount"] = []
     for name, documents in ({name: rendered(name) for name in WHOLES} | {"job": [made], "planted": [planted]}).items():
