@@ -74,6 +74,10 @@ class Postgres:
         self._run("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", OWNER, name)
         return f"{driver}://{OWNER}:word%20of%2Fthe%40test@127.0.0.1:{self.port}/{name}"
 
+    def has(self, name: str) -> bool:
+        """Return whether there is such a database."""
+        return bool(self.rows("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{name}'"))
+
     def rows(self, name: str, query: str) -> list[tuple]:
         """Return what a query says, asked by psql: not by the driver under test."""
         words = ["-h", "127.0.0.1", "-p", self.port, "-U", OWNER, "-d", name, "-AtF", "\t", "-c", query]
@@ -82,7 +86,7 @@ class Postgres:
     def copy_tables(self, source: str, target: str) -> None:
         """Have the tables of one database in another one, without rows."""
         login = ["-h", "127.0.0.1", "-p", self.port, "-U", OWNER, "-d"]
-        text = self._run("pg_dump", *login, source, "--no-owner").stdout
+        text = self._run("pg_dump", *login, source, "--no-owner", "--schema-only").stdout
         script = self.folder / "run" / f"{target}.sql"
         script.write_text(text, encoding="utf-8")
         self._run("psql", *login, target, "-q", "-v", "ON_ERROR_STOP=1", "-f", script)
@@ -90,8 +94,8 @@ class Postgres:
     def stop(self) -> None:
         """End it, and leave nothing of it."""
         if self.process:
-            # Fast: clients that are still connected are not waited for.
-            self.process.send_signal(signal.SIGINT)
+            # At once: nobody starts it again.
+            self.process.send_signal(signal.SIGQUIT)
             self.process.wait(30)
         shutil.rmtree(self.folder, ignore_errors=True)
 
