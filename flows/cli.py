@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,7 +44,9 @@ def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
     from flows.summary import summary
 
     try:
-        outcome = since_start(pipeline(keep_serving=keep_serving), time.monotonic() - began)
+        # A run whose model did not pass raises here, as its state says.
+        ended: Any = pipeline(keep_serving=keep_serving)
+        outcome = since_start(ended, time.monotonic() - began)
     except httpx.TransportError as error:
         server = os.environ.get("PREFECT_API_URL", "the temporary one of this run")
         raise TransientError(f"the Prefect server ({server}) stopped answering: {error}", AGAIN) from error
