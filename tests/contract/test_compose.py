@@ -143,6 +143,13 @@ def test_a_run_finishes_with_and_without_a_gpu():
         assert services[name]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
 
 
+def test_all_workers_are_of_one_project_on_the_prefect_server():
+    """The two accounts have no state in common; without a name each would refuse the other's deployments."""
+    names = {service["environment"]["TUNEGATE_PROJECT"] for service in COMPOSE["services"].values()
+             if "flows.workers" in service.get("command", [])}  # fmt: skip
+    assert names == {"${TUNEGATE_PROJECT:-tunegate}"}
+
+
 def mounts(service: dict) -> dict[str, str]:
     """Return place in the container -> source."""
     return {str(volume).split(":")[1]: str(volume).split(":")[0] for volume in service.get("volumes", [])}

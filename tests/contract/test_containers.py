@@ -80,4 +80,4 @@ def test_no_password_key_or_state_of_this_checkout_gets_into_an_image():
 def test_the_page_says_what_was_not_run():
     text = (ROOT / "infra" / "README.md").read_text("utf-8")
     assert "never built or\nstarted" in text
-    assert len(text.splitlines()) < 110
+    assert len(text.splitlines()) < 120

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -230,6 +231,21 @@ def test_each_whole_keeps_our_rules_as_rendered(name):
         assert "/tunegate/params.yaml" in {mount["mountPath"] for mount in one["volumeMounts"]}, one["name"]
 
 
+@pytest.mark.parametrize("name", WHOLES)
+def test_all_pods_are_of_one_project_on_the_prefect_server(name):
+    """Without a name each pod would be a checkout of its own, and refuse the deployments of the others."""
+    documents = rendered(name)
+    named = {item["metadata"]["name"] for item in documents if "TUNEGATE_PROJECT" in item.get("data", {})}
+    assert len(named) == 1
+    for pod_name, pod in pods(documents):
+        for one in pod["containers"]:
+            words = " ".join(one["command"])
+            if not re.search(r"flows\.|prefect worker", words):
+                continue
+            assert named & {source.get("configMapRef", {}).get("name") for source in one["envFrom"]}, pod_name
+            assert "--pool" not in words or "--pool $(TUNEGATE_PROJECT)-" in words, pod_name
+
+
 @pytest.mark.parametrize(
     ("name", "profile", "expected"),
     [
@@ -272,7 +288,10 @@ def test_a_laptop_has_one_image_both_pools_and_its_servers():
     images = {one["image"] for _, pod in pods(documents) for one in containers(pod)}
     assert images == {"tunegate-serve:0.1.0"}
     words = [" ".join(one["command"]) for _, pod in pods(documents) for one in pod["containers"]]
-    assert sorted(word.split("--pool ")[1].split()[0] for word in words if "--pool" in word) == ["cpu", "gpu"]
+    assert sorted(word.split("--pool ")[1].split()[0] for word in words if "--pool" in word) == [
+        "$(TUNEGATE_PROJECT)-cpu",
+        "$(TUNEGATE_PROJECT)-gpu",
+    ]
     services = {
         item["metadata"]["name"]: item["spec"]["ports"][0]["port"] for item in documents if item["kind"] == "Service"
     }

@@ -69,7 +69,7 @@ def kubernetes_faults(documents: list[dict]) -> list[str]:
             found.append(f"{name}: keys are opened to the group at each start")
         for item in pod["containers"]:
             words = " ".join(item["command"])
-            if "--pool release" in words and "prefect worker" in words:
+            if re.search(r"--pool \S*release", words) and "prefect worker" in words:
                 found.append(f"{name}: Prefect's own worker takes pool release")
             if "flows.release_worker" in words and account != "tunegate-release":
                 found.append(f"{name}: takes runs of pool release")
