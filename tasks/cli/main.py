@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "top": ("tasks.cli.top", "top", "Watch the gateway: requests, tokens, slots, alarms."),
     "stop": ("tasks.cli.serve", "stop", "Stop the gateway and its slots."),
     "audit": ("tasks.cli.audit", "audit", "Verify, search, export and hold the log of what was asked."),
+    "state": ("tasks.cli.state", "state", "Back records up, bring them back, move them to Postgres."),
     "sign-key": ("tasks.cli.sign_key", "sign_key", "Make and show keys that sign releases, approvals, logs."),
     "keys": ("tasks.cli.keys", "keys", "Create, rotate, limit, list and revoke gateway API keys."),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tasks.core.errors import ConfigError, TransientError
+from tasks.core.errors import ConfigError, MissingToolError, TransientError
 from tasks.core.outbox import Event, Spool
 from tasks.core.project import Project
 
@@ -323,6 +323,24 @@ def upload(found: Any, run_id: str, source: Path, path: str) -> None:
         raise TransientError(
             f"could not store {source}: {error}", "check the artifact store, then run the same command again"
         ) from error
+
+
+def upload_tree(folder: Path, store: str) -> None:
+    """Copy a folder's files into an artifact store, as they lie there.
+
+    Raises:
+        TransientError: the store does not take them.
+        MissingToolError: what talks to such a store is not installed.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        get_artifact_repository(store).log_artifacts(str(folder))
+    except ImportError as error:
+        raise MissingToolError(f"no client for {store}: {error}", "pip install boto3, for S3") from error
+    except (MlflowException, OSError) as error:
+        raise TransientError(f"could not copy {folder} to {store}: {error}", "check the artifact store") from error
 
 
 def delete_artifacts(artifact_uri: str) -> None:
