@@ -16,7 +16,6 @@ SAMPLERS = ("grid", "random", "tpe")
 MOST_TRIALS = 500
 #: Draws at random before TPE models anything; Optuna's own number is 10.
 LEAST_STARTS, MOST_STARTS = 3, 10
-OPTUNA = "optuna==5.0.0"
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def _optuna() -> Any:
         import optuna
     except ImportError as error:
         raise MissingToolError(
-            "--sampler tpe needs Optuna, which is not installed", f".venv/bin/pip install {OPTUNA}; or --sampler random"
+            "--sampler tpe needs Optuna, which is not installed", "make setup; or --sampler random"
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
