@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -141,7 +142,7 @@ ListenAddress 127.0.0.1
 HostKey {folder}/host
 AuthorizedKeysFile {folder}/user.pub
 PidFile none
-UsePAM no
+UsePAM yes
 StrictModes no
 PasswordAuthentication no
 Subsystem sftp internal-sftp
@@ -150,11 +151,11 @@ Subsystem sftp internal-sftp
 
 def test_ssh(tmp_path):
     packages = installed(tmp_path / "packages", "-c", str(ROOT / "infra/environments/pipeline.lock"), "dvc-ssh")
-    sshd, keygen, libraries = openssh(tmp_path)
-    # Another user than root: then sshd parts no privileges, and asks for no account of its own.
-    folder = Path("/var/tmp") / f"tunegate-sshd-{os.getpid()}"
-    folder.mkdir()
+    # As another user than root: then sshd parts no privileges, and asks for no account of its own.
+    folder = Path(tempfile.mkdtemp(prefix="tunegate-sshd-"))
+    folder.chmod(0o755)
     try:
+        sshd, keygen, libraries = openssh(folder)
         for name in ("host", "user"):
             run(tmp_path, "env", f"LD_LIBRARY_PATH={libraries}", str(keygen), "-q", "-t", "ed25519", "-N", "",
                 "-f", str(folder / name))  # fmt: skip
@@ -167,7 +168,7 @@ def test_ssh(tmp_path):
         if os.geteuid() == 0:
             options = {"user": "nobody", "group": "nogroup", "extra_groups": []}
             shutil.chown(folder, "nobody", "nogroup")
-            for path in folder.rglob("*"):
+            for path in (folder / name for name in ("host", "user", "user.pub", "hand")):
                 shutil.chown(path, "nobody", "nogroup")
         log = tmp_path / "sshd.log"
         with log.open("wb") as output:
