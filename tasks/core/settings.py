@@ -47,7 +47,7 @@ from tasks.core.params.model import (
     TrainParams,
 )
 from tasks.core.params.monitor import MonitorParams
-from tasks.core.params.orchestration import LimitsParams, ScheduledParams, ScheduleParams
+from tasks.core.params.orchestration import HandOverParams, LimitsParams, ScheduledParams, ScheduleParams
 from tasks.core.params.release import GatewayParams, Hardware, PromoteParams, RegisterParams, ServeParams
 from tasks.core.params.section import Section
 
@@ -70,6 +70,7 @@ __all__ = [
     "GateParams",
     "GateRule",
     "GatewayParams",
+    "HandOverParams",
     "Hardware",
     "Hop",
     "JudgeParams",
@@ -121,6 +122,7 @@ class Settings(Section):
     promote: PromoteParams
     serve: ServeParams
     limits: LimitsParams
+    hand_over: HandOverParams
     monitor: MonitorParams
     schedule: ScheduleParams
 
