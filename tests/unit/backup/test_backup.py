@@ -19,7 +19,8 @@ from tasks.backup.sqlite import copy_sqlite
 from tasks.cli.main import cli
 from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, write_json
-from tasks.release.history import read_history
+from tasks.release.history import place_of, read_history
+from tasks.release.register import exclusively_registering
 from tasks.release.registry import Registry
 from tasks.release.status import serving_status
 from tasks.serving.audit import verify
@@ -49,7 +50,10 @@ def bring_back(settings, tmp_path, backed_up):
 def test_an_empty_clone_becomes_the_project_it_was(lived, settings, registry, bring_back):
     before = serving_status(lived, settings), read_history(registry), verify(lived.state / "audit")
     target, found = bring_back()
-    again = Registry(target, settings.register_.model_name)
+    # What was seen of the history is known of the store where it is now: an entry cut off in between would be missed.
+    seen, model = read_json(target.state / "serving" / "history_seen.json"), settings.register_.model_name
+    assert seen[place_of(target.mlflow_uri, model)] == seen[place_of(lived.mlflow_uri, model)]
+    again = Registry(target, model)
     assert (serving_status(target, settings), read_history(again), verify(target.state / "audit")) == before
     assert found["set_aside"] is None
     assert found["notes"] == []
@@ -177,6 +181,16 @@ def test_a_database_that_is_written_meanwhile_is_copied_as_of_one_moment(tmp_pat
         with closing(sqlite3.connect(tmp_path / f"{number}.db")) as copy:
             counts = [copy.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in "ab"]
         assert counts[0] == counts[1]
+
+
+def test_a_backup_waits_for_what_registers_or_promotes(lived, settings, tmp_path):
+    backup = threading.Thread(target=write_backup, args=(lived, settings.register_.model_name, tmp_path / "backup"))
+    with exclusively_registering(lived):
+        backup.start()
+        backup.join(0.3)
+        assert backup.is_alive()
+    backup.join(30)
+    assert read_backup(tmp_path / "backup")["files"]
 
 
 def test_a_damaged_database_is_no_backup(lived, settings, tmp_path):

@@ -155,6 +155,23 @@ def test_no_password_is_told_and_a_server_that_is_away_is_transient(lived, setti
     assert not (tmp_path / "backup").exists()
 
 
+@pytest.mark.parametrize("secrets", [True, False])
+def test_the_key_of_prefects_secret_blocks_is_in_no_dump_unasked(
+    lived, settings, postgres, tmp_path, monkeypatch, secrets
+):
+    made, back = f"keys{secrets}".lower(), f"back{secrets}".lower()
+    urls = {name: postgres.create(name, "postgresql+asyncpg") for name in (made, back)}
+    postgres.rows(made, "CREATE TABLE configuration (key text, value text); CREATE TABLE flow (name text); "
+                  "INSERT INTO configuration VALUES ('ENCRYPTION_KEY', 'x'); INSERT INTO flow VALUES ('演习')")  # fmt: skip
+    model, rest = settings.register_.model_name, ["state", "mlflow", "artifacts", "kept"]
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", urls[made])
+    write_backup(lived, model, tmp_path / "backup", without=rest, secrets=secrets)
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", urls[back])
+    restore_backup(clone(tmp_path / "fresh"), model, tmp_path / "backup")
+    assert postgres.rows(back, "SELECT count(*) FROM configuration") == [("1" if secrets else "0",)]
+    assert postgres.rows(back, "SELECT name FROM flow") == [("演习",)]
+
+
 FLOW = """
 import asyncio
 from prefect import flow, task
