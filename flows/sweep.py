@@ -60,7 +60,7 @@ def _runner(found: Sweep, deployment: str | None) -> Callable[[int], None]:
 
     def handed_over(number: int) -> None:
         allowance, given = Allowance.begin(found.settings.limits), {"sweep": found.name, "number": number}
-        if reason := run_deployed(f"trial {number}", deployment, given, get_run_logger(), allowance):
+        if reason := run_deployed(f"trial {number}", deployment, given, get_run_logger(), allowance).reason:
             raise reason
 
     return handed_over
