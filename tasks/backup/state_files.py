@@ -65,9 +65,9 @@ def copy_records(project: Project, target: Path, names: list[str]) -> None:
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder of files that are written once."""
+    """Copy a folder of files that are written once; of links, what they lead to."""
     try:
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(source, target, dirs_exist_ok=True)
     except shutil.Error as error:
         raise TransientError(f"{source} changed while it was copied: {error}", "the same command again") from error
 

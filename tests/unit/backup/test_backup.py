@@ -102,6 +102,12 @@ def put_in(folder):
     (folder / "state" / "approval.json").write_text("{}")
 
 
+def link(folder):
+    """What it leads to has the right bytes, now."""
+    (folder / "state" / "serving").rename(folder.parent / "elsewhere")
+    (folder / "state" / "serving").symlink_to(folder.parent / "elsewhere")
+
+
 def lead_out(folder):
     value = read_json(folder / MANIFEST)
     value["files"]["../outside"] = value["files"]["state/keys.json"]
@@ -111,7 +117,13 @@ def lead_out(folder):
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [(change, f"{DAY} was changed"), (remove, "keys.json is gone"), (put_in, "put in"), (lead_out, "leads out")],
+    [
+        (change, f"{DAY} was changed"),
+        (remove, "keys.json is gone"),
+        (put_in, "put in"),
+        (link, "serving is a link"),
+        (lead_out, "leads out"),
+    ],
 )
 def test_a_backup_that_is_not_as_it_was_written_touches_nothing(bring_back, backed_up, tmp_path, fault, said):
     fault(backed_up)
