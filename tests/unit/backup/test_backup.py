@@ -154,6 +154,22 @@ def test_nothing_is_written_over_unasked_and_what_was_there_is_set_aside(lived, 
     assert not [name for name in value["files"] if "before-restore" in name]
 
 
+def test_a_restore_that_broke_off_is_made_again_and_nothing_is_lost(lived, bring_back, settings, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.backup.restore.relocate", full)
+        with pytest.raises(OSError, match="no space"):
+            bring_back(lived, force=True)
+    _, found = bring_back(lived, force=True)
+    assert found["set_aside"]
+    assert len(list(lived.state.glob("before-restore-*"))) >= 1
+    registry = Registry(lived, settings.register_.model_name)
+    assert registry.weights(registry.version("2"))
+    assert verify(lived.state / "audit") == {"files": 1, "records": 3, "head": 3, "problems": []}
+
+
 def test_a_project_that_is_served_or_whose_database_is_open_is_left_alone(lived, bring_back):
     with HostLock(lived), pytest.raises(ConfigError, match="served already"):
         bring_back(lived, force=True)
