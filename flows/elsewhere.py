@@ -1,7 +1,7 @@
 """A part of a run as a run of another deployment: followed through a server's silence, never waited for in vain."""
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import WorkerStatus
@@ -11,14 +11,15 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling
 
 from flows.deployments import no_deployment
-from flows.dvc import AnyLogger
+from flows.handover import lend, take_back
 from flows.limits import Allowance
 from flows.outcome import error_of
+from flows.repro import AnyLogger
+from flows.run import Run
 from flows.scope import scoped_deployment
 from flows.transient import is_silence, looks
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.progress import duration
-from tasks.core.project import Project
 from tasks.stages.failures import clear_failure, recorded_failure
 from tasks.stages.table import Stage
 
@@ -30,13 +31,25 @@ SILENCE_S = 1800.0
 SAY_EVERY_S = 300.0
 
 
-def run_elsewhere(stage: Stage, deployment: str, project: Project, logger: AnyLogger, allowance: Allowance) -> None:
+class Ended(NamedTuple):
+    """A run of another deployment that has ended.
+
+    Args:
+        run_id: Prefect's.
+        reason: why it did not complete; None where it did.
+    """
+
+    run_id: Any
+    reason: TunegateError | None
+
+
+def run_elsewhere(stage: Stage, deployment: str, run: Run, logger: AnyLogger, allowance: Allowance) -> None:
     """Run a stage as a run of another deployment and wait for it.
 
     Args:
         stage: what to run.
         deployment: `flow/name` of the deployment.
-        project: the checkout; a worker that shares it leaves the reason of a failure there.
+        run: whose stage; a worker that shares its folder leaves the reason of a failure there.
         logger: of the task run.
         allowance: the time that is left; the wait in the queue counts for the run's, the stage's own is the worker's.
 
@@ -44,17 +57,23 @@ def run_elsewhere(stage: Stage, deployment: str, project: Project, logger: AnyLo
         TunegateError: what the stage refused, or that the run took too long; TransientError where no worker takes the
             run, its worker was lost, or the server is silent for half an hour.
     """
+    project = run.project
     clear_failure(project, stage.name)
-    reason = run_deployed(stage.name, deployment, {"name": stage.name}, logger, allowance)
+    parameters: dict[str, Any] = {"name": stage.name, **run.parameters()}
+    if run.remote:
+        parameters["lock"] = lend(stage, project, run.remote, logger)
+    ended = run_deployed(stage.name, deployment, parameters, logger, allowance)
     # A worker on another machine left its reason in its own checkout; its run's state carries it too.
-    if reason := recorded_failure(project, stage.name) or reason:
+    if reason := recorded_failure(project, stage.name) or ended.reason:
         raise reason
+    if run.remote:
+        take_back(stage, project, run.remote, ended.run_id, logger)
 
 
 def run_deployed(
     what: str, deployment: str, parameters: dict[str, Any], logger: AnyLogger, allowance: Allowance
-) -> TunegateError | None:
-    """Run a deployment, wait for its end, and return why it did not complete, None where it did.
+) -> Ended:
+    """Run a deployment, wait for its end, and return which run it was and why it did not complete.
 
     Args:
         what: the part of the run that this is, for messages.
@@ -76,7 +95,7 @@ def run_deployed(
         if not is_silence(error):
             _cancel(run.id, f"{what}: nobody waits for it any more")
         raise
-    return error_of(state)
+    return Ended(run.id, error_of(state))
 
 
 def _started(deployment: str, parameters: dict[str, Any]) -> Any:

@@ -29,6 +29,8 @@ def prepare_environment(project: Project) -> None:
     """
     os.environ.update(TELEMETRY_OFF)
     os.environ.update(QUIET)
+    # Nobody is there to type a password: git fails instead of waiting for one.
+    os.environ.setdefault("GIT_TERMINAL_PROMPT", "0")
     os.environ.setdefault("PREFECT_HOME", str(project.state / "prefect"))
     # Prefect makes the last folder of the path only, and its server dies without a word when that fails.
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

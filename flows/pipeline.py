@@ -8,14 +8,18 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Failed, State
 
+from flows.asked import AskedSettings
 from flows.clock import RunClock
-from flows.dvc import run_through_dvc
 from flows.elsewhere import run_deployed
+from flows.handover import borrow, give_back
 from flows.limits import Allowance
 from flows.outcome import GATE_FAILED
+from flows.repro import run_through_dvc
+from flows.run import Run, folder_of, run_of, short, tags_of
 from flows.showing import StageProgress, show_metrics, show_pages, show_run
 from flows.stages import TRIED_AGAIN, stage_task
 from flows.unchanged import changed_stages
+from flows.worktree import code_words
 from tasks.core.errors import GateFailedError
 from tasks.core.files import read_json
 from tasks.core.layout import GATE
@@ -26,21 +30,42 @@ from tasks.stages.table import STAGES, find_stages
 
 
 @flow(name="stage", flow_run_name="{name}", persist_result=False)
-def stage(name: str) -> None:
+def stage(
+    name: str,
+    rev: str | None = None,
+    params_yaml: str | None = None,
+    remote: str | None = None,
+    lock: dict[str, Any] | None = None,
+) -> None:
     """Run one stage: what a deployment on the gpu pool does for the pipeline.
 
     Args:
         name: stage name as in `tunegate stage`.
+        rev: commit of the run it belongs to; without it the checkout as it stands.
+        params_yaml: that run's settings, the whole file; without it the commit's.
+        remote: DVC remote over which its inputs come and its outputs go; without it the folder is shared.
+        lock: dvc.lock entries of the stages that made its inputs.
     """
-    project = Project.here()
-    allowance = _allowance(project)
-    for found in find_stages(name):
-        run_through_dvc(found, project, get_run_logger(), allowance, on_line=StageProgress(found.name).see)
+    logger = get_run_logger()
+    with folder_of(Project.here(), rev, params_yaml) as project:
+        show_run(name, tags_of(project))
+        allowance = _allowance(project)
+        for found in find_stages(name):
+            if remote:
+                borrow(found, project, remote, lock or {}, logger, allowance)
+            run_through_dvc(found, project, logger, allowance, on_line=StageProgress(found.name).see)
+            if remote:
+                give_back(found, project, remote, logger)
 
 
 @flow(name="pipeline", persist_result=False)
 def pipeline(
-    keep_serving: bool = False, gpu_deployment: str | None = None, release_deployment: str | None = None
+    keep_serving: bool = False,
+    gpu_deployment: str | None = None,
+    release_deployment: str | None = None,
+    rev: str | None = None,
+    params: AskedSettings | None = None,
+    profile: str | None = None,
 ) -> dict[str, Any] | State[Any]:
     """Data to served model: prepare, validate, train, merge, quantize, evaluate, gate, dossier, register, promote.
 
@@ -49,21 +74,26 @@ def pipeline(
         gpu_deployment: deployment that runs the stages needing a GPU, e.g. `stage/gpu`.
         release_deployment: deployment that promotes, e.g. `golive/golive`: its worker holds the credential for
             promotion, which this run needs not have. None promotes in this process.
+        rev: commit, branch or tag to run, in a folder of its own; without it the checkout as it stands.
+        params: settings in place of those in params.yaml, e.g. {"train": {"max_steps": 20}}; the rest is as there.
+        profile: a profile in place of params.yaml, e.g. verify-7b.
 
     Returns:
         {"version", "verdict", "lineage_id", "outcome", "answers", "seconds", "seconds_before"}: the last two by stage,
         of this run and of the one before. A state `GateFailed` with a GateFailedError where the verdict is not PASS:
         the version is registered with its evidence and stays out, and nothing is broken.
     """
-    project = Project.here()
-    settings = load_settings(project.root / "params.yaml")
-    show_run(settings.profile, profile=settings.profile)
-    clock, allowance = RunClock(project), _allowance(project)
-    _run_stages(project, gpu_deployment, clock, allowance)
-    verdict = publish_evidence()
-    version = register()
+    checkout = Project.here()
+    with run_of(checkout, rev, params.values() if params else None, profile) as run:
+        get_run_logger().info("run of %s in %s", short(run.commit), run.project.root)
+        show_run(run.settings.profile, run.tags())
+        clock, allowance = RunClock(checkout), Allowance.begin(run.settings.limits)
+        _run_stages(run, gpu_deployment, clock, allowance)
+        verdict = publish_evidence()
+        version = register()
     what = {"version": version, "verdict": verdict["verdict"], "lineage": verdict["lineage_id"]}
-    show_run(f"{settings.profile} version {version} {verdict['verdict']}", **what)
+    tags = [f"{key}:{value}" for key, value in what.items()]
+    show_run(f"{run.settings.profile} version {version} {verdict['verdict']}", tags)
     if refused := gate_failed(verdict):
         return refused
     if release_deployment:
@@ -85,27 +115,28 @@ def gate_failed(verdict: dict[str, Any]) -> State[Any] | None:
     return None
 
 
-def _run_stages(project: Project, gpu_deployment: str | None, clock: RunClock, allowance: Allowance) -> None:
+def _run_stages(run: Run, gpu_deployment: str | None, clock: RunClock, allowance: Allowance) -> None:
     """Run every stage that is not as DVC recorded it, in order; from the first that runs on each asks DVC itself."""
-    logger = get_run_logger()
+    logger, project = get_run_logger(), run.project
     changed = changed_stages(project)
-    vllm, log = load_settings(project.root / "params.yaml").serve.vllm, project.state / "logs" / "fork-server.log"
+    vllm, log = run.settings.serve.vllm, project.own / "logs" / "fork-server.log"
     made: dict[str, State[None]] = {}
     with ExitStack() as stack:
         for number, item in enumerate(STAGES, start=1):
             logger.info("[%d/%d] %s", number, len(STAGES), item.name)
             began = time.monotonic()
+            run.require_same_settings()
             # The UI draws a line from each stage to those that read what it made.
             before = [made[path] for path in item.inputs.values() if path in made]
             if changed is not None and item.name not in changed:
-                task_of_it = stage_task(item, gpu_deployment, allowance, unchanged=True)
+                task_of_it = stage_task(item, run, gpu_deployment, allowance, unchanged=True)
                 made[item.output] = task_of_it(wait_for=before, return_state=True)
                 continue
             first, to_evaluate = not clock.seconds, any(later.key == "evaluate" for later in STAGES[number - 1 :])
             if first and to_evaluate and gpu_deployment is None:
                 stack.enter_context(forked_servers(project.serve_python, vllm, log, 0))
             changed = None
-            made[item.output] = stage_task(item, gpu_deployment, allowance)(wait_for=before, return_state=True)
+            made[item.output] = stage_task(item, run, gpu_deployment, allowance)(wait_for=before, return_state=True)
             made[item.output].result()
             clock.add(item.name, time.monotonic() - began)
 
@@ -142,7 +173,7 @@ def hand_to_release(version: str, keep_serving: bool, deployment: str, allowance
         TunegateError: what that run ended with.
     """
     parameters = {"version": version, "keep_serving": keep_serving}
-    if reason := run_deployed("promote", deployment, parameters, get_run_logger(), allowance):
+    if reason := run_deployed("promote", deployment, parameters, get_run_logger(), allowance).reason:
         raise reason
     return {"outcome": f"version {version}: handed to {deployment}, whose run says what became of it", "answers": []}
 
@@ -155,7 +186,8 @@ def publish_evidence() -> dict[str, Any]:
     project = Project.here()
     verdict: dict[str, Any] = read_json(project.root / GATE / "verdict.json")
     words = (project.root / GATE / "verdict.md").read_text(encoding="utf-8")
-    create_markdown_artifact(words, key="verdict", description=f"{verdict['verdict']} {verdict['lineage_id']}")
+    said = f"{verdict['verdict']} {verdict['lineage_id']} of commit {code_words(project.root) or '(none)'}"
+    create_markdown_artifact(words, key="verdict", description=said)
     settings = load_settings(project.root / "params.yaml")
     show_metrics(project, Registry(project, settings.register_.model_name).champion())
     return verdict

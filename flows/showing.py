@@ -5,7 +5,7 @@ Nothing here is worth a run: where the server does not answer, it is left out an
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -50,21 +50,23 @@ def left_out_in_silence() -> Iterator[None]:
         get_run_logger().warning("not shown in the UI, the server does not answer: %s", error)
 
 
-def show_run(name: str, **tags: str) -> None:
+def show_run(name: str, tags: Iterable[str]) -> None:
     """Give the present run a name before the one that Prefect drew, and tags `key:value`; earlier ones of a key go.
 
     Args:
         name: what it is, or what it has come to.
-        tags: profile, version, verdict and the like.
+        tags: profile, commit, version, verdict and the like.
     """
     run_id = runtime.flow_run.id
     if run_id is None:
         return
+    new = list(tags)
+    keys = {tag.partition(":")[0] for tag in new}
     with left_out_in_silence(), get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(str(run_id)))
         drawn = run.name.rpartition(", ")[2]
-        kept = [tag for tag in run.tags if tag.partition(":")[0] not in tags]
-        client.update_flow_run(run.id, name=f"{name}, {drawn}", tags=[*kept, *(f"{k}:{v}" for k, v in tags.items())])
+        kept = [tag for tag in run.tags if tag.partition(":")[0] not in keys]
+        client.update_flow_run(run.id, name=f"{name}, {drawn}", tags=[*kept, *new])
 
 
 class StageProgress:

@@ -5,12 +5,12 @@ from typing import Any
 
 from prefect import get_run_logger, task
 
-from flows.dvc import run_through_dvc
 from flows.elsewhere import run_elsewhere
 from flows.limits import Allowance
+from flows.repro import run_through_dvc
+from flows.run import Run
 from flows.showing import StageProgress
 from flows.transient import may_work_next_time
-from tasks.core.project import Project
 from tasks.stages.table import Stage
 
 #: Seconds before each new try: together longer than five minutes without a server.
@@ -33,12 +33,13 @@ TRIED_AGAIN: dict[str, Any] = {
 
 
 def stage_task(
-    stage: Stage, gpu_deployment: str | None, allowance: Allowance, *, unchanged: bool = False
+    stage: Stage, run: Run, gpu_deployment: str | None, allowance: Allowance, *, unchanged: bool = False
 ) -> Callable[..., Any]:
     """Return the Prefect task of a stage, called like the stage.
 
     Args:
         stage: what to run.
+        run: whose stage it is.
         gpu_deployment: deployment (`flow/name`) that runs stages needing a GPU on their own work pool; None runs
             every stage in a process on this machine.
         allowance: the time that is left to the run.
@@ -46,13 +47,12 @@ def stage_task(
     """
 
     def body() -> None:
-        project = Project.here()
         if unchanged:
             get_run_logger().info("%s: unchanged", stage.name)
         elif stage.gpu and gpu_deployment:
-            run_elsewhere(stage, gpu_deployment, project, get_run_logger(), allowance)
+            run_elsewhere(stage, gpu_deployment, run, get_run_logger(), allowance)
         else:
-            run_through_dvc(stage, project, get_run_logger(), allowance, on_line=StageProgress(stage.name).see)
+            run_through_dvc(stage, run.project, get_run_logger(), allowance, on_line=StageProgress(stage.name).see)
 
     # Tasks made in a loop share this function's name; Prefect keys them by qualified name.
     body.__name__ = body.__qualname__ = stage.name

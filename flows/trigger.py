@@ -1,7 +1,7 @@
 """Start a run of a deployment on a Prefect server and wait for its outcome: what GitHub Actions calls.
 
     PREFECT_API_URL=https://prefect.example.org/api PREFECT_API_AUTH_STRING=user:password \\
-        python -m flows.trigger pipeline/nightly --wait
+        python -m flows.trigger pipeline/nightly --commit $(git rev-parse HEAD) --wait
 
 Exit codes as everywhere: 0 completed, 2 wrong settings (no such deployment, no credentials), 3 data contract, 4 the
 gate did not pass, 5 a missing tool, 75 transient (no server, a lost worker, --timeout-s over), 1 anything else. The
@@ -33,6 +33,8 @@ from tasks.core.project import Project
 
 log = logging.getLogger(__name__)
 
+#: Before the commit in a run's tags.
+COMMIT_TAG = "commit:"
 POLL_S = 5.0
 #: A server may restart under a run of hours: only this long a silence in a row is a lost server.
 SILENCE_S = 300.0
@@ -41,10 +43,13 @@ SILENCE_S = 300.0
 @click.command()
 @click.argument("deployment", metavar="FLOW/DEPLOYMENT")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the flow, as text.")
+@click.option("--commit", metavar="SHA", help="Commit to run, in full: passed as `rev`, and the run must say it.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended and exit with its outcome.")
 @click.option("--timeout-s", type=float, default=6 * 3600, show_default=True, help="Longest wait; the run goes on.")
 @click.option("--poll-s", type=float, default=POLL_S, show_default=True, help="Seconds between two looks.")
-def main(deployment: str, params: tuple[str, ...], wait: bool, timeout_s: float, poll_s: float) -> None:
+def main(
+    deployment: str, params: tuple[str, ...], commit: str | None, wait: bool, timeout_s: float, poll_s: float
+) -> None:
     """Start a run of FLOW/DEPLOYMENT on the server at PREFECT_API_URL."""
     if not os.environ.get("PREFECT_API_URL"):
         raise ConfigError("PREFECT_API_URL is not set", "export PREFECT_API_URL=https://<your Prefect server>/api")
@@ -55,10 +60,12 @@ def main(deployment: str, params: tuple[str, ...], wait: bool, timeout_s: float,
     from prefect.client.orchestration import get_client
 
     with reachable(), get_client(sync_client=True) as client:
-        run = start(client, deployment, parse_params(params))
+        run = start(client, deployment, parse_params(params) | ({"rev": commit} if commit else {}))
         log.info("%s: run %s (%s)", deployment, run.name, run.id)
     state = follow(run.id, timeout_s, poll_s) if wait else run.state
     click.echo(json.dumps({"run_id": str(run.id), "name": run.name, "state": state.name}, sort_keys=True))
+    if wait and commit:
+        require_commit(run.id, commit)
     if wait and (error := error_of(state)):
         raise error
 
@@ -111,6 +118,23 @@ def follow(run_id: Any, timeout_s: float, poll_s: float) -> Any:
         if time.monotonic() - started > timeout_s:
             break
     raise TransientError(f"the run is still {told} after {duration(timeout_s)}; it goes on", "raise --timeout-s")
+
+
+def require_commit(run_id: Any, commit: str) -> None:
+    """Refuse the outcome of a run that was of another commit than the one asked for.
+
+    Raises:
+        ConfigError: it says another one, or none although it went on to its stages.
+    """
+    from prefect.client.orchestration import get_client
+
+    with reachable(), get_client(sync_client=True) as client:
+        run = client.read_flow_run(run_id)
+    said = [tag.removeprefix(COMMIT_TAG) for tag in run.tags if tag.startswith(COMMIT_TAG)]
+    # A run that was refused before it had its folder has no tag: its own error says why.
+    if said != [commit] and (said or run.state is None or run.state.is_completed()):
+        raise ConfigError(f"the run is of commit {said[0] if said else '(none)'}, and not of {commit}",
+                          "a worker of an older release? make workers there, then start the run again")  # fmt: skip
 
 
 def _read_state(run_id: Any) -> Any:

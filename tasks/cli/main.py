@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "profile": ("tasks.cli.profile", "profile", "List profiles, or write one to params.yaml."),
     "models": ("tasks.cli.models", "models", "List base models, recommend some, compare a few before training."),
     "run": ("flows.cli", "run", "Run the pipeline: prepare to gate, register, promote."),
+    "sweep": ("flows.sweep_cli", "sweep", "Try settings, compare them item by item, keep the winner's."),
     "stage": ("tasks.cli.stage", "stage", "Run one stage (what dvc.yaml calls)."),
     "data": ("tasks.cli.data", "data", "Ask what became of the data, row by row; export it."),
     "eval": ("tasks.cli.evaluation", "evaluation", "Write and check packs of questions; ask the live endpoint."),

@@ -28,6 +28,8 @@ TELEMETRY_OFF = {
 }
 
 PROFILES = "infra/profiles"
+#: In the folder of one run (flows/worktree.py): what that run alone may touch, while its state is the checkout's.
+OWN = ".tunegate-run"
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -66,6 +68,12 @@ class Project:
     def state(self) -> Path:
         """Folder of the local state."""
         return self.root / ".tunegate"
+
+    @property
+    def own(self) -> Path:
+        """Folder of what a run half did, logged and measured: in a worktree of its own, else the local state."""
+        own = self.root / OWN
+        return own if own.is_dir() else self.state
 
     @property
     def gateway_host(self) -> str:

@@ -47,7 +47,7 @@ from tasks.core.params.model import (
     TrainParams,
 )
 from tasks.core.params.monitor import MonitorParams
-from tasks.core.params.orchestration import LimitsParams, ScheduledParams, ScheduleParams
+from tasks.core.params.orchestration import HandOverParams, LimitsParams, ScheduledParams, ScheduleParams
 from tasks.core.params.release import GatewayParams, Hardware, PromoteParams, RegisterParams, ServeParams
 from tasks.core.params.section import Section
 
@@ -70,6 +70,7 @@ __all__ = [
     "GateParams",
     "GateRule",
     "GatewayParams",
+    "HandOverParams",
     "Hardware",
     "Hop",
     "JudgeParams",
@@ -99,6 +100,7 @@ __all__ = [
     "ValidateParams",
     "VllmParams",
     "load_settings",
+    "wrong_settings",
 ]
 
 
@@ -120,6 +122,7 @@ class Settings(Section):
     promote: PromoteParams
     serve: ServeParams
     limits: LimitsParams
+    hand_over: HandOverParams
     monitor: MonitorParams
     schedule: ScheduleParams
 
@@ -147,10 +150,24 @@ def load_settings(path: Path) -> Settings:
         # JSON mode of strict validation: a YAML list is a valid tuple, a string is still not a number.
         return Settings.model_validate_json(_as_json(values, path))
     except ValidationError as error:
-        problems = "\n".join(f"  {_key(item['loc'])}: {item['msg']}" for item in error.errors())
+        problems = "\n".join(f"  {problem}" for problem in _problems(error))
         raise ConfigError(
             f"{path}: {error.error_count()} wrong setting(s)\n{problems}", f"edit {path.name} and run again"
         ) from error
+
+
+def wrong_settings(values: Any) -> list[str]:
+    """Return what is wrong with the JSON values of a params file, each with its key; nothing where they are sound."""
+    try:
+        Settings.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        return _problems(error)
+    return []
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """Return pydantic's problems as keys of the file and what is wrong with them."""
+    return [f"{_key(item['loc'])}: {item['msg']}" for item in error.errors()]
 
 
 def _as_json(values: Any, path: Path) -> str:

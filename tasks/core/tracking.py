@@ -282,6 +282,33 @@ def find_run(project: Project, found: Any, tags: Mapping[str, str]) -> Any | Non
     return runs[0] if runs else None
 
 
+def record_run(
+    project: Project, name: str, tags: Mapping[str, str], params: Mapping[str, Any], metrics: Mapping[str, float]
+) -> str:
+    """Have a finished run with these tags, parameters and metrics, and return its id; a second call adds nothing.
+
+    Args:
+        name: what people see.
+        tags: what it is found again by.
+
+    Raises:
+        TransientError: the store does not answer.
+        ConfigError: this account may not write to it.
+    """
+    found = client(project)
+    with answering():
+        run = find_run(project, found, tags)
+        if run is None:
+            run = found.create_run(experiment_id(found, project), run_name=name, tags=dict(tags))
+        for key, value in params.items():
+            found.log_param(run.info.run_id, key, value)
+        for key in metrics.keys() - run.data.metrics.keys():
+            found.log_metric(run.info.run_id, key, metrics[key])
+        if run.info.status != "FINISHED":
+            found.set_terminated(run.info.run_id)
+    return str(run.info.run_id)
+
+
 def find_registered_model(found: Any, name: str) -> Any | None:
     """Return a registered model, or None where it does not exist."""
     return _or_none(lambda: found.get_registered_model(name))

@@ -5,6 +5,7 @@ first pass writes texts beside the results (the spool), and the second reads the
 """
 
 import importlib.util
+import logging
 import os
 import pickle
 import secrets
@@ -20,9 +21,11 @@ from tasks.core.errors import MissingToolError, TransientError, TunegateError
 #: Where a cluster is, in Ray's own variable; unset starts Ray on this machine for the time of the stage.
 ADDRESS = "RAY_ADDRESS"
 INSTALL = 'uv pip install --python .venv/bin/python "ray[data]==2.60.0", on every node'
-#: Chunks of 256 KiB or so that are in Ray's memory at once.
-WINDOW = 256
+#: Chunks that are in Ray's memory at once, some hundred KiB each; actors are started anew for each window.
+WINDOW = 1024
 OBJECT_STORE_BYTES = 512 << 20
+#: A lost node's work is done again; Ray would do so without end where an item itself kills its actor.
+TRIED_AGAIN = {"max_restarts": 1, "max_task_retries": 1}
 
 
 def ordered_on_ray(
@@ -81,7 +84,7 @@ def _window(ray: Any, how: tuple[Any, ...], items: list[Any], processes: int) ->
     rows = [{"number": number, "item": pickle.dumps(item)} for number, item in enumerate(items)]
     actors = ray.data.ActorPoolStrategy(size=min(processes, len(items)))
     blocks = ray.data.from_items(rows, override_num_blocks=len(rows))
-    done = blocks.map_batches(Worker, fn_constructor_args=how, batch_size=1, compute=actors, num_cpus=1)
+    done = blocks.map_batches(Worker, fn_constructor_args=how, batch_size=1, compute=actors, num_cpus=1, **TRIED_AGAIN)
     found = sorted(done.iter_rows(), key=lambda row: int(row["number"]))
     return [row["result"] for row in found]
 
@@ -103,8 +106,9 @@ def _running(processes: int) -> Iterator[Any]:
         if os.environ.get(ADDRESS):
             where: dict[str, Any] = {"address": os.environ[ADDRESS]}
         else:
-            # A token and a folder of this run's own: Ray would leave both behind, the token in the user's home.
-            quiet |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_TMPDIR": folder}
+            # A token and a folder of this run's own: Ray would leave both behind, the token in the user's home. It
+            # keeps the first token that a process had.
+            quiet |= {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32), "RAY_TMPDIR": folder}
             where = {"num_cpus": processes, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
                      "_node_ip_address": "127.0.0.1"}  # fmt: skip
         os.environ.update(quiet)
@@ -114,6 +118,8 @@ def _running(processes: int) -> Iterator[Any]:
 
         # Actors find our modules as this process does.
         modules = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **quiet}
+        # Its own lines about each window tell a user nothing.
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         ray.init(runtime_env={"env_vars": modules}, log_to_driver=False, logging_level="WARNING", **where)
         try:
             yield ray

@@ -37,6 +37,13 @@ def read_fixed_rules(project: Project, lineage_id: str, digest: str | None) -> A
     return read_json(path) if path.is_file() else None
 
 
+def keep_fixed_rules(project: Project, lineage_id: str, digest: str, envelope: Any) -> None:
+    """Keep the rules that another machine signed when its training began; `register` checks them like its own."""
+    folder = _folder(project, lineage_id)
+    write_json(folder / f"{digest}.dsse.json", envelope)
+    write_json(folder / "last.json", {"rules_sha256": digest})
+
+
 def _folder(project: Project, lineage_id: str) -> Path:
     """Return where the rules of a training are kept: all that it was ever begun with."""
     return project.state / "signing" / "rules" / lineage_id

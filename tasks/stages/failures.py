@@ -55,4 +55,4 @@ def _place(filename: str) -> str:
 
 def _path(project: Project, stage: str) -> Path:
     """Return where a stage's failure is kept."""
-    return project.state / "failures" / f"{stage}.json"
+    return project.own / "failures" / f"{stage}.json"

@@ -62,7 +62,7 @@ def _run(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
     base = _materialize_base(stage, project, settings)
     parts = parts_of(stage, project.root, settings, manifests, base.digest if base else None)
     lineage_id = manifests[stage.judged]["lineage_id"] if stage.judged else parts.lineage_id
-    scratch = project.state / "scratch" / f"{stage.name}-{_half_done(stage, parts, settings)[:12]}"
+    scratch = project.own / "scratch" / f"{stage.name}-{_half_done(stage, parts, settings)[:12]}"
     resumed = scratch.is_dir() and any(scratch.iterdir())
     keywords = _keywords(stage, project, settings, lineage_id, scratch)
     # Before anybody can know how it goes. Content only: who fixed them, and when, stays outside.
@@ -78,7 +78,7 @@ def _run(stage: Stage, project: Project, settings: Settings) -> dict[str, Any]:
     seconds = time.monotonic() - started
     # Volatile facts stay outside the outputs: they would change the content hash.
     run = {"stage": stage.name, "seconds": round(seconds, 2), "joules": joules_between(energy, read_counters())}
-    write_json(project.state / "runs" / f"{stage.name}.json", run)
+    write_json(project.own / "runs" / f"{stage.name}.json", run)
     log.info("%s: done in %s -> %s", stage.name, duration(seconds), stage.output)
     return {"stage": stage.name, "lineage_id": lineage_id, "output": stage.output, **summary}
 
@@ -102,7 +102,7 @@ def _forget_scratch_of_earlier(stage: Stage, project: Project) -> None:
     """Delete what earlier stages kept for the case that their output was never recorded: this stage builds on it."""
     for earlier in before(stage):
         if earlier.keeps_scratch:
-            for folder in (project.state / "scratch").glob(f"{earlier.name}-*"):
+            for folder in (project.own / "scratch").glob(f"{earlier.name}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -158,7 +158,7 @@ def _keywords(stage: Stage, project: Project, settings: Settings, lineage_id: st
     keywords: dict[str, Any] = {name: project.root / path for name, path in stage.inputs.items()}
     keywords |= {name.replace(".", "_"): settings.section(name) for name in stage.sections}
     available = {"scratch": scratch, "lineage_id": lineage_id, "project": project, "hop": stage.item}
-    available |= {"runs": [project.state / "runs" / f"{earlier.name}.json" for earlier in before(stage)]}
+    available |= {"runs": [project.own / "runs" / f"{earlier.name}.json" for earlier in before(stage)]}
     keywords |= {name: available[name] for name in stage.extras}
     if "scratch" in stage.extras:
         scratch.mkdir(parents=True, exist_ok=True)

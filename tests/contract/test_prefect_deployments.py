@@ -3,8 +3,10 @@
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,7 @@ RELEASED = {
 
 
 def test_the_deployments_the_readme_promises():
-    assert set(DEPLOYMENTS) == {"pipeline/nightly", "stage/gpu", *RELEASED}
+    assert set(DEPLOYMENTS) == {"pipeline/nightly", "stage/gpu", "trial/gpu", *RELEASED}
 
 
 def test_prefect_is_the_locked_one():
@@ -112,6 +114,13 @@ def test_a_worker_that_ends_again_and_again_is_given_up_and_one_that_ran_for_lon
     assert [tries.next_wait_s() for _ in range(5)] == [*RESTARTS_AFTER_S, None]
     now += SETTLED_S + 1
     assert tries.next_wait_s() == RESTARTS_AFTER_S[0]
+
+
+def test_no_flow_file_hides_a_package():
+    """Prefect puts the folder of an entrypoint first on the path: flows/dvc.py was imported in place of DVC."""
+    packages = {*packages_distributions(), *sys.stdlib_module_names}
+    assert {"dvc", "prefect", "json"} <= packages
+    assert not packages & {path.stem for path in (ROOT / "flows").glob("*.py")}
 
 
 def test_no_machine_stands_in_the_file():

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import dvc
-from flows.dvc import run_through_dvc
+from flows import repro
 from flows.limits import Allowance
 from flows.owned import OwnedCommand
+from flows.repro import run_through_dvc
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.params.orchestration import LimitsParams
 
@@ -98,7 +98,7 @@ def _alive(pid):
 def test_a_stage_waits_to_start_for_another_dvc_command_and_says_which(
     tiny_project, stage_called, holding, said, monkeypatch
 ):
-    monkeypatch.setattr(dvc, "LOCK_LOOK_S", 0.5)
+    monkeypatch.setattr(repro, "LOCK_LOOK_S", 0.5)
     holder = holding(6)
     run_through_dvc(stage_called("prepare"), tiny_project, log)
     assert (tiny_project.root / "data/prepared/rows.txt").is_file()
@@ -109,8 +109,8 @@ def test_a_stage_waits_to_start_for_another_dvc_command_and_says_which(
 def test_a_wait_that_does_not_end_is_a_transient_error_that_names_the_holder(
     tiny_project, stage_called, holding, monkeypatch
 ):
-    monkeypatch.setattr(dvc, "LOCK_WAIT_S", 1.0)
-    monkeypatch.setattr(dvc, "LOCK_LOOK_S", 0.5)
+    monkeypatch.setattr(repro, "LOCK_WAIT_S", 1.0)
+    monkeypatch.setattr(repro, "LOCK_LOOK_S", 0.5)
     holder = holding(60)
     with pytest.raises(TransientError, match=rf"held by .*\(pid {holder.pid}\)"):
         run_through_dvc(stage_called("prepare"), tiny_project, log)
@@ -122,7 +122,7 @@ def test_a_finished_stage_waits_until_it_can_be_recorded(
     tiny_project, stage_called, holding, said, changed, monkeypatch
 ):
     """DVC alone gives up after three seconds, and the next run deletes what the stage made."""
-    monkeypatch.setattr(dvc, "LOCK_LOOK_S", 0.5)
+    monkeypatch.setattr(repro, "LOCK_LOOK_S", 0.5)
     changed("mkdir -p data/prepared", "touch begun && while [ ! -e go ]; do sleep 0.1; done && mkdir -p data/prepared")
 
     def take_the_lock():
@@ -142,7 +142,7 @@ def test_a_finished_stage_waits_until_it_can_be_recorded(
 
 @pytest.mark.slow
 def test_two_runs_of_one_stage_are_one_after_the_other(tiny_project, stage_called, said, changed, monkeypatch):
-    monkeypatch.setattr(dvc, "LOCK_LOOK_S", 0.5)
+    monkeypatch.setattr(repro, "LOCK_LOOK_S", 0.5)
     changed("mkdir -p data/prepared", "sleep 4 && mkdir -p data/prepared")
     command = ["dvc", "repro", "-s", "prepare"]
     other = subprocess.Popen(command, cwd=tiny_project.root, stdout=subprocess.PIPE, text=True)
@@ -179,7 +179,7 @@ def test_a_signal_is_named_and_memory_is_blamed_only_on_evidence(tiny_project, s
 def test_only_a_signal_9_with_the_kernels_word_is_out_of_memory(
     tiny_project, stage_called, number, blamed, changed, monkeypatch
 ):
-    monkeypatch.setattr(dvc.MemoryWatch, "verdict", lambda _: "the kernel killed a process for want of memory")
+    monkeypatch.setattr(repro.MemoryWatch, "verdict", lambda _: "the kernel killed a process for want of memory")
     changed("kill -9 $$", f"kill -{number} $$")
     with pytest.raises(TunegateError) as caught:
         run_through_dvc(stage_called("killed"), tiny_project, log)

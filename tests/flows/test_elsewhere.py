@@ -18,9 +18,11 @@ from prefect.states import Completed, Failed
 from flows import elsewhere
 from flows.elsewhere import run_elsewhere
 from flows.limits import Allowance
+from flows.run import Run
 from flows.transient import is_silence
 from tasks.core.errors import ConfigError, GateFailedError, TransientError, TunegateError
 from tasks.core.params.orchestration import LimitsParams
+from tasks.core.settings import load_settings
 from tests.flows.servers import PrefectServer
 
 log = logging.getLogger("test")
@@ -85,21 +87,22 @@ def test_what_becomes_of_a_stage_on_another_pool(
 ):  # one server for all: it takes half a minute to start
     caplog.set_level(logging.INFO, logger="test")
     train = stage_called("train")
+    ours = Run(tiny_project, load_settings(tiny_project.root / "params.yaml"))
 
     # Nobody takes the run: no wait for ever, and no run left that a later worker would begin with.
     monkeypatch.setattr(elsewhere, "PICK_UP_S", 1.0)
     with pytest.raises(TransientError, match="no worker took the run of stage/gpu"):
-        run_elsewhere(train, "stage/gpu", tiny_project, log, ENOUGH)
+        run_elsewhere(train, "stage/gpu", ours, log, ENOUGH)
     assert _runs()[-1].state.name in ("Cancelling", "Cancelled")
     monkeypatch.setattr(elsewhere, "PICK_UP_S", 600.0)
 
     with pytest.raises(ConfigError, match="stage/nowhere"):
-        run_elsewhere(train, "stage/nowhere", tiny_project, log, ENOUGH)
+        run_elsewhere(train, "stage/nowhere", ours, log, ENOUGH)
 
     # The time is over.
     short = Allowance.begin(LimitsParams(run_timeout_s=1.0, stage_timeout_s=1.0))
     with pytest.raises(TunegateError, match=r"took longer than 1 s \(limits.run_timeout_s\)"):
-        run_elsewhere(train, "stage/gpu", tiny_project, log, short)
+        run_elsewhere(train, "stage/gpu", ours, log, short)
     assert _runs()[-1].state.name in ("Cancelling", "Cancelled")
 
     # A refusal comes back as the error it was.
@@ -111,7 +114,7 @@ def test_what_becomes_of_a_stage_on_another_pool(
         _ends(Failed(message="Flow run encountered an exception: GateFailedError: 未通过\n  next: tunegate status"))
 
     with meanwhile(refuse), pytest.raises(GateFailedError, match="未通过"):
-        run_elsewhere(train, "stage/gpu", tiny_project, log, ENOUGH)
+        run_elsewhere(train, "stage/gpu", ours, log, ENOUGH)
 
     # The server is killed in the middle and comes back: the stage is not lost.
     before = len(_runs())
@@ -125,7 +128,7 @@ def test_what_becomes_of_a_stage_on_another_pool(
         _ends(Completed())
 
     with meanwhile(restart):
-        run_elsewhere(train, "stage/gpu", tiny_project, log, ENOUGH)
+        run_elsewhere(train, "stage/gpu", ours, log, ENOUGH)
     assert "the Prefect server does not answer" in caplog.text
 
     # It does not come back: an error that is tried again.
@@ -138,5 +141,5 @@ def test_what_becomes_of_a_stage_on_another_pool(
         server.kill()
 
     with meanwhile(kill), pytest.raises(httpx.HTTPError) as caught:
-        run_elsewhere(train, "stage/gpu", tiny_project, log, ENOUGH)
+        run_elsewhere(train, "stage/gpu", ours, log, ENOUGH)
     assert is_silence(caught.value)

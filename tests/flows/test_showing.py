@@ -50,12 +50,12 @@ def test_a_page_opens_from_another_machine_where_mlflow_is_a_server(tmp_path, mo
 @flow(persist_result=False)
 def judged(verdict: dict) -> object:
     """The end of the pipeline, without the hours before it."""
-    show_run("laptop", profile="laptop")
+    show_run("laptop", ["profile:laptop"])
     progress = StageProgress("evaluate@base")
     for line in ("这一行说的不是进度", "题目: 3/10 requests, 3.85/s, 2 s left", "题目: 10/10 requests, done in 3 s"):
         progress.see(line)
-    show_run("laptop version 3", profile="laptop", version="3")
-    show_run(f"laptop version 3 {verdict['verdict']}", version="3", verdict=verdict["verdict"])
+    show_run("laptop version 3", ["profile:laptop", "version:3"])
+    show_run(f"laptop version 3 {verdict['verdict']}", ["version:3", f"verdict:{verdict['verdict']}"])
     return gate_failed(verdict)
 
 

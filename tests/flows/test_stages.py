@@ -7,9 +7,9 @@ import pytest
 from prefect import flow, task
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
-from flows.dvc import run_through_dvc
 from flows.environment import PREFECT
 from flows.outcome import error_of
+from flows.repro import run_through_dvc
 from flows.stages import is_transient
 from tasks.core import errors
 from tasks.core.errors import ConfigError, DataContractError, GateFailedError, TransientError, TunegateError

@@ -1,4 +1,4 @@
-"""Sections of the control plane: `limits` (how long) and `schedule` (when by itself)."""
+"""Sections of the control plane: `limits` (how long), `hand_over` (between machines), `schedule` (when by itself)."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -15,6 +15,16 @@ class LimitsParams(Section):
 
     run_timeout_s: float = Field(gt=0)
     stage_timeout_s: float = Field(gt=0)
+
+
+class HandOverParams(Section):
+    """How a stage on another machine gets its inputs and gives its outputs.
+
+    Args:
+        remote: name of a DVC remote that every machine has under this name; None where the workers share one folder.
+    """
+
+    remote: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
 
 
 def _cron(value: str) -> str:

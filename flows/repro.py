@@ -85,7 +85,7 @@ def run_through_dvc(
 
 def _run_once(stage: Stage, project: Project, reader: "Reader", watch: "Watch") -> str | None:
     """Run DVC once; return who holds what the stage needs where DVC refuses for that, None where it was done."""
-    log = project.state / "logs" / "stages" / f"{stage.name}-{os.getpid()}.log"
+    log = project.own / "logs" / "stages" / f"{stage.name}-{os.getpid()}.log"
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
     with OwnedCommand(command, project.root, log, os.environ.copy()) as owned:
         for line in owned.lines():
