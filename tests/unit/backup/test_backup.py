@@ -63,10 +63,27 @@ def test_an_empty_clone_becomes_the_project_it_was(lived, settings, registry, br
     assert again.version("2").tags["tunegate.note"].startswith("核应急")
 
 
-def test_what_is_made_again_is_left_out_and_nobody_else_can_read_the_rest(lived, backed_up):
-    files = read_json(backed_up / MANIFEST)["files"]
-    assert {"state/keys.json", f"state/audit/{DAY}", "state/serving/budgets.json", "mlflow.db"} <= set(files)
-    assert not [name for name in files if "serving/models" in name or name.endswith(".lock")]
+#: Folders of the local state -> a record in it, what is made again in it.
+STATE = {
+    "": ("sweep-looks.jsonl", "prefect.log"),
+    "sweeps/a": ("plan.yaml", "trials/1/params.yaml"),
+    "worktrees": (None, "abc-1/params.yaml"),
+    "dvc-remote": (None, "files/md5/ab/cd"),
+    "serving": ("budgets.json", "models/weights.safetensors"),
+}
+
+
+def test_what_is_made_again_is_left_out_and_nobody_else_can_read_the_rest(lived, settings, tmp_path):
+    for folder, names in STATE.items():
+        for name in filter(None, names):
+            (lived.state / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (lived.state / folder / name).write_text("{}", "utf-8")
+    backed_up = tmp_path / "backup"
+    files = set(write_backup(lived, settings.register_.model_name, backed_up)["files"])
+    assert {"state/keys.json", f"state/audit/{DAY}", "mlflow.db"} <= files
+    for folder, (record, again) in STATE.items():
+        assert record is None or f"state/{folder}/{record}".replace("//", "/") in files
+        assert f"state/{folder}/{again}".replace("//", "/") not in files
     for path in [backed_up, *backed_up.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
