@@ -12,7 +12,8 @@ from tasks.serving.audit.room import RESERVE
 from tasks.serving.paths import audit_folder, audit_outbox, audit_seen
 
 #: Caches, copies of the code, a DVC remote, half-done work, logs of processes, what only a running process needs;
-#: databases and files of versions are parts of their own. All else is a record: what a later release adds is in the backup without being named here.
+#: databases and files of versions are parts of their own. All else is a record: what a later release adds is in the
+#: backup without being named here.
 LEFT_OUT = (
     "prefect/*", "mlflow.db*", "mlflow-artifacts/*", "kept/*", "dvc-remote/*", "before-restore-*/*",
     "worktrees/*", "sweeps/*/trials/*", "sweeps/*/snapshot/*", "models/*", "datasets/*", "scratch/*", "bakeoff/*",
