@@ -55,10 +55,11 @@ def _problems(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]
     """Return what is not as the list says."""
     there = {path.relative_to(folder).as_posix() for path in all_files(folder)} - {MANIFEST}
     problems = [f"{name} was put in" for name in sorted(there - set(files))]
+    problems += [f"{path.relative_to(folder)} is a link" for path in sorted(folder.rglob("*")) if path.is_symlink()]
     for name, facts in sorted(files.items()):
         if _leads_out(name):
             problems.append(f"{name} leads out of it")
-        elif name not in there or (folder / name).is_symlink():
+        elif name not in there:
             problems.append(f"{name} is gone")
         elif sha256_file(folder / name) != facts["sha256"]:
             problems.append(f"{name} was changed")

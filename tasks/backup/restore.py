@@ -138,7 +138,7 @@ def _bring_back(
     else:
         target = {"state": project.state, "artifacts": artifact_folder(project), "kept": kept_folder(project)}[name]
         # Modes come with the files: their owner's alone.
-        shutil.copytree(folder / name, target, symlinks=True, dirs_exist_ok=True, copy_function=shutil.copy2)
+        shutil.copytree(folder / name, target, dirs_exist_ok=True, copy_function=shutil.copy2)
 
 
 def _key_notes(project: Project, value: Mapping[str, Any]) -> list[str]:

@@ -11,11 +11,13 @@ from tasks.serving.audit.chain import HEAD, whole_lines
 from tasks.serving.audit.room import RESERVE
 from tasks.serving.paths import audit_folder, audit_outbox, audit_seen
 
-#: Caches, half-done work, logs of processes, what only a running process needs; databases and files of versions are
-#: parts of their own. All else is a record: what a later release adds is in the backup without being named here.
+#: Caches, copies of the code, a DVC remote, half-done work, logs of processes, what only a running process needs;
+#: databases and files of versions are parts of their own. All else is a record: what a later release adds is in the
+#: backup without being named here.
 LEFT_OUT = (
-    "prefect/*", "mlflow.db*", "mlflow-artifacts/*", "kept/*", "before-restore-*/*",
-    "models/*", "datasets/*", "scratch/*", "bakeoff/*", "live/*", "logs/*", "failed/*", "serving/models/*",
+    "prefect/*", "mlflow.db*", "mlflow-artifacts/*", "kept/*", "dvc-remote/*", "before-restore-*/*",
+    "worktrees/*", "sweeps/*/trials/*", "sweeps/*/snapshot/*", "models/*", "datasets/*", "scratch/*", "bakeoff/*",
+    "live/*", "logs/*", "failed/*", "serving/models/*",
     "*.log", "*.lock", "*.sock", "*.partial", "serving/host.json", f"audit/{RESERVE}",
 )  # fmt: skip
 SECRET_NAMES = ("*.pem", "*.key")
@@ -65,9 +67,9 @@ def copy_records(project: Project, target: Path, names: list[str]) -> None:
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder of files that are written once."""
+    """Copy a folder of files that are written once; of links, what they lead to."""
     try:
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(source, target, dirs_exist_ok=True)
     except shutil.Error as error:
         raise TransientError(f"{source} changed while it was copied: {error}", "the same command again") from error
 

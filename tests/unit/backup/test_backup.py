@@ -63,10 +63,27 @@ def test_an_empty_clone_becomes_the_project_it_was(lived, settings, registry, br
     assert again.version("2").tags["tunegate.note"].startswith("核应急")
 
 
-def test_what_is_made_again_is_left_out_and_nobody_else_can_read_the_rest(lived, backed_up):
-    files = read_json(backed_up / MANIFEST)["files"]
-    assert {"state/keys.json", f"state/audit/{DAY}", "state/serving/budgets.json", "mlflow.db"} <= set(files)
-    assert not [name for name in files if "serving/models" in name or name.endswith(".lock")]
+#: Folders of the local state -> a record in it, what is made again in it.
+STATE = {
+    "": ("sweep-looks.jsonl", "prefect.log"),
+    "sweeps/a": ("plan.yaml", "trials/1/params.yaml"),
+    "worktrees": (None, "abc-1/params.yaml"),
+    "dvc-remote": (None, "files/md5/ab/cd"),
+    "serving": ("budgets.json", "models/weights.safetensors"),
+}
+
+
+def test_what_is_made_again_is_left_out_and_nobody_else_can_read_the_rest(lived, settings, tmp_path):
+    for folder, names in STATE.items():
+        for name in filter(None, names):
+            (lived.state / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (lived.state / folder / name).write_text("{}", "utf-8")
+    backed_up = tmp_path / "backup"
+    files = set(write_backup(lived, settings.register_.model_name, backed_up)["files"])
+    assert {"state/keys.json", f"state/audit/{DAY}", "mlflow.db"} <= files
+    for folder, (record, again) in STATE.items():
+        assert record is None or f"state/{folder}/{record}".replace("//", "/") in files
+        assert f"state/{folder}/{again}".replace("//", "/") not in files
     for path in [backed_up, *backed_up.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
@@ -102,6 +119,12 @@ def put_in(folder):
     (folder / "state" / "approval.json").write_text("{}")
 
 
+def link(folder):
+    """What it leads to has the right bytes, now."""
+    (folder / "state" / "serving").rename(folder.parent / "elsewhere")
+    (folder / "state" / "serving").symlink_to(folder.parent / "elsewhere")
+
+
 def lead_out(folder):
     value = read_json(folder / MANIFEST)
     value["files"]["../outside"] = value["files"]["state/keys.json"]
@@ -111,7 +134,13 @@ def lead_out(folder):
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [(change, f"{DAY} was changed"), (remove, "keys.json is gone"), (put_in, "put in"), (lead_out, "leads out")],
+    [
+        (change, f"{DAY} was changed"),
+        (remove, "keys.json is gone"),
+        (put_in, "put in"),
+        (link, "serving is a link"),
+        (lead_out, "leads out"),
+    ],
 )
 def test_a_backup_that_is_not_as_it_was_written_touches_nothing(bring_back, backed_up, tmp_path, fault, said):
     fault(backed_up)
@@ -140,6 +169,22 @@ def test_nothing_is_written_over_unasked_and_what_was_there_is_set_aside(lived, 
     # The next backup does not carry it along.
     value = write_backup(lived, settings.register_.model_name, backed_up.with_name("next"))
     assert not [name for name in value["files"] if "before-restore" in name]
+
+
+def test_a_restore_that_broke_off_is_made_again_and_nothing_is_lost(lived, bring_back, settings, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.backup.restore.relocate", full)
+        with pytest.raises(OSError, match="no space"):
+            bring_back(lived, force=True)
+    _, found = bring_back(lived, force=True)
+    assert found["set_aside"]
+    assert len(list(lived.state.glob("before-restore-*"))) >= 1
+    registry = Registry(lived, settings.register_.model_name)
+    assert registry.weights(registry.version("2"))
+    assert verify(lived.state / "audit") == {"files": 1, "records": 3, "head": 3, "problems": []}
 
 
 def test_a_project_that_is_served_or_whose_database_is_open_is_left_alone(lived, bring_back):

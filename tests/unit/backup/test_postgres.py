@@ -161,8 +161,8 @@ def test_the_key_of_prefects_secret_blocks_is_in_no_dump_unasked(
 ):
     made, back = f"keys{secrets}".lower(), f"back{secrets}".lower()
     urls = {name: postgres.create(name, "postgresql+asyncpg") for name in (made, back)}
-    postgres.rows(made, "CREATE TABLE configuration (key text, value text); CREATE TABLE flow (name text); "
-                  "INSERT INTO configuration VALUES ('ENCRYPTION_KEY', 'x'); INSERT INTO flow VALUES ('演习')")  # fmt: skip
+    postgres.rows(made, "CREATE TABLE configuration (key text, value text); CREATE TABLE flow (name text)")
+    postgres.rows(made, "INSERT INTO configuration VALUES ('ENCRYPTION_KEY', 'x'); INSERT INTO flow VALUES ('演习')")
     model, rest = settings.register_.model_name, ["state", "mlflow", "artifacts", "kept"]
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", urls[made])
     write_backup(lived, model, tmp_path / "backup", without=rest, secrets=secrets)
