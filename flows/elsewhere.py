@@ -23,7 +23,7 @@ from tasks.core.progress import duration
 from tasks.stages.failures import clear_failure, recorded_failure
 from tasks.stages.table import Stage
 
-POLL_S = 5.0
+POLL_S = 2.0
 #: A run of a pool that has had no living worker for so long is waited for in vain.
 PICK_UP_S = 900.0
 #: A server may be restarted, moved or upgraded under a stage of hours.

@@ -67,7 +67,9 @@ class Project:
     @property
     def state(self) -> Path:
         """Folder of the local state."""
-        return self.root / ".tunegate"
+        state = self.root / ".tunegate"
+        # Of a run's own folder this is a link, and MLflow keeps the paths it is given for longer than that lives.
+        return state.resolve() if (self.root / OWN).is_dir() else state
 
     @property
     def own(self) -> Path:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -18,9 +19,11 @@ from flows.outcome import error_of
 from flows.trigger import require_commit
 from flows.worktree import FOLDER
 from tasks.core.errors import ConfigError, GateFailedError
+from tasks.core.files import read_json
 from tasks.core.project import Project
 from tasks.proof.signers import make_key
-from tasks.release.registry import PREFIX, Registry
+from tasks.release.registry import CHECKOUT, PREFIX, Registry
+from tasks.stages.table import STAGES
 from tests.flows.clones import REMOTE, clone, contents, environment_of, git_environment, make_origin, run
 from tests.flows.servers import PREFECT, PrefectServer
 
@@ -134,8 +137,14 @@ def test_two_machines_make_what_one_makes_through_a_power_cut_and_an_edited_chec
     (folder,) = [path.parent for path in (cpu.state / FOLDER).glob("*/dvc.lock")]
     there = lock.parent
     assert folder.name == there.name, "the same run, on either machine"
-    version = Registry(cpu, "tunegate-nuclear-emergency").version("1")
+    registry = Registry(cpu, "tunegate-nuclear-emergency")
+    version = registry.version("1")
+    # One dvc.lock, gathered from both machines, goes with the version.
+    kept = registry.files(version, CHECKOUT, tmp_path / "evidence")
+    assert read_json(kept / "checkout.json")["commit"] == commit
+    assert list(yaml.safe_load((kept / "dvc.lock").read_text("utf-8"))["stages"]) == [stage.name for stage in STAGES]
     assert version.tags[f"{PREFIX}git_commit"].startswith(commit)
+    assert FOLDER not in version.source
     # One checkout, one command.
     one = clone(origin, tmp_path / "一台" / "项目", remote)
     (one.root / "params.yaml").write_bytes((folder / "params.yaml").read_bytes())

@@ -62,7 +62,8 @@ def test_a_run_has_its_commit_and_its_settings_whatever_the_checkout_does_meanwh
                               capture_output=True, text=True, check=True)  # fmt: skip
         assert said.stdout == "一\n"
         assert Project.here() == asked.project
-        assert (asked.project.state / "models").is_dir()
+        assert asked.project.state == checkout.state
+        assert (root / ".tunegate" / "models").is_dir()
         assert asked.project.own == root / OWN
         assert asked.tags() == ["profile:laptop", f"commit:{head(checkout)}"]
         assert asked.parameters()["rev"] == head(checkout)
