@@ -9,9 +9,9 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 
-from flows.dvc import run_through_dvc
 from flows.elsewhere import run_deployed
 from flows.limits import Allowance
+from flows.repro import run_through_dvc
 from flows.showing import StageProgress
 from flows.stages import TRIED_AGAIN
 from tasks.core.project import Project
