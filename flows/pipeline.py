@@ -11,6 +11,7 @@ from prefect.states import Failed, State
 from flows.asked import AskedSettings
 from flows.clock import RunClock
 from flows.elsewhere import run_deployed
+from flows.github_status import report
 from flows.handover import borrow, give_back
 from flows.limits import Allowance
 from flows.outcome import GATE_FAILED
@@ -58,11 +59,17 @@ def stage(
                 give_back(found, project, remote, logger)
 
 
-@flow(name="pipeline", persist_result=False)
+#: A commit's run is told on the commit, where the worker's environment names its repository.
+TOLD: Any = [report]
+
+
+@flow(name="pipeline", persist_result=False, on_running=TOLD, on_completion=TOLD, on_failure=TOLD, on_crashed=TOLD,
+      on_cancellation=TOLD)  # fmt: skip
 def pipeline(
     keep_serving: bool = False,
     gpu_deployment: str | None = None,
     release_deployment: str | None = None,
+    promote: bool = True,
     rev: str | None = None,
     params: AskedSettings | None = None,
     profile: str | None = None,
@@ -74,6 +81,7 @@ def pipeline(
         gpu_deployment: deployment that runs the stages needing a GPU, e.g. `stage/gpu`.
         release_deployment: deployment that promotes, e.g. `golive/golive`: its worker holds the credential for
             promotion, which this run needs not have. None promotes in this process.
+        promote: let a version that passed go live as far as its approvals let it. An experiment does not.
         rev: commit, branch or tag to run, in a folder of its own; without it the checkout as it stands.
         params: settings in place of those in params.yaml, e.g. {"train": {"max_steps": 20}}; the rest is as there.
         profile: a profile in place of params.yaml, e.g. verify-7b.
@@ -96,7 +104,10 @@ def pipeline(
     show_run(f"{run.settings.profile} version {version} {verdict['verdict']}", tags)
     if refused := gate_failed(verdict):
         return refused
-    if release_deployment:
+    if not promote:
+        outcome = {"outcome": f"version {version} passed and is left for a person: tunegate promote {version}",
+                   "answers": []}  # fmt: skip
+    elif release_deployment:
         outcome = hand_to_release(version, keep_serving, release_deployment, allowance)
     else:
         outcome = promote_if_allowed(version, keep_serving)

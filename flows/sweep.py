@@ -1,7 +1,7 @@
 """The flows `sweep` and `trial`: each trial is a run of its own, below the sweep's, and its stages go by DVC's door.
 
-Here, one after another, or as runs of the deployment `trial/gpu`, whose worker shares this checkout. Its queue is that
-of `stage/gpu`, which takes one run at a time: one card, so there too one after another.
+Here, one after another, or as runs of the deployment `trial/later`, whose worker shares this checkout. Its queue is
+that of experiments' stages, which takes one run at a time: there too one after another.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def sweep(name: str, keep: bool = False, deployment: str | None = None) -> dict[
     Args:
         name: of the sweep, whose folder `tunegate sweep run` made.
         keep: leave the trials' checkouts where they are, and what they started from.
-        deployment: runs each trial, e.g. `trial/gpu`; None runs them in this process.
+        deployment: runs each trial, e.g. `trial/later`; None runs them in this process.
 
     Returns:
         What tasks.sweep.comparison.conclude returns, and the winner's settings.

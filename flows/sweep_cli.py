@@ -40,7 +40,7 @@ def sweep() -> None:
 @click.option("--hop", type=click.Choice(HOPS), default="awq", show_default=True,
               help="Whose evaluation is compared; the stages up to it are run.")  # fmt: skip
 @click.option("--metric", default="domain_bits_per_byte", show_default=True, help="What decides; a gate's metric.")
-@click.option("--deployment", help="Run each trial as a run of this deployment: trial/gpu.")
+@click.option("--deployment", help="Run each trial as a run of this deployment: trial/later.")
 @click.option("--keep", is_flag=True, help="Leave the trials' checkouts in .tunegate/sweeps/NAME/trials.")
 @json_option
 def run(name: str, settings: tuple[str, ...], deployment: str | None, keep: bool, as_json: bool, **asked: Any) -> None:

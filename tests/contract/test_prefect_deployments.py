@@ -36,7 +36,14 @@ RELEASED = {
 
 
 def test_the_deployments_the_readme_promises():
-    assert set(DEPLOYMENTS) == {"pipeline/nightly", "stage/gpu", "trial/gpu", *RELEASED}
+    assert set(DEPLOYMENTS) == {
+        "pipeline/nightly",
+        "pipeline/experiment",
+        "stage/gpu",
+        "stage/later",
+        "trial/later",
+        *RELEASED,
+    }
 
 
 def test_prefect_is_the_locked_one():
@@ -61,6 +68,16 @@ def test_entrypoint_is_a_flow_that_takes_the_parameters(item):
 def test_the_pipeline_hands_gpu_stages_to_a_deployment_of_the_gpu_pool():
     gpu = DEPLOYMENTS["pipeline/nightly"]["parameters"]["gpu_deployment"]
     assert DEPLOYMENTS[gpu]["work_pool"]["name"] == "gpu"
+
+
+def test_an_experiment_promotes_nothing_and_its_stages_are_the_less_urgent():
+    experiment = DEPLOYMENTS["pipeline/experiment"]["parameters"]
+    assert experiment["promote"] is False
+    assert "release_deployment" not in experiment
+    of_gpu = [item["name"] for item in FILE["deployments"] if item["work_pool"]["name"] == "gpu"]
+    later = experiment["gpu_deployment"].partition("/")[2]
+    # Queues are made in the file's order, and an older queue is the more urgent.
+    assert of_gpu.index("gpu") < of_gpu.index(later)
 
 
 def test_what_changes_the_champion_runs_on_the_pool_with_the_credential_alone():

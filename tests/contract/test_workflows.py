@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -122,7 +125,7 @@ def test_ci_runs_the_commands_of_the_readme():
 
 def test_pipeline_starts_on_what_changes_the_model_and_only_comments_on_pull_requests():
     workflow = load(FOLDER / "pipeline.yml")
-    assert {"params.yaml", "dvc.yaml", "data/**"} <= set(workflow["on"]["push"]["paths"])
+    assert {"params.yaml", "dvc.yaml", "data/**", "tasks/**", "flows/**"} <= set(workflow["on"]["push"]["paths"])
     assert "workflow_dispatch" in workflow["on"]
     assert workflow["jobs"]["run"]["if"] == "github.event_name != 'pull_request'"
     assert workflow["jobs"]["compare"]["if"] == "github.event_name == 'pull_request'"
@@ -130,6 +133,59 @@ def test_pipeline_starts_on_what_changes_the_model_and_only_comments_on_pull_req
     steps = workflow["jobs"]["compare"]["steps"]
     near = [set(re.findall(r"secrets\.(\w+)", json.dumps(step))) for step in steps]
     assert [names for names in near if names] == [{"DVC_READ_KEY_ID", "DVC_READ_KEY"}]
+
+
+def script(job: str, step: str) -> str:
+    """Return what a step of pipeline.yml runs."""
+    steps = load(FOLDER / "pipeline.yml")["jobs"][job]["steps"]
+    return next(item["run"] for item in steps if item.get("name") == step)
+
+
+def run_script(text: str, folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a step's script as a runner does: bash that ends at the first error."""
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", text]
+    done = subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.parametrize(("reports", "waits"), [("", True), ("false", True), ("true", False)])
+def test_a_job_waits_unless_the_worker_reports(tmp_path, reports, waits):
+    python = tmp_path / ".venv-client" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    said = run_script(script("run", "Run pipeline/nightly"), tmp_path, COMMIT="6d" * 20, REPORTS=reports).stdout
+    assert said.startswith(f"-m flows.trigger pipeline/nightly --commit {'6d' * 20}")
+    assert ("--wait" in said) is waits
+
+
+@pytest.mark.slow
+def test_the_comment_says_what_parameters_and_metrics_change(tmp_path):
+    """The script of the job, with the real DVC in a small project of two commits."""
+    (tmp_path / ".venv-dvc" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv-dvc" / "bin" / "dvc").symlink_to(Path(sys.executable).with_name("dvc"))
+
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=值班", "-c", "user.email=duty@example.org")
+        return subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    git("init", "--quiet")
+    subprocess.run([tmp_path / ".venv-dvc/bin/dvc", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text("params: [params.yaml]\nmetrics: [得分.json]\n", "utf-8")
+    for steps, score in ((75, 0.25), (90, 0.5)):
+        (tmp_path / "params.yaml").write_text(f"train:\n  max_steps: {steps}\n", "utf-8")
+        (tmp_path / "得分.json").write_text(json.dumps({"ceval_accuracy": score}), "utf-8")
+        git("add", "dvc.yaml", "params.yaml", "得分.json", ".dvc")
+        git("commit", "--quiet", "-m", f"{steps} 步")
+    variables = {"BASE": git("rev-parse", "HEAD~1").strip(), "REMOTE": str(tmp_path / "remote"), "ENDPOINT": "",
+                 "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "DVC_NO_ANALYTICS": "1"}  # fmt: skip
+    run_script(script("compare", "What changes"), tmp_path, **variables)
+    said = (tmp_path / "summary.md").read_text("utf-8")
+    assert re.search(r"train.max_steps \| +75 +\| +90", said)
+    assert re.search(r"ceval_accuracy \| +0.25 +\| +0.5", said)
 
 
 def test_promotion_goes_through_the_protected_environment():

@@ -13,6 +13,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
 from flows.github_status import API, CONTEXT, REPOSITORY, TOKEN, report
 from flows.outcome import GATE_FAILED
+from flows.pipeline import pipeline
 
 COMMIT = "6d" * 20
 
@@ -59,6 +60,12 @@ def test_the_commit_is_told_and_the_gates_no_is_no_broken_run(github, state, sai
     assert login == "Bearer a-secret"
     assert (body["state"], body["context"]) == (said, CONTEXT)
     assert body["description"].startswith("laptop, brave-otter: ")
+
+
+def test_the_pipeline_reports_every_end_it_can_have():
+    hooks = (pipeline.on_running_hooks, pipeline.on_completion_hooks, pipeline.on_failure_hooks,
+             pipeline.on_crashed_hooks, pipeline.on_cancellation_hooks)  # fmt: skip
+    assert all(report in found for found in hooks)
 
 
 @pytest.mark.parametrize("parameters", [{}, {"rev": None}, {"rev": "main"}, {"rev": COMMIT + "/../x"}])

@@ -188,6 +188,20 @@ def test_two_projects_share_a_server_and_nothing_on_it(client, project, tmp_path
     assert [len(client.read_automations_by_name(name)) for name in names] == [1, 1]
 
 
+def test_a_stage_of_nightly_goes_before_one_of_an_experiment_that_came_first(client, project):
+    deploy(project, settings_of(project))
+    for deployment in ("stage/later", "stage/gpu", "trial/later"):
+        parameters = {"name": "train"} if deployment != "trial/later" else {"sweep": "学习率", "number": 0}
+        found = client.read_deployment_by_name(deployment)
+        client.create_flow_run_from_deployment(found.id, parameters=parameters, name=f"先 {deployment}")
+        time.sleep(0.01)
+    asked = {"work_queue_names": ["gpu", "later"], "limit": 10}
+    waiting = client.request("POST", "/work_pools/gpu/get_scheduled_flow_runs", json=asked).json()
+    names = [one["flow_run"]["name"] for one in waiting if one["flow_run"]["name"].startswith("先")]
+    # One at a time of a queue: trial/later waits behind stage/later.
+    assert names[:2] == ["先 stage/gpu", "先 stage/later"]
+
+
 def given(client, deployment, *states, worker=None, pid=None):
     """A run of a deployment that went through these states, as a worker would have left it."""
     found = client.read_deployment_by_name(deployment)
