@@ -1,16 +1,15 @@
 """`tunegate run`: the pipeline flow from the command line, in this process."""
 
-import os
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from flows.environment import prepare_environment
-from flows.server import use_own_server
+from flows.server import server_answering, use_own_server
 from tasks.cli.main import emit
 from tasks.cli.profile import use_params
-from tasks.core.errors import TransientError
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.serving.stopped import lift_stop
@@ -36,21 +35,12 @@ def run(params_file: Path | None, keep_serving: bool, as_json: bool) -> None:
     use_own_server(project)
     if keep_serving:
         lift_stop(project)
-    import httpx
-
     from flows.clock import since_start
     from flows.pipeline import pipeline
     from flows.summary import summary
 
-    try:
-        outcome = since_start(pipeline(keep_serving=keep_serving), time.monotonic() - began)
-    except httpx.TransportError as error:
-        server = os.environ.get("PREFECT_API_URL", "the temporary one of this run")
-        raise TransientError(f"the Prefect server ({server}) stopped answering: {error}", AGAIN) from error
-    except RuntimeError as error:
-        if "ephemeral Prefect API server" not in str(error):
-            raise
-        raise TransientError(
-            "Prefect's temporary server did not start", f"{AGAIN}; or make prefect-ui first"
-        ) from error
+    with server_answering(AGAIN):
+        # A run whose model did not pass raises here, as its state says.
+        ended: Any = pipeline(keep_serving=keep_serving)
+        outcome = since_start(ended, time.monotonic() - began)
     emit(outcome, as_json=as_json, text=summary(project, outcome))

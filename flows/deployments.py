@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from flows.scope import owner, require_ours, scoped, scoped_parameters
 from tasks.core.digest import sha256_json
 from tasks.core.errors import ConfigError
 from tasks.core.params.orchestration import ScheduleParams
@@ -24,19 +25,30 @@ RUNS_AT_ONCE = 1
 DIGEST_CHARACTERS = 12
 
 
-def deploy(project: Project, settings: Settings) -> list[Any]:
+def deploy(project: Project, settings: Settings, *, take_over: bool = False) -> list[Any]:
     """Have a deployment for each entry of infra/prefect.yaml and return their ids; its work pools must be there.
 
+    Args:
+        project: this checkout.
+        settings: when they run by themselves.
+        take_over: make another project's deployments of these names this one's.
+
     Raises:
+        ConfigError: the server has one of these names for another project; nothing was written.
         httpx.HTTPError: the server does not answer, or refuses.
     """
     from prefect.client.orchestration import get_client
 
     file = yaml.safe_load((project.root / PREFECT_FILE).read_text(encoding="utf-8"))
+    ours = owner(project)
     with get_client(sync_client=True) as client:
         for item in file["deployments"]:
-            _ensure_queue(client, item["work_pool"]["name"], item["name"])
-        return [_deploy(client, item, file["pull"], settings.schedule) for item in file["deployments"]]
+            name = f"{_flow(item).name}/{scoped(item['name'])}"
+            if not take_over:
+                require_ours(_read(client, name), name, ours)
+        for item in file["deployments"]:
+            _ensure_queue(client, scoped(item["work_pool"]["name"]), item["name"])
+        return [_deploy(client, item, file["pull"], settings.schedule, ours) for item in file["deployments"]]
 
 
 def no_deployment(name: str) -> ConfigError:
@@ -44,25 +56,30 @@ def no_deployment(name: str) -> ConfigError:
     return ConfigError(f"no deployment is called {name!r}", f"make workers deploys {PREFECT_FILE}")
 
 
-def _deploy(client: Any, item: dict[str, Any], pull: list[dict[str, Any]], schedule: ScheduleParams) -> Any:
+def _deploy(client: Any, item: dict[str, Any], pull: list[dict[str, Any]], schedule: ScheduleParams, ours: str) -> Any:
     """Write one deployment where it is not on the server as the files say, and return its id."""
     from prefect.client.schemas.actions import DeploymentUpdate
 
-    path, _, name = item["entrypoint"].partition(":")
-    flow = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
-    wanted, times = _definition(flow, item, pull), _times(schedule, item["name"])
+    flow, name = _flow(item), scoped(item["name"])
+    wanted, times = _definition(flow, item, pull) | {"tags": [ours]}, _times(schedule, item["name"])
     version = ".".join(sha256_json(value)[:DIGEST_CHARACTERS] for value in (wanted, times))
-    known = _read(client, f"{flow.name}/{item['name']}")
+    known = _read(client, f"{flow.name}/{name}")
     if known and known.version == version:
         return known.id
     before = (known.version or "" if known else "").partition(".")[2]
-    found = _write(client, client.create_flow(flow), item["name"], known, wanted)
+    found = _write(client, client.create_flow(flow), name, known, wanted)
     if times and before != version.partition(".")[2]:
         _write_schedule(client, found, times, ours=bool(before) or known is None)
     # Last: what is cut short is written again.
     client.update_deployment(found, DeploymentUpdate(version=version))
-    log.info("deployed %s/%s", flow.name, item["name"])
+    log.info("deployed %s/%s", flow.name, name)
     return found
+
+
+def _flow(item: dict[str, Any]) -> Any:
+    """Return the flow of an entry of infra/prefect.yaml."""
+    path, _, name = item["entrypoint"].partition(":")
+    return getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
 
 
 def _definition(flow: Any, item: dict[str, Any], pull: list[dict[str, Any]]) -> dict[str, Any]:
@@ -72,10 +89,10 @@ def _definition(flow: Any, item: dict[str, Any], pull: list[dict[str, Any]]) -> 
     return {
         "description": item["description"],
         "entrypoint": item["entrypoint"],
-        "parameters": item.get("parameters", {}),
+        "parameters": scoped_parameters(item.get("parameters", {})),
         "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
         "pull_steps": pull,
-        "work_pool_name": item["work_pool"]["name"],
+        "work_pool_name": scoped(item["work_pool"]["name"]),
         "work_queue_name": item["name"],
         "enforce_parameter_schema": True,
         # Releases before the queues had one, with leases.

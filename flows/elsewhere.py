@@ -16,6 +16,7 @@ from flows.limits import Allowance
 from flows.outcome import error_of
 from flows.repro import AnyLogger
 from flows.run import Run
+from flows.scope import scoped_deployment
 from flows.transient import is_silence, looks
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.progress import duration
@@ -84,6 +85,7 @@ def run_deployed(
     Raises:
         TunegateError: there is no such deployment, no worker takes it, its time is over, or the server is silent.
     """
+    deployment = scoped_deployment(deployment)
     logger.info("%s: as a run of %s; it waits for a worker of that pool", what, deployment)
     run = _started(deployment, parameters)
     try:

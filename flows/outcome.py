@@ -7,6 +7,8 @@ from tasks.core.errors import KINDS, GateFailedError, TransientError, TunegateEr
 
 _NAMED = re.compile(rf"\b({'|'.join(KINDS)}): (.*)", re.DOTALL)
 HINT = "\n  next: "
+#: State of a run whose model did not pass; in the UI, and for automations, another than Failed.
+GATE_FAILED = "GateFailed"
 #: What Prefect's server says of a suspended run whose time is over, where no worker of ours was there to say it.
 _UNRESUMED = re.compile(r"The flow was \w+ and never resumed")
 

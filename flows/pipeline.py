@@ -5,30 +5,31 @@ from contextlib import ExitStack
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
-from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
+from prefect.artifacts import create_markdown_artifact
+from prefect.states import Failed, State
 
 from flows.asked import AskedSettings
 from flows.clock import RunClock
 from flows.elsewhere import run_deployed
 from flows.handover import borrow, give_back
 from flows.limits import Allowance
+from flows.outcome import GATE_FAILED
 from flows.repro import run_through_dvc
 from flows.run import Run, folder_of, run_of, short, tags_of
+from flows.showing import StageProgress, show_metrics, show_pages, show_run
 from flows.stages import TRIED_AGAIN, stage_task
 from flows.unchanged import changed_stages
 from flows.worktree import code_words
 from tasks.core.errors import GateFailedError
 from tasks.core.files import read_json
-from tasks.core.layout import DOSSIER, GATE, VALIDATION
+from tasks.core.layout import GATE
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.engine.preloaded import forked_servers
 from tasks.stages.table import STAGES, find_stages
 
 
-@flow(name="stage", persist_result=False)
+@flow(name="stage", flow_run_name="{name}", persist_result=False)
 def stage(
     name: str,
     rev: str | None = None,
@@ -47,12 +48,12 @@ def stage(
     """
     logger = get_run_logger()
     with folder_of(Project.here(), rev, params_yaml) as project:
-        tag_run(tags_of(project))
+        show_run(name, tags_of(project))
         allowance = _allowance(project)
         for found in find_stages(name):
             if remote:
                 borrow(found, project, remote, lock or {}, logger, allowance)
-            run_through_dvc(found, project, logger, allowance)
+            run_through_dvc(found, project, logger, allowance, on_line=StageProgress(found.name).see)
             if remote:
                 give_back(found, project, remote, logger)
 
@@ -65,7 +66,7 @@ def pipeline(
     rev: str | None = None,
     params: AskedSettings | None = None,
     profile: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """Data to served model: prepare, validate, train, merge, quantize, evaluate, gate, dossier, register, promote.
 
     Args:
@@ -79,24 +80,22 @@ def pipeline(
 
     Returns:
         {"version", "verdict", "lineage_id", "outcome", "answers", "seconds", "seconds_before"}: the last two by stage,
-        of this run and of the one before.
-
-    Raises:
-        GateFailedError: the verdict is not PASS; the version is registered with its evidence and stays out.
+        of this run and of the one before. A state `GateFailed` with a GateFailedError where the verdict is not PASS:
+        the version is registered with its evidence and stays out, and nothing is broken.
     """
     checkout = Project.here()
     with run_of(checkout, rev, params.values() if params else None, profile) as run:
         get_run_logger().info("run of %s in %s", short(run.commit), run.project.root)
-        tag_run(run.tags())
+        show_run(run.settings.profile, run.tags())
         clock, allowance = RunClock(checkout), Allowance.begin(run.settings.limits)
         _run_stages(run, gpu_deployment, clock, allowance)
         verdict = publish_evidence()
         version = register()
-    if verdict["verdict"] != "PASS":
-        from tasks.gate.gate import require_pass
-
-        require_pass(verdict)
-        raise GateFailedError(f"version {version} has verdict {verdict['verdict']}", "tunegate status")
+    what = {"version": version, "verdict": verdict["verdict"], "lineage": verdict["lineage_id"]}
+    tags = [f"{key}:{value}" for key, value in what.items()]
+    show_run(f"{run.settings.profile} version {version} {verdict['verdict']}", tags)
+    if refused := gate_failed(verdict):
+        return refused
     if release_deployment:
         outcome = hand_to_release(version, keep_serving, release_deployment, allowance)
     else:
@@ -105,40 +104,53 @@ def pipeline(
     return {**facts, **outcome, **clock.close()}
 
 
+def gate_failed(verdict: dict[str, Any]) -> State[Any] | None:
+    """Return the state of a run whose model did not pass: a verdict, told from one that broke; None where it passed."""
+    from tasks.gate.gate import require_pass
+
+    try:
+        require_pass(verdict)
+    except GateFailedError as error:
+        return Failed(name=GATE_FAILED, message=f"{type(error).__name__}: {error}", data=error)
+    return None
+
+
 def _run_stages(run: Run, gpu_deployment: str | None, clock: RunClock, allowance: Allowance) -> None:
     """Run every stage that is not as DVC recorded it, in order; from the first that runs on each asks DVC itself."""
     logger, project = get_run_logger(), run.project
     changed = changed_stages(project)
     vllm, log = run.settings.serve.vllm, project.own / "logs" / "fork-server.log"
+    made: dict[str, State[None]] = {}
     with ExitStack() as stack:
         for number, item in enumerate(STAGES, start=1):
             logger.info("[%d/%d] %s", number, len(STAGES), item.name)
             began = time.monotonic()
             run.require_same_settings()
+            # The UI draws a line from each stage to those that read what it made.
+            before = [made[path] for path in item.inputs.values() if path in made]
             if changed is not None and item.name not in changed:
-                stage_task(item, run, gpu_deployment, allowance, unchanged=True)()
+                task_of_it = stage_task(item, run, gpu_deployment, allowance, unchanged=True)
+                made[item.output] = task_of_it(wait_for=before, return_state=True)
                 continue
             first, to_evaluate = not clock.seconds, any(later.key == "evaluate" for later in STAGES[number - 1 :])
             if first and to_evaluate and gpu_deployment is None:
                 stack.enter_context(forked_servers(project.serve_python, vllm, log, 0))
             changed = None
-            stage_task(item, run, gpu_deployment, allowance)()
+            made[item.output] = stage_task(item, run, gpu_deployment, allowance)(wait_for=before, return_state=True)
+            made[item.output].result()
             clock.add(item.name, time.monotonic() - began)
-
-
-def tag_run(tags: list[str]) -> None:
-    """Put what a run is made of on it, where the UI and `flows.trigger` find it; tags it has stay."""
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, *tags}))
 
 
 @task(name="register", persist_result=False, **TRIED_AGAIN)
 def register() -> str:
     """Register the quantized model with its evidence and return the version's number."""
     from tasks.release.register import register as register_version
+    from tasks.release.registry import Registry
 
     project = Project.here()
-    version = register_version(project, load_settings(project.root / "params.yaml"))
+    settings = load_settings(project.root / "params.yaml")
+    version = register_version(project, settings)
+    show_pages(project, Registry(project, settings.register_.model_name), version)
     get_run_logger().info("register: version %s, verdict %s", version.number, version.verdict)
     return version.number
 
@@ -168,14 +180,16 @@ def hand_to_release(version: str, keep_serving: bool, deployment: str, allowance
 
 @task(name="publish-evidence", persist_result=False, **TRIED_AGAIN)
 def publish_evidence() -> dict[str, Any]:
-    """Show the verdict and the pages in the Prefect UI and return the verdict."""
+    """Show the verdict, and the figures beside the champion's, in the Prefect UI and return the verdict."""
+    from tasks.release.registry import Registry
+
     project = Project.here()
     verdict: dict[str, Any] = read_json(project.root / GATE / "verdict.json")
     words = (project.root / GATE / "verdict.md").read_text(encoding="utf-8")
     said = f"{verdict['verdict']} {verdict['lineage_id']} of commit {code_words(project.root) or '(none)'}"
     create_markdown_artifact(words, key="verdict", description=said)
-    for key, page in (("dossier", f"{DOSSIER}/index.html"), ("data-docs", f"{VALIDATION}/data_docs/index.html")):
-        create_link_artifact((project.root / page).as_uri(), key=key, link_text=page)
+    settings = load_settings(project.root / "params.yaml")
+    show_metrics(project, Registry(project, settings.register_.model_name).champion())
     return verdict
 
 

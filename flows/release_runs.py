@@ -12,6 +12,7 @@ from prefect.workers import process
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.deployments import PREFECT_FILE
+from flows.scope import scoped
 from flows.workers import RELEASE
 from tasks.core.errors import ConfigError
 
@@ -26,7 +27,7 @@ def own_entrypoints(root: Path) -> dict[str, str]:
     for item in file["deployments"]:
         if item["work_pool"]["name"] == RELEASE:
             path, _, function = item["entrypoint"].partition(":")
-            found[item["name"]] = f"{root / path}:{function}"
+            found[scoped(item["name"])] = f"{root / path}:{function}"
     return found
 
 

@@ -29,12 +29,13 @@ def main(worker: str, name: str, with_healthcheck: bool) -> None:
     from prefect.utilities.processutils import setup_signal_handlers_worker
 
     from flows.release_runs import ReleaseWorker, use_own_hooks
+    from flows.scope import scoped
     from flows.workers import RELEASE
 
     setup_signal_handlers_worker(os.getpid(), "the release worker", click.echo)
     use_own_hooks(project.root)
     found = ReleaseWorker(
-        RELEASE, name=name, heartbeat_interval_seconds=int(PREFECT_WORKER_HEARTBEAT_SECONDS.value()),
+        scoped(RELEASE), name=name, heartbeat_interval_seconds=int(PREFECT_WORKER_HEARTBEAT_SECONDS.value()),
         create_pool_if_not_found=False,
     )  # fmt: skip
     found.root = project.root

@@ -1,9 +1,11 @@
 """`dvc repro --single-item NAME` as a command of ours: what it says, whom it waits for, and why it failed."""
 
+import logging
 import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from logging import Logger, LoggerAdapter
 from pathlib import Path
 
@@ -40,9 +42,17 @@ LOCK_WAIT_S = 1800.0
 LOCK_LOOK_S = 2.0
 SAY_EVERY_S = 60.0
 LINES_QUOTED = 8
+#: Words of a stage's own log lines.
+LEVELS = {name: getattr(logging, name) for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
 
 
-def run_through_dvc(stage: Stage, project: Project, logger: AnyLogger, allowance: Allowance | None = None) -> None:
+def run_through_dvc(
+    stage: Stage,
+    project: Project,
+    logger: AnyLogger,
+    allowance: Allowance | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
     """Let DVC decide whether a stage is to be run, run it, and pass its lines on.
 
     A logger that fails does not end the stage: it goes on, DVC records it, and then the logger's error is raised.
@@ -52,6 +62,7 @@ def run_through_dvc(stage: Stage, project: Project, logger: AnyLogger, allowance
         project: where.
         logger: of the flow or task run.
         allowance: how long it may take; as long as it likes where None.
+        on_line: is given what the stage says, line by line.
 
     Raises:
         TunegateError: what the stage refused, as the exception it raised, or that it took too long; TransientError
@@ -61,7 +72,7 @@ def run_through_dvc(stage: Stage, project: Project, logger: AnyLogger, allowance
     allowed_s = allowance.stage_s(stage.name) if allowance else float("inf")
     watch = Watch(stage, project, logger, allowed_s)
     try:
-        while busy := _run_once(stage, project, logger, watch):
+        while busy := _run_once(stage, project, Reader(stage, logger, on_line), watch):
             if time.monotonic() > watch.lock_deadline:
                 raise _locked(stage, busy)
             logger.warning("%s: waits for %s", stage.name, busy)
@@ -72,10 +83,9 @@ def run_through_dvc(stage: Stage, project: Project, logger: AnyLogger, allowance
         raise
 
 
-def _run_once(stage: Stage, project: Project, logger: AnyLogger, watch: "Watch") -> str | None:
+def _run_once(stage: Stage, project: Project, reader: "Reader", watch: "Watch") -> str | None:
     """Run DVC once; return who holds what the stage needs where DVC refuses for that, None where it was done."""
     log = project.own / "logs" / "stages" / f"{stage.name}-{os.getpid()}.log"
-    reader = Reader(stage, logger)
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
     with OwnedCommand(command, project.root, log, os.environ.copy()) as owned:
         for line in owned.lines():
@@ -99,10 +109,11 @@ class Reader:
     Args:
         stage: who speaks.
         logger: of the flow or task run.
+        on_line: is given each line that is passed on.
     """
 
-    def __init__(self, stage: Stage, logger: AnyLogger) -> None:
-        self.stage, self.logger = stage, logger
+    def __init__(self, stage: Stage, logger: AnyLogger, on_line: Callable[[str], None] | None = None) -> None:
+        self.stage, self.logger, self.on_line = stage, logger, on_line
         self.lines: list[str] = []
         self.started = False
         self.broken: Exception | None = None
@@ -112,15 +123,17 @@ class Reader:
         self.lines.append(line)
         self.started = self.started or line.startswith(STARTED)
         if line.endswith(UNCHANGED):
-            self._tell(f"{self.stage.name}: unchanged")
+            self._tell(logging.INFO, f"{self.stage.name}: unchanged")
         elif line and not line.startswith(DVC_CHATTER):
-            self._tell(_without_clock(line))
+            self._tell(*_without_clock(line))
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, level: int, text: str) -> None:
         """Log a line; after the first failure no more, for the stage is worth more than its lines."""
         if self.broken is None:
             try:
-                self.logger.info("%s", text)
+                self.logger.log(level, "%s", text)
+                if self.on_line:
+                    self.on_line(text)
             except Exception as error:  # noqa: BLE001 (raised again, when the stage is recorded)
                 self.broken = error
 
@@ -226,9 +239,9 @@ def _forget_logs(done: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _without_clock(line: str) -> str:
-    """Return a stage's log line without its own clock and level: Prefect writes both again."""
+def _without_clock(line: str) -> tuple[int, str]:
+    """Return the level of a stage's log line, and the line without its clock and level: Prefect writes both again."""
     parts = line.split(maxsplit=2)
-    if len(parts) == 3 and parts[0].count(":") == 2 and parts[1] in ("INFO", "WARNING", "ERROR"):
-        return parts[2]
-    return line
+    if len(parts) == 3 and parts[0].count(":") == 2 and parts[1] in LEVELS:
+        return LEVELS[parts[1]], parts[2]
+    return logging.INFO, line

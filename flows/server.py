@@ -6,6 +6,8 @@ import logging
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,31 @@ def use_own_server(project: Project) -> None:
         log.info("Prefect: the server at %s shows this run", url)
     else:
         log.info("Prefect: a temporary server for this run; the one at %s is not this project's (%s)", url, other)
+
+
+@contextmanager
+def server_answering(again: str) -> Iterator[None]:
+    """Say in one line that the Prefect server of a run went away, or that its temporary one did not start.
+
+    Args:
+        again: the command that goes on.
+
+    Raises:
+        TransientError: the server stopped answering, or never did.
+    """
+    import httpx
+
+    try:
+        yield
+    except httpx.TransportError as error:
+        server = os.environ.get("PREFECT_API_URL", "the temporary one of this run")
+        raise TransientError(f"the Prefect server ({server}) stopped answering: {error}", again) from error
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        raise TransientError(
+            "Prefect's temporary server did not start", f"{again}; or make prefect-ui first"
+        ) from error
 
 
 def _not_ours(url: str) -> str | None:

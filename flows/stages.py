@@ -9,6 +9,7 @@ from flows.elsewhere import run_elsewhere
 from flows.limits import Allowance
 from flows.repro import run_through_dvc
 from flows.run import Run
+from flows.showing import StageProgress
 from flows.transient import may_work_next_time
 from tasks.stages.table import Stage
 
@@ -33,7 +34,7 @@ TRIED_AGAIN: dict[str, Any] = {
 
 def stage_task(
     stage: Stage, run: Run, gpu_deployment: str | None, allowance: Allowance, *, unchanged: bool = False
-) -> Callable[[], None]:
+) -> Callable[..., Any]:
     """Return the Prefect task of a stage, called like the stage.
 
     Args:
@@ -51,7 +52,7 @@ def stage_task(
         elif stage.gpu and gpu_deployment:
             run_elsewhere(stage, gpu_deployment, run, get_run_logger(), allowance)
         else:
-            run_through_dvc(stage, run.project, get_run_logger(), allowance)
+            run_through_dvc(stage, run.project, get_run_logger(), allowance, on_line=StageProgress(stage.name).see)
 
     # Tasks made in a loop share this function's name; Prefect keys them by qualified name.
     body.__name__ = body.__qualname__ = stage.name

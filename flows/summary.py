@@ -43,6 +43,12 @@ def summary(project: Project, outcome: dict[str, Any]) -> str:
     )
 
 
+def measured_names(reports: dict[str, dict[str, float]]) -> list[str]:
+    """Return what was measured at any hop, what people look for first in front."""
+    measured = {name for metrics in reports.values() for name in metrics}
+    return [*(name for name in FIRST if name in measured), *sorted(measured - set(FIRST))]
+
+
 def _exchange(item: dict[str, str]) -> list[str]:
     """Return one question and its answer as lines."""
     return ["", f"asked   {item['question']}", f"answer  {' '.join(item['answer'].split())}"]
@@ -52,8 +58,7 @@ def _hop_table(project: Project) -> list[str]:
     """Return the metrics of every hop as lines."""
     reports = hop_metrics(project)
     lines = [f"  {'':<24}" + "".join(f"{hop:>10}" for hop in HOPS)]
-    measured = {name for metrics in reports.values() for name in metrics}
-    for name in [*(name for name in FIRST if name in measured), *sorted(measured - set(FIRST))]:
+    for name in measured_names(reports):
         # The adapter is asked less than the other hops.
         cells = "".join(f"{reports[hop][name]:>10.3f}" if name in reports[hop] else f"{'-':>10}" for hop in HOPS)
         lines.append(f"  {name:<24}{cells}")

@@ -23,6 +23,7 @@ import click
 from flows.deployments import no_deployment
 from flows.environment import prepare_environment
 from flows.outcome import error_of
+from flows.scope import scoped_deployment
 from flows.transient import is_silence, looks
 from tasks.core.errors import ConfigError, TransientError
 from tasks.core.guard import guarded
@@ -55,6 +56,7 @@ def main(
     # Here a person waits for the first answer, and `follow` has a patience of its own.
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     prepare_environment(Project.here())
+    deployment = scoped_deployment(deployment)
     from prefect.client.orchestration import get_client
 
     with reachable(), get_client(sync_client=True) as client:

@@ -15,6 +15,7 @@ import click
 
 from flows.environment import prepare_environment
 from flows.processes import CannotTellError, workers_here
+from flows.scope import scoped, scoped_deployment
 from flows.server import require_server
 from tasks.core.errors import ConfigError, MissingToolError, TransientError
 from tasks.core.guard import guarded
@@ -45,8 +46,9 @@ LISTEN_S = 13.0
 
 @click.command()
 @click.option("--deploy-only", is_flag=True, help="Create the pools and deploy, start no worker.")
+@click.option("--take-over", is_flag=True, help="The deployments there are of a checkout that is gone: have them.")
 @click.option("--pool", "pools", multiple=True, type=click.Choice(list(POOLS)), help="Only a worker of this pool.")
-def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
+def main(deploy_only: bool, take_over: bool, pools: tuple[str, ...]) -> None:
     """Create the work pools cpu, gpu and release, deploy infra/prefect.yaml, and run one process worker for each pool.
 
     Needs a running server: make prefect-ui, or PREFECT_API_URL.
@@ -58,7 +60,7 @@ def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
     from flows.trigger import reachable
 
     with reachable():
-        deployments = deploy_all(project, settings)
+        deployments = deploy_all(project, settings, take_over=take_over)
         if not deploy_only:
             refuse_twins(list(pools or POOLS))
             sweep_now(list(pools or POOLS), deployments, settled=timedelta(0))
@@ -66,7 +68,7 @@ def main(deploy_only: bool, pools: tuple[str, ...]) -> None:
         run_workers(project, list(pools or POOLS), deployments)
 
 
-def deploy_all(project: Project, settings: Settings) -> list[Any]:
+def deploy_all(project: Project, settings: Settings, *, take_over: bool = False) -> list[Any]:
     """Have all pools, every deployment of infra/prefect.yaml and the watch over their runs; return the deployments.
 
     Raises:
@@ -75,15 +77,17 @@ def deploy_all(project: Project, settings: Settings) -> list[Any]:
     from prefect.client.orchestration import get_client
 
     from flows.deployments import deploy
+    from flows.notices import have_notices
     from flows.silence import watch_for_silence
 
     with get_client(sync_client=True) as client:
-        for pool in POOLS:
+        for pool in map(scoped, POOLS):
             if not _has_pool(client, pool):
                 _ask_prefect(project, "work-pool", "create", pool, "--type", "process")
                 log.info("work pool %s: created", pool)
-        deployments = deploy(project, settings)
+        deployments = deploy(project, settings, take_over=take_over)
         watch_for_silence(client, deployments)
+        have_notices(client, deployments, list(POOLS))
     return deployments
 
 
@@ -136,14 +140,14 @@ def _listen() -> None:
 
 def _last_heard(client: Any, pool: str) -> datetime | None:
     """Return when the server last heard of this host's worker of a pool, None for never."""
-    workers = {worker.name: worker for worker in client.read_workers_for_work_pool(pool)}
+    workers = {worker.name: worker for worker in client.read_workers_for_work_pool(scoped(pool))}
     found = workers.get(worker_name(pool))
     return found.last_heartbeat_time if found else None
 
 
 def worker_name(pool: str) -> str:
     """Return the name of this host's worker of a pool: by it, a run's host is known."""
-    return f"{pool}-{platform.node()}"
+    return f"{scoped(pool)}-{platform.node()}"
 
 
 def sweep_now(pools: list[str], deployments: list[Any], **settled: timedelta) -> None:
@@ -171,8 +175,8 @@ def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> N
     try:
         for pool in pools:
             workers[pool] = _start(project, pool)
-        log.info("workers for %s run; Ctrl-C stops them. Start a run: prefect deployment run pipeline/nightly",
-                 " and ".join(pools))  # fmt: skip
+        log.info("workers for %s run; Ctrl-C stops them. Start a run: prefect deployment run %s",
+                 " and ".join(map(scoped, pools)), scoped_deployment("pipeline/nightly"))  # fmt: skip
         _keep(project, workers, deployments)
     except KeyboardInterrupt:
         log.info("stopping the workers")
@@ -258,7 +262,7 @@ def _command(pool: str) -> list[str]:
     if pool == RELEASE:
         return [sys.executable, "-m", "flows.release_worker", "worker", "--name", worker_name(pool)]
     limit = POOLS[pool]
-    words = ["worker", "start", "--pool", pool, "--type", "process", "--name", worker_name(pool)]
+    words = ["worker", "start", "--pool", scoped(pool), "--type", "process", "--name", worker_name(pool)]
     return _prefect(*words, *(["--limit", str(limit)] if limit else []))
 
 

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "profile": ("tasks.cli.profile", "profile", "List profiles, or write one to params.yaml."),
     "models": ("tasks.cli.models", "models", "List base models, recommend some, compare a few before training."),
     "run": ("flows.cli", "run", "Run the pipeline: prepare to gate, register, promote."),
+    "sweep": ("flows.sweep_cli", "sweep", "Try settings, compare them item by item, keep the winner's."),
     "stage": ("tasks.cli.stage", "stage", "Run one stage (what dvc.yaml calls)."),
     "data": ("tasks.cli.data", "data", "Ask what became of the data, row by row; export it."),
     "eval": ("tasks.cli.evaluation", "evaluation", "Write and check packs of questions; ask the live endpoint."),
@@ -45,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "top": ("tasks.cli.top", "top", "Watch the gateway: requests, tokens, slots, alarms."),
     "stop": ("tasks.cli.serve", "stop", "Stop the gateway and its slots."),
     "audit": ("tasks.cli.audit", "audit", "Verify, search, export and hold the log of what was asked."),
+    "state": ("tasks.cli.state", "state", "Back records up, bring them back, move them to Postgres."),
     "sign-key": ("tasks.cli.sign_key", "sign_key", "Make and show keys that sign releases, approvals, logs."),
     "keys": ("tasks.cli.keys", "keys", "Create, rotate, limit, list and revoke gateway API keys."),
 }

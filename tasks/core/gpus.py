@@ -10,10 +10,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tasks.core.errors import ConfigError, MissingToolError
+from tasks.core.gpu_leases import leased
 
 log = logging.getLogger(__name__)
 
@@ -87,40 +88,47 @@ def named(names: Sequence[str], gpus: Sequence[Gpu]) -> list[Gpu]:
 
 
 @contextmanager
-def working_on(least: int, most: int, setting: str = SERVER_GPUS) -> Iterator[None]:
-    """Let this process, and what it starts, see only the cards that it may work on; then as before.
+def working_on(least: int, most: int, setting: str = SERVER_GPUS, *, what: str = "a stage") -> Iterator[None]:
+    """Let this process, and what it starts, see only the cards that it may work on, alone; then as before.
+
+    Cards that another stage of this machine works on are passed over; where too few are left, it is waited for.
 
     Args:
         least: cards the work cannot do without; 0 shows it none.
         most: cards it can use.
         setting: where that number stands in params.yaml.
+        what: the work, for others who wait for its cards.
 
     Raises:
         ConfigError, MissingToolError: as `choose_work_gpus`.
     """
-    seen = _to_see(least, most, setting)
-    before = {name: os.environ.get(name) for name in (VISIBLE, *BUS_ORDER)}
-    os.environ.update(seen)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with ExitStack() as leases:
+        seen = _to_see(leases, least, most, setting, what)
+        before = {name: os.environ.get(name) for name in (VISIBLE, *BUS_ORDER)}
+        os.environ.update(seen)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
-def _to_see(least: int, most: int, setting: str) -> dict[str, str]:
-    """Return the variables that show the chosen cards; none where there is no card to choose."""
+def _to_see(leases: ExitStack, least: int, most: int, setting: str, what: str) -> dict[str, str]:
+    """Return the variables that show the chosen cards, leased until `leases` is left; none where there is no card."""
     if not most:
         # Libraries start CUDA on the first card they see, also for work that needs none: that card may serve.
         return {VISIBLE: ""}
     gpus = find_gpus()
     if not gpus and not os.environ.get(WORK_GPUS_VARIABLE):
         return {}
-    if not (chosen := choose_work_gpus(gpus, least, most, setting)):
+    if not (choice := choose_work_gpus(gpus, least, len(gpus), setting)):
         return {}
+    cards = {gpu.uuid or str(gpu.index): f"GPU {gpu.index}" for gpu in choice}
+    taken = leases.enter_context(leased(cards, least, most, what))
+    chosen = [gpu for gpu in choice if (gpu.uuid or str(gpu.index)) in taken]
     for gpu in chosen:
         log.info("GPU %d: %s, %.1f of %.1f GiB free", gpu.index, gpu.name, gpu.free_gib, gpu.total_gib)
     return {VISIBLE: ",".join(str(gpu.index) for gpu in chosen), **BUS_ORDER}

@@ -100,6 +100,7 @@ __all__ = [
     "ValidateParams",
     "VllmParams",
     "load_settings",
+    "wrong_settings",
 ]
 
 
@@ -149,10 +150,24 @@ def load_settings(path: Path) -> Settings:
         # JSON mode of strict validation: a YAML list is a valid tuple, a string is still not a number.
         return Settings.model_validate_json(_as_json(values, path))
     except ValidationError as error:
-        problems = "\n".join(f"  {_key(item['loc'])}: {item['msg']}" for item in error.errors())
+        problems = "\n".join(f"  {problem}" for problem in _problems(error))
         raise ConfigError(
             f"{path}: {error.error_count()} wrong setting(s)\n{problems}", f"edit {path.name} and run again"
         ) from error
+
+
+def wrong_settings(values: Any) -> list[str]:
+    """Return what is wrong with the JSON values of a params file, each with its key; nothing where they are sound."""
+    try:
+        Settings.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        return _problems(error)
+    return []
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """Return pydantic's problems as keys of the file and what is wrong with them."""
+    return [f"{_key(item['loc'])}: {item['msg']}" for item in error.errors()]
 
 
 def _as_json(values: Any, path: Path) -> str:

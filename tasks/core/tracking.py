@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tasks.core.errors import ConfigError, TransientError
+from tasks.core.errors import ConfigError, MissingToolError, TransientError
 from tasks.core.outbox import Event, Spool
 from tasks.core.project import Project
 
@@ -282,6 +282,33 @@ def find_run(project: Project, found: Any, tags: Mapping[str, str]) -> Any | Non
     return runs[0] if runs else None
 
 
+def record_run(
+    project: Project, name: str, tags: Mapping[str, str], params: Mapping[str, Any], metrics: Mapping[str, float]
+) -> str:
+    """Have a finished run with these tags, parameters and metrics, and return its id; a second call adds nothing.
+
+    Args:
+        name: what people see.
+        tags: what it is found again by.
+
+    Raises:
+        TransientError: the store does not answer.
+        ConfigError: this account may not write to it.
+    """
+    found = client(project)
+    with answering():
+        run = find_run(project, found, tags)
+        if run is None:
+            run = found.create_run(experiment_id(found, project), run_name=name, tags=dict(tags))
+        for key, value in params.items():
+            found.log_param(run.info.run_id, key, value)
+        for key in metrics.keys() - run.data.metrics.keys():
+            found.log_metric(run.info.run_id, key, metrics[key])
+        if run.info.status != "FINISHED":
+            found.set_terminated(run.info.run_id)
+    return str(run.info.run_id)
+
+
 def find_registered_model(found: Any, name: str) -> Any | None:
     """Return a registered model, or None where it does not exist."""
     return _or_none(lambda: found.get_registered_model(name))
@@ -323,6 +350,24 @@ def upload(found: Any, run_id: str, source: Path, path: str) -> None:
         raise TransientError(
             f"could not store {source}: {error}", "check the artifact store, then run the same command again"
         ) from error
+
+
+def upload_tree(folder: Path, store: str) -> None:
+    """Copy a folder's files into an artifact store, as they lie there.
+
+    Raises:
+        TransientError: the store does not take them.
+        MissingToolError: what talks to such a store is not installed.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        get_artifact_repository(store).log_artifacts(str(folder))
+    except ImportError as error:
+        raise MissingToolError(f"no client for {store}: {error}", "pip install boto3, for S3") from error
+    except (MlflowException, OSError) as error:
+        raise TransientError(f"could not copy {folder} to {store}: {error}", "check the artifact store") from error
 
 
 def delete_artifacts(artifact_uri: str) -> None:

@@ -14,6 +14,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PROCESSES = "TUNEGATE_DATA_PROCESSES"
+#: What runs the processes: `local`, this machine's own; `ray`, a Ray cluster's nodes (tasks/data/ray_pool.py).
+ENGINE = "TUNEGATE_DATA_ENGINE"
+ENGINES = ("local", "ray")
 #: Chunks a process may have waiting: enough to keep it busy, few enough to bound the memory.
 WAITING = 2
 
@@ -49,10 +52,19 @@ def ordered(
         processes: 1 runs everything in this process.
 
     Raises:
-        TransientError: a worker process was killed (most often: out of memory).
+        ConfigError: TUNEGATE_DATA_ENGINE is no engine.
+        TransientError: a worker process was killed (most often: out of memory), or a node of the cluster was lost.
     """
+    engine = os.environ.get(ENGINE) or ENGINES[0]
+    if engine not in ENGINES:
+        raise ConfigError(f"{ENGINE}={engine!r} is none of {', '.join(ENGINES)}", f"unset {ENGINE}")
     if processes == 1:
         yield from map(build(*arguments), items)
+        return
+    if engine == "ray":
+        from tasks.data.ray_pool import ordered_on_ray
+
+        yield from ordered_on_ray(build, arguments, items, processes)
         return
     # Spawned, not forked: the parent may hold threads of Arrow or of a tokenizer.
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, (build, arguments))

@@ -18,6 +18,7 @@ from tasks.core import tracking
 from tasks.core.digest import sha256_json
 from tasks.core.errors import DataContractError
 from tasks.core.files import read_json, write_json
+from tasks.core.project import Project
 from tasks.proof.envelope import HISTORY, genuine, signed
 from tasks.proof.keys import PublicKey
 from tasks.proof.signers import machine_signer
@@ -178,33 +179,42 @@ def _head_problems(
     return []
 
 
-def _seen_path(registry: Registry) -> Path:
+def _seen_path(project: Project) -> Path:
     """Return the file with the last entry that was seen here."""
-    return registry.project.state / "serving" / "history_seen.json"
+    return project.state / "serving" / "history_seen.json"
 
 
 def _read_seen(registry: Registry) -> dict[str, Any]:
     """Return {"sequence", "link"} of the last entry that was seen on this machine, of this model in this store."""
-    path = _seen_path(registry)
+    path = _seen_path(registry.project)
     value: dict[str, Any] = read_json(path) if path.is_file() else {}
     nothing: dict[str, Any] = {"sequence": 0, "link": ""}
-    found: dict[str, Any] = value.get(_place(registry), nothing)
+    found: dict[str, Any] = value.get(place_of(registry.project.mlflow_uri, registry.name), nothing)
     return found
 
 
 def _note_seen(registry: Registry, event: Event) -> None:
     """Keep on this machine which entry is the last."""
-    path = _seen_path(registry)
+    path = _seen_path(registry.project)
     value = read_json(path) if path.is_file() else {}
     last = {"sequence": event.sequence, "link": _link(event)}
-    if value.get(_place(registry)) != last:
+    place = place_of(registry.project.mlflow_uri, registry.name)
+    if value.get(place) != last:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_json(path, value | {_place(registry): last})
+        write_json(path, value | {place: last})
 
 
-def _place(registry: Registry) -> str:
+def place_of(mlflow_uri: str, model: str) -> str:
     """Return the digest that stands for a model in its store: the address may hold a password."""
-    return sha256_json([registry.project.mlflow_uri, registry.name])
+    return sha256_json([mlflow_uri, model])
+
+
+def carry_seen(project: Project, before: str, after: str) -> None:
+    """Go on from what was seen of a history whose store is in another place now; places as `place_of` has them."""
+    path = _seen_path(project)
+    value = read_json(path) if path.is_file() else {}
+    if before in value:
+        write_json(path, value | {after: value[before]})
 
 
 def _link(event: Event) -> str:

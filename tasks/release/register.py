@@ -73,7 +73,7 @@ def register(project: Project, settings: Settings) -> Version:
         DataContractError: an output differs from its manifest, or the store gives back other bytes than it was given.
         TransientError: MLflow or its artifact store does not answer, or another register is at work.
     """
-    with _alone(project):
+    with exclusively_registering(project):
         registry = Registry(project, settings.register_.model_name)
         evidence = _evidence(project)
         version = registry.by_evidence(evidence.digest)
@@ -93,7 +93,7 @@ def hop_metrics(project: Project) -> dict[str, dict[str, float]]:
 
 
 @contextmanager
-def _alone(project: Project) -> Iterator[None]:
+def exclusively_registering(project: Project) -> Iterator[None]:
     """Let one process of this machine register at a time."""
     busy = ("another register is at work", "wait for it, then run the same command again")
     with exclusively(project.state / "register.lock", wait_s=LOCK_WAIT_S, busy=busy):

@@ -46,6 +46,12 @@ class Version:
         return self.tags.get(f"{PREFIX}demo") != "false"
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """`hop.metric` -> value, as it was registered."""
+        start = f"{PREFIX}metric."
+        return {name.removeprefix(start): float(value) for name, value in self.tags.items() if name.startswith(start)}
+
+    @property
     def approvals(self) -> list[dict[str, str]]:
         """What approvals say, in order: by, role, reason, time, ...; which of them count is `proofs.chain`'s to say."""
         said = []

@@ -82,8 +82,6 @@ def trace(registry: Registry, wanted: str) -> dict[str, Any]:
     if version is None:
         raise ConfigError(f"no version of {registry.name} has lineage id {wanted}", "tunegate status")
     events = [asdict(event) for event in read_history(registry) if event.version == version.number]
-    metrics = {name.removeprefix(f"{PREFIX}metric."): float(value) for name, value in version.tags.items()
-               if name.startswith(f"{PREFIX}metric.")}  # fmt: skip
     return {
         **_summary(version),
         "model": registry.name,
@@ -91,7 +89,7 @@ def trace(registry: Registry, wanted: str) -> dict[str, Any]:
         "requested_by": version.tags.get(f"{PREFIX}requested_by", ""),
         "mlflow_run_id": version.run_id,
         "made_from": json.loads(version.tags.get(f"{PREFIX}parts", "{}")),
-        "metrics": metrics,
+        "metrics": version.metrics,
         "approvals": version.approvals,
         "champion_history": events,
     }

@@ -35,7 +35,7 @@ def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, A
     """
     # Before anything imports torch: the base model's conversion does too.
     setting = TRAINING_GPUS if stage.key == "train" else SERVER_GPUS
-    with working_on(*work_gpus(stage, settings), setting):
+    with working_on(*work_gpus(stage, settings), setting, what=f"{stage.name} in {project.root.name}"):
         return _run(stage, project, settings)
 
 

@@ -91,7 +91,8 @@ _MODELS = (*_in("tasks/models", "architecture.py", "base.py", "packaged.py", "sa
 #: The leak search reads evaluation sets as the evaluation does.
 _EXAMS = _in("tasks/exams", "hub.py", "schema.py", "subjects.json")
 #: Not what exports rows: reading them in another format must train nothing again.
-_ROWS = _in("tasks/data", "ledger", "matching", "privacy", "reading", "pool.py", "problems.py", "profile.py")
+_ROWS = _in("tasks/data", "ledger", "matching", "privacy", "reading", "pool.py", "problems.py", "profile.py",
+            "ray_pool.py")  # fmt: skip
 _EVALUATION = _in("tasks/evaluation", "hops", "multiple_choice", "pack", "parity", "thinking.py")
 _ENGINE = _in("tasks/engine", "client.py", "environment.py", "fingerprint.py", "fork_client.py", "fork_server.py",
               "forking.py", "plugins", "queries.py", "server.py", "spans.py")  # fmt: skip

@@ -19,14 +19,17 @@ SAMPLE_EVERY_S = 0.5
 
 
 def memory_bytes(root: psutil.Process) -> int:
-    """Return the resident memory of a process and all its descendants; shared pages count once a process."""
-    total = 0
-    for process in (root, *root.children(recursive=True)):
-        try:
-            total += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
+    """Return the memory of a process and all its descendants; a page that several share counts once in all."""
+    return sum(_proportional(process.pid) for process in (root, *root.children(recursive=True)))
+
+
+def _proportional(pid: int) -> int:
+    """Return what the kernel counts as a process's own share, 0 for one that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (OSError, ValueError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def stage_seconds(folder: Path, since: float) -> dict[str, float]:
@@ -53,7 +56,7 @@ def main() -> None:
         "wall_s": round(wall_s, 1),
         "stages_s": bodies,
         "stage_bodies_s": round(sum(bodies.values()), 1),
-        "peak_rss_gib": round(peak / 2**30, 2),
+        "peak_gib": round(peak / 2**30, 2),
     }
     sys.stdout.write(json.dumps(report) + "\n")
 

@@ -71,7 +71,7 @@ def measured(checkout: Path, folder: Path) -> tuple[dict[str, float], dict[str, 
         "evaluate": sum(value for name, value in stages.items() if name.startswith("evaluate")),
         **{name: stages[name] for name in ("prepare", "train", "quantize")},
         "unchanged": again["wall_s"],
-        "peak": whole["peak_rss_gib"],
+        "peak": whole["peak_gib"],
     }
     return seconds, outcome(folder)
 

@@ -36,7 +36,7 @@ RELEASED = {
 
 
 def test_the_deployments_the_readme_promises():
-    assert set(DEPLOYMENTS) == {"pipeline/nightly", "stage/gpu", *RELEASED}
+    assert set(DEPLOYMENTS) == {"pipeline/nightly", "stage/gpu", "trial/gpu", *RELEASED}
 
 
 def test_prefect_is_the_locked_one():

@@ -61,6 +61,7 @@ def test_code_that_decides_the_output_exists(stage):
 HARMLESS = {
     "tasks/core/errors.py": "words of a refusal: what is refused writes nothing",
     "tasks/core/gpus.py": "which cards of this machine do the work, not what they write",
+    "tasks/core/gpu_leases.py": "who works on which card now",
     "tasks/core/guard.py": "exit codes",
     "tasks/core/keeper.py": "ends processes whose owner is gone",
     "tasks/core/logs.py": "lines for people",

@@ -157,7 +157,7 @@ def test_two_runs_of_one_stage_are_one_after_the_other(tiny_project, stage_calle
 
 def test_a_logger_that_fails_costs_its_lines_and_not_the_stage(tiny_project, stage_called):
     class Broken(logging.Logger):
-        def info(self, *_, **__):
+        def log(self, *_, **__):
             raise ConnectionError("the server is gone")
 
     with pytest.raises(ConnectionError):

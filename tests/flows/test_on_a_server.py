@@ -1,31 +1,38 @@
 """What is written to a real Prefect server, and what is ended there: deployments, pauses, orphans, silent runs."""
 
+import json
 import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling, Pending, Running
+from prefect.states import Cancelling, Failed, Pending, Running
 
 from flows.deployments import deploy
+from flows.notices import have_notices
 from flows.orphans import WORKER, sweep
+from flows.outcome import GATE_FAILED
 from flows.server import use_own_server
 from flows.silence import HEARTBEAT, watch_for_silence
 from flows.workers import refuse_twins, worker_name
 from tasks.core.errors import ConfigError
+from tasks.core.files import write_text
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tests.flows.servers import PrefectServer
@@ -33,6 +40,13 @@ from tests.flows.servers import PrefectServer
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+
+
+@flow(persist_result=False)
+def other_flow() -> None:
+    """A flow of somebody else's."""
+
+
 HERE, ELSEWHERE = "cpu-this-host", "cpu-another-host"
 
 
@@ -56,6 +70,8 @@ def project(tmp_path):
     (tmp_path / "infra").mkdir()
     for name in ("infra/prefect.yaml", "params.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
+    # One checkout in all tests: they share a server.
+    write_text(Project(tmp_path).state / "checkout-id", "tests\n")
     return Project(tmp_path)
 
 
@@ -136,6 +152,40 @@ def test_a_deployment_of_an_earlier_release_loses_its_lease_and_keeps_its_pause(
     assert found.global_concurrency_limit is None
     assert found.work_queue_name == "nightly"
     assert (schedule.slug, schedule.active) == ("nightly", False)
+
+
+def test_two_projects_share_a_server_and_nothing_on_it(client, project, tmp_path, monkeypatch):
+    first = deploy(project, settings_of(project))
+    other = Project(tmp_path / "第二个人")
+    shutil.copytree(project.root / "infra", other.root / "infra")
+    file = other.root / "infra" / "prefect.yaml"
+    file.write_text(file.read_text("utf-8").replace("One stage that needs a GPU", "别人的"), "utf-8")
+    settings = load_settings(project.root / "params.yaml")
+    with pytest.raises(ConfigError, match="pipeline/nightly on this Prefect server is checkout-"):
+        deploy(other, settings)
+    assert not client.read_deployment_by_name("stage/gpu").description.startswith("别人的")
+    assert deploy(other, settings, take_over=True) == first
+    assert client.read_deployment_by_name("stage/gpu").description.startswith("别人的")
+    assert deploy(project, settings, take_over=True) == first
+
+    monkeypatch.setenv("TUNEGATE_PROJECT", "ward-7")
+    for pool in ("cpu", "gpu", "release"):
+        client.request("POST", "/work_pools/", json={"name": f"ward-7-{pool}", "type": "process"})
+    second = deploy(other, settings)
+    assert not set(first) & set(second)
+    nightly_of_theirs = client.read_deployment_by_name("pipeline/ward-7-nightly")
+    assert nightly_of_theirs.parameters["gpu_deployment"] == "stage/ward-7-gpu"
+    run = client.create_flow_run_from_deployment(
+        client.read_deployment_by_name("stage/ward-7-gpu").id, parameters={"name": "train"}
+    )
+    assert (run.work_pool_name, run.tags) == ("ward-7-gpu", ["project:ward-7"])
+    shutil.copytree(other.root / "infra", tmp_path / "machine-2" / "infra")
+    assert deploy(Project(tmp_path / "machine-2"), settings) == second, "the name is one on all machines"
+    watch_for_silence(client, second)
+    monkeypatch.delenv("TUNEGATE_PROJECT")
+    watch_for_silence(client, first)
+    names = [f"tunegate{name}: a run without a heartbeat has crashed" for name in ("", " ward-7")]
+    assert [len(client.read_automations_by_name(name)) for name in names] == [1, 1]
 
 
 def given(client, deployment, *states, worker=None, pid=None):
@@ -240,6 +290,52 @@ def test_a_run_whose_heartbeats_stop_is_crashed_and_one_that_goes_on_is_not(clie
     watch_for_silence(client, ids)
     (after,) = client.read_automations_by_name("tunegate: a run without a heartbeat has crashed")
     assert (before.id, after.trigger.within) == (after.id, timedelta(minutes=15))
+
+
+@contextmanager
+def robot():
+    """Who is told: an address, and the texts that came there."""
+    said: list[str] = []
+
+    class Robot(BaseHTTPRequestHandler):
+        def do_POST(self):
+            said.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Robot) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{found.server_port}/send?key=secret", said
+        found.shutdown()
+
+
+def test_people_are_told_what_failed_and_what_the_gate_refused_and_nothing_of_others(client, project, monkeypatch):
+    ids = deploy(project, settings_of(project))
+    with robot() as (address, said):
+        have_notices(client, ids, ["cpu", "gpu", "release"])
+        assert client.read_automations_by_name("tunegate: a run failed") == [], "nobody is named"
+        monkeypatch.setenv("TUNEGATE_NOTIFY_URL", address)
+        with temporary_settings({PREFECT_API_URL: str(client.api_url)}):
+            have_notices(client, ids, ["cpu", "gpu", "release"])
+        given(client, "stage/gpu", Running(), Failed(message="TransientError: 磁盘满了"))
+        given(client, "pipeline/nightly", Running(), Failed(name=GATE_FAILED, message="GateFailedError: 未通过"))
+        other = client.create_flow_run(other_flow)
+        client.set_flow_run_state(other.id, Failed(message="别人的"), force=True)
+        deadline = time.monotonic() + 30
+        while len(said) < 2:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.2)
+        time.sleep(1)
+    failed, refused = sorted(said, key=lambda text: "未通过" in text)
+    assert failed.startswith("[tunegate] failed: ")
+    assert "磁盘满了" in failed
+    assert "None" not in failed, "a server that knows no address of its UI names none"
+    assert refused.startswith("[tunegate] not passed by the gate: ")
+    assert len(said) == 2
 
 
 def _heartbeat(client, run_id, deployment_id) -> None:

@@ -136,8 +136,14 @@ class LeakFinder:
     def _proposed(self, texts: list[str], roles: str) -> dict[int, set[int]]:
         """Return turn -> questions that might stand in it."""
         proposed: dict[int, set[int]] = defaultdict(set)
+        lengths = list(map(len, texts))
         for level in range(len(SEED_SHARES)):
-            places = [place for place, text in enumerate(texts) if level == 0 or _searched(text, roles[place], level)]
+            longest = {role: LONGEST_TURN.get((role, level), 0) for role in set(roles)}
+            places = [
+                place
+                for place, (length, role) in enumerate(zip(lengths, roles, strict=True))
+                if level == 0 or 0 < length <= longest[role]
+            ]
             for turn, question in self._index.propose([texts[place] for place in places], level):
                 proposed[places[turn]].add(question)
         return proposed
@@ -192,8 +198,3 @@ def _choices(items: list[EvalItem]) -> set[frozenset[str]]:
 def _make_options(options: tuple[str, ...]) -> list[Question]:
     """Return an item's options, those of nothing but symbols left out."""
     return [Question(text, [1.0] * len(text)) for text in normalize_all(options) if text]
-
-
-def _searched(text: str, role: str, level: int) -> bool:
-    """Tell whether a turn is searched with finer seeds."""
-    return 0 < len(text) <= LONGEST_TURN.get((role, level), 0)

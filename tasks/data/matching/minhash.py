@@ -29,14 +29,15 @@ _AT_ONCE = 1 << 20
 def signatures(found: ChunkGrams, rows: int, places: int) -> Signatures:
     """Return the signature of each row; shape (rows, places). Rows without grams have an empty one."""
     flat = np.full(rows * places, _EMPTY, dtype=np.uint32)
-    hashes, owners = found.hashes, found.rows
+    hashes, owners, first_places = found.hashes, found.rows, found.rows * places
     for number in range(_ROUNDS):
         values = mixed(hashes + _salt("round", number))
         thrown = ((values >> np.uint64(32)) * np.uint64(places)) >> np.uint64(32)
-        np.minimum.at(flat, owners * places + thrown.astype(np.int64), _ranked(number, values))
+        np.minimum.at(flat, first_places + thrown.view(np.int64), _ranked(number, values))
         empty = (flat.reshape(rows, places) == _EMPTY).any(axis=1)
         unfinished = empty[owners]
-        hashes, owners = hashes[unfinished], owners[unfinished]
+        if not unfinished.all():
+            hashes, owners, first_places = hashes[unfinished], owners[unfinished], first_places[unfinished]
         if not len(hashes):
             break
     _fill(flat, hashes, owners, places)

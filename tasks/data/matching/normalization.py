@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -68,7 +69,7 @@ class NormalizedRow:
     roles: str
     turns: tuple[str, ...]
 
-    @property
+    @cached_property
     def texts(self) -> list[str]:
         """The turns as `normalize` gives them: without spaces."""
         return [turn.replace(WORD_GAP, "") for turn in self.turns]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.folding import is_han
-from tasks.data.matching.ngrams import Grams, Places, hashes_at, joined, mixed, rolling_hashes
+from tasks.core.folding import Points, is_han
+from tasks.data.matching.ngrams import Grams, Places, hashes_at, joined, mixed, rolling_hashes, unmixed
 
 #: Length of a Chinese gram, of a Latin one, and the Chinese characters that make it Chinese, from coarse to fine.
 LEVELS = ((4, 10, 2), (3, 6, 2), (2, 4, 1))
@@ -22,6 +22,8 @@ BITMAP_ROOM = 8
 #: Where windows start at fewer than one in so many places, they are hashed one by one.
 FEW = 4
 GROUP_CHARACTERS = 1 << 16
+#: 2^64 over the golden ratio: a product's high bits depend on all bits (Knuth, TAOCP 3, 6.4).
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -60,24 +62,54 @@ class Seeds:
 
 def seeds(texts: Sequence[str], level: int) -> Seeds:
     """Return the seeds of all texts at a level."""
+    windows = _windows(texts, level)
+    found = []
+    for length, starts in windows.starts:
+        hashes = mixed(windows.hashes(length, starts))
+        found.append(Seeds(hashes, windows.owners[starts], starts, np.full(len(starts), length)))
+    return _merged(found)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Where the seeds of many texts begin.
+
+    Args:
+        level: index in `LEVELS`.
+        points: code points of all texts, each ended by a mark, with as many more as a window may run over.
+        owners: the text each of them stands in, those behind the last left out.
+        starts: (length, places) of Chinese and of Latin windows.
+    """
+
+    level: int
+    points: Points
+    owners: Places
+    starts: list[tuple[int, Places]]
+
+    def hashes(self, length: int, starts: Places) -> Grams:
+        """Return the hashes of the windows of this length that begin at `starts`, not yet mixed."""
+        few = len(starts) * FEW < len(self.owners)
+        found = hashes_at(self.points, starts, length) if few else rolling_hashes(self.points, length)[starts]
+        found += np.uint64(self.level << 8 | length)
+        return found
+
+
+def _windows(texts: Sequence[str], level: int) -> _Windows:
+    """Return where the seeds of all texts begin."""
     chinese, latin, needed = LEVELS[level]
     points, owners = joined(texts)
-    # Every text is ended by a mark; as many more let windows run over the end of the last.
+    count = len(points)
     padded = np.append(points, np.zeros(latin, dtype=points.dtype))
     rows = np.append(owners, np.full(latin, -1))
-    count = len(points)
-    han = np.cumsum(np.append(0, is_han(padded)), dtype=np.int32)
-    is_chinese = (han[chinese : count + chinese] - han[:count]) >= needed
-    found = []
+    han = is_han(padded).view(np.uint8)
+    is_chinese = sum(han[place : count + place] for place in range(chinese)) >= needed
+    starts = []
     for length, here in ((chinese, is_chinese), (latin, ~is_chinese)):
         # The mark belongs to the text it ends, so a window must end before it.
-        starts = np.flatnonzero(here & (rows[length : count + length] == owners))
-        if len(starts):
-            few = len(starts) * FEW < count
-            hashes = hashes_at(padded, starts, length) if few else rolling_hashes(padded, length)[starts]
-            hashes += np.uint64(level << 8 | length)
-            found.append(Seeds(mixed(hashes), owners[starts], starts, np.full(len(starts), length)))
-    return _merged(found)
+        places = np.flatnonzero(here & (rows[length : count + length] == owners))
+        if len(places):
+            starts.append((length, places))
+    return _Windows(level, padded, owners, starts)
 
 
 def _merged(found: Sequence[Seeds]) -> Seeds:
@@ -130,24 +162,27 @@ class SeedIndex:
         self._shift = np.uint64(64 - bits)
         slots = self._keys >> self._shift
         self._bitmap = np.zeros(1 << bits, dtype=bool)
-        self._bitmap[slots] = True
+        self._bitmap[self._slots(unmixed(self._keys))] = True
         # Keys are sorted, so those of one slot follow each other, and a run is short.
         self._first = np.zeros(1 << bits, dtype=np.int32)
         self._first[slots[::-1]] = np.arange(len(slots) - 1, -1, -1)
         self._longest_run = int(np.bincount(np.unique(slots, return_inverse=True)[1]).max(initial=0))
 
-    def propose(self, texts: Sequence[str], level: int) -> Iterator[tuple[int, int]]:
-        """Yield (text, owner) where enough of an owner's unit at this level stands in a text."""
+    def propose(self, texts: Sequence[str], level: int) -> list[tuple[int, int]]:
+        """Return (text, owner), sorted, where enough of an owner's unit at this level stands in a text."""
         if not len(self._keys):
-            return
-        for first, group in _in_groups(texts):
-            for text, owner in self._propose(group, level):
-                yield first + text, owner
+            return []
+        found: list[tuple[int, int]] = []
+        # Texts without Chinese by themselves: what is looked for in each kind is the other's waste.
+        for ascii_ in (True, False):
+            places = [place for place, text in enumerate(texts) if text.isascii() is ascii_]
+            for first, group in _in_groups([texts[place] for place in places]):
+                found += [(places[first + text], owner) for text, owner in self._propose(group, level)]
+        return sorted(found)
 
-    def _propose(self, texts: Sequence[str], level: int) -> list[tuple[int, int]]:
-        """Return the proposals for some texts, sorted."""
-        in_texts = seeds(texts, level)
-        rows, places = self._known(in_texts)
+    def _propose(self, texts: Sequence[str], level: int) -> set[tuple[int, int]]:
+        """Return the proposals for some texts."""
+        rows, places = self._known(_windows(texts, level))
         # Every seed counts once a text.
         rows, places = np.divmod(np.unique(rows * len(self._keys) + places), len(self._keys))
         counts = self._starts[places + 1] - self._starts[places]
@@ -156,20 +191,33 @@ class SeedIndex:
         pairs, seen = np.unique(np.repeat(rows, counts) * len(self._owners) + units, return_counts=True)
         rows, units = np.divmod(pairs, len(self._owners))
         enough = seen >= self._enough[units]
-        return sorted(set(zip(rows[enough].tolist(), self._owners[units[enough]].tolist(), strict=True)))
+        return set(zip(rows[enough].tolist(), self._owners[units[enough]].tolist(), strict=True))
 
-    def _known(self, found: Seeds) -> tuple[Places, Places]:
-        """Return for each seed of the index among those found its text and its place among the keys."""
-        slots = found.hashes >> self._shift
-        likely = np.flatnonzero(self._bitmap[slots])
-        hashes, places = found.hashes[likely], self._first[slots[likely]].astype(np.int64)
+    def _known(self, windows: _Windows) -> tuple[Places, Places]:
+        """Return for each seed of the index among those of some texts its text and its place among the keys."""
+        rows, places = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+        for length, starts in windows.starts:
+            plain = windows.hashes(length, starts)
+            likely = np.flatnonzero(self._bitmap[self._slots(plain)])
+            known, found = self._looked_up(mixed(plain[likely]))
+            rows.append(windows.owners[starts[likely[known]]])
+            places.append(found)
+        return np.concatenate(rows), np.concatenate(places)
+
+    def _slots(self, plain: Grams) -> Grams:
+        """Return the place in the bitmap of hashes that are not mixed: mixing costs more than all else here."""
+        return (plain * _SPREAD) >> self._shift
+
+    def _looked_up(self, hashes: Grams) -> tuple[Places, Places]:
+        """Return which of some hashes are keys, and the places of those among the keys."""
+        places = self._first[hashes >> self._shift].astype(np.int64)
         known = self._keys[places] == hashes
         for _ in range(1, self._longest_run):
             others = np.flatnonzero(~known)
             further = np.minimum(places[others] + 1, len(self._keys) - 1)
             places[others] = further
             known[others] = self._keys[further] == hashes[others]
-        return found.texts[likely[known]], places[known]
+        return np.flatnonzero(known), places[known]
 
 
 def _in_groups(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:

@@ -38,6 +38,8 @@ _MOST_JUDGED = 4
 _REMEMBERED_ROWS = 60_000
 #: Rows whose n-grams are made at once: enough to save most of the cost of one by one.
 _FETCHED_ROWS = 512
+#: Bands held in memory at once, read together: a column alone costs the whole file each time.
+_BANDS_AT_ONCE = 8
 _COUNT_SHIFT, _HASH_SHIFT = np.uint64(48), np.uint64(32)
 
 
@@ -106,11 +108,12 @@ def _batches(groups: Iterator[Rows]) -> Iterator[list[list[int]]]:
 def _groups(bands: Grams, order: Rows) -> Iterator[Rows]:
     """Yield the rows linked by shared bands, each group in `order`, groups of one left out."""
     labels = np.arange(len(order))
-    for band in range(bands.shape[1]):
-        keys = np.asarray(bands[:, band])[order]
-        by_key = np.argsort(keys, kind="stable")
-        same = keys[by_key[1:]] == keys[by_key[:-1]]
-        labels = _linked(labels, by_key[:-1][same], by_key[1:][same])
+    for first in range(0, bands.shape[1], _BANDS_AT_ONCE):
+        held = np.ascontiguousarray(bands[:, first : first + _BANDS_AT_ONCE])[order]
+        for keys in held.T:
+            by_key = np.argsort(keys)
+            same = np.flatnonzero(keys[by_key[1:]] == keys[by_key[:-1]])
+            labels = _linked(labels, by_key[same], by_key[same + 1])
     by_label = np.argsort(labels, kind="stable")
     cuts = np.flatnonzero(np.diff(labels[by_label])) + 1
     starts, ends = np.append(0, cuts), np.append(cuts, len(order))
@@ -127,9 +130,15 @@ def _linked(labels: Rows, left: Rows, right: Rows) -> Rows:
     ends = ends[:, ends[0] != ends[1]]
     if not ends.shape[1]:
         return labels
-    graph = coo_array((np.ones(ends.shape[1], dtype=np.int8), (ends[0], ends[1])), shape=(len(labels), len(labels)))
+    # Only of labels that are linked: most rows are like no other, and the last bands link hardly any.
+    linked, numbers = np.unique(ends, return_inverse=True)
+    links = numbers.reshape(ends.shape)
+    graph = coo_array((np.ones(ends.shape[1], dtype=np.int8), (links[0], links[1])), shape=(len(linked), len(linked)))
     _, component = connected_components(graph, directed=False)
-    return np.asarray(component, dtype=np.int64)[labels]
+    _, first = np.unique(component, return_index=True)
+    new = np.arange(len(labels))
+    new[linked] = linked[first[component]]
+    return np.asarray(new[labels], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the first pass knows about each raw row: flat columns for all rows, their texts in a spool on disk."""
 
 import os
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -212,7 +213,7 @@ class Gathered:
 
     def row(self, row: int) -> bytes:
         """Return the JSON of one understood row."""
-        number = int(self._chunks_of(np.array([row]))[0])
+        number = bisect_right(self._starts, row) - 1
         first = int(self.starts[number])
         start = int(self.columns.end[row - 1]) if row > first else 0
         return self.spool.row(number, start, int(self.columns.end[row]))

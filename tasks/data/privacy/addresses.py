@@ -7,7 +7,8 @@ Provinces, cities and districts alone are places, and rooms, gates and loops of 
 import re
 from collections.abc import Iterator
 
-from tasks.data.privacy.english_addresses import find_english_addresses
+from tasks.data.privacy.english_addresses import ENGLISH_ADDRESSES, find_english_addresses
+from tasks.data.privacy.screen import Likely
 from tasks.data.privacy.spans import COVER, Span, has_chinese
 
 _H = r"\u4e00-\u9fff"
@@ -117,35 +118,56 @@ _LEFT_REACH = 48
 _REACH = 32
 
 
-_PATTERNS = (
-    _AT_STREET, _AT_DASHES, _AT_RESIDENCE, _AT_OFFICE, _AT_VILLAGE, _AT_HAMLET, _AT_NAMED_GROUP, _IN_HAMLET,
-    _AT_BUILDING, _AT_BARE_STREET,
-)  # fmt: skip
+_PATTERNS = {
+    "street": _AT_STREET, "residence, dashes": _AT_DASHES, "residence": _AT_RESIDENCE, "office": _AT_OFFICE,
+    "village": _AT_VILLAGE, "hamlet, door": _AT_HAMLET, "named group": _AT_NAMED_GROUP, "hamlet": _IN_HAMLET,
+    "building": _AT_BUILDING, "street alone": _AT_BARE_STREET,
+}  # fmt: skip
 #: What addresses are written with in traditional characters, one for one.
 _TRADITIONAL = str.maketrans(
     "號樓區縣鄉鎮棟東廈廣園莊單層戶組華蘇國濱濟陽灣嶺橋鐵龍", "号楼区县乡镇栋东厦广园庄单层户组华苏国滨济阳湾岭桥铁龙"
 )
 
 
-def find_addresses(plain: str) -> Iterator[Span]:
-    """Yield postal addresses in readable text."""
-    if has_chinese(plain):
-        yield from _chinese(plain.translate(_TRADITIONAL) if any(one in plain for one in "號樓棟") else plain)
-    if "邮" in plain or "ode" in plain or "ip" in plain:
+#: For `screen.Screen`.
+_TRADITIONAL_SIGN, _FIELD_NAME, _POSTCODE_NAME = "traditional address", "address field", "postcode"
+CHINESE_ADDRESSES = {
+    **{name: pattern.pattern for name, pattern in _PATTERNS.items()},
+    _FIELD_NAME: _FIELD.pattern,
+    _TRADITIONAL_SIGN: "[號樓棟]",
+}
+ADDRESSES = {**CHINESE_ADDRESSES, _POSTCODE_NAME: _POSTCODE.pattern, **ENGLISH_ADDRESSES}
+_ALL: Likely = frozenset(ADDRESSES)
+
+
+def find_addresses(plain: str, likely: Likely = _ALL) -> Iterator[Span]:
+    """Yield postal addresses in readable text.
+
+    Args:
+        plain: readable text.
+        likely: names of `ADDRESSES` that may match.
+    """
+    if not likely.isdisjoint(CHINESE_ADDRESSES) and has_chinese(plain):
+        if _TRADITIONAL_SIGN in likely:
+            yield from _chinese(plain.translate(_TRADITIONAL) if any(one in plain for one in "號樓棟") else plain, _ALL)
+        else:
+            yield from _chinese(plain, likely)
+    if _POSTCODE_NAME in likely:
         for match in _POSTCODE.finditer(plain):
             yield Span(*match.span(1), "address")
-    yield from find_english_addresses(plain)
+    yield from find_english_addresses(plain, likely)
 
 
-def _chinese(plain: str) -> Iterator[Span]:
+def _chinese(plain: str, likely: Likely) -> Iterator[Span]:
     """Yield Chinese addresses."""
-    for begin, end in _parts(plain):
-        for pattern in _PATTERNS:
+    patterns = [pattern for name, pattern in _PATTERNS.items() if name in likely]
+    for begin, end in _parts(plain) if patterns else ():
+        for pattern in patterns:
             for match in pattern.finditer(plain, begin, end):
                 start = _start(plain, match.start())
                 if start < match.start() and _leads_to_a_door(plain, start, match):
                     yield Span(start, match.end(), "address")
-    if "住" in plain or "址" in plain:
+    if _FIELD_NAME in likely:
         for match in _FIELD.finditer(plain):
             yield Span(*match.span(1), "address")
 

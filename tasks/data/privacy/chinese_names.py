@@ -7,12 +7,14 @@ is a name by its characters, the words across its borders and what stands beside
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import takewhile
 
 from tasks.data.privacy import name_cues as cues
 from tasks.data.privacy.lexicon import words
 from tasks.data.privacy.name_model import COMPOUNDS, SINGLE, Scorer, model, scorer, simplified, traditional_only
 from tasks.data.privacy.public_names import is_public, is_public_foreign
+from tasks.data.privacy.screen import Likely
 from tasks.data.privacy.spans import COVER, PUBLIC_PERSON, Span, has_chinese
 from tasks.data.privacy.surnames import MIXED, MONGOLIAN, NEVER, PURE, TIBETAN
 from tasks.data.privacy.wordlists import word_set
@@ -61,9 +63,6 @@ _TIBETAN = re.compile(rf"[{_TIBETAN_FIRST}][{_TIBETAN_SECOND}](?=[{_TIBETAN_FIRS
 _MONGOLIAN = re.compile(
     rf"(?=[{''.join(sorted({part[0] for part in MONGOLIAN.split('|')}))}])({MONGOLIAN})(?:·?(?:{MONGOLIAN}))*"
 )
-_MONGOLIAN_HINT = re.compile(
-    "[{}](?=[{}])".format(*map("".join, map(set, zip(*[part[:2] for part in MONGOLIAN.split("|")], strict=True))))
-)
 #: Places and things too, alone.
 _STEPPES = word_set("乌兰 巴图 宝音 苏和 达来 布和 其格 图雅 乌云 哈斯 敖登")
 
@@ -80,21 +79,50 @@ _SENTENCE, _EXAM = 40, 300
 _SENTENCE_ENDS = re.compile(r"[。;!?\n]")
 
 
-def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
+@lru_cache(maxsize=1)
+def screened() -> dict[str, str]:
+    """Return name and pattern of what is looked for by a pattern (`screen.Screen`): all but surnames."""
+    known = "".join(sorted(PURE | MIXED))
+    return {
+        _TRADITIONAL_NAME: traditional_only().pattern,
+        _TITLED_NAME: _TITLED.pattern,
+        _SHORT_NAME: f"[{known}]{_SHORT_TITLE.pattern}",
+        _FAMILIAR_NAME: _FAMILIAR.pattern,
+        _TIBETAN_NAME: _TIBETAN.pattern,
+        _MONGOLIAN_NAME: MONGOLIAN,
+        _FOREIGN_NAME: f"[{_DOTS}]",
+        _COMPOUND_NAME: "|".join(sorted(COMPOUNDS)),
+        _CHINESE_NAME: "[\u4e00-\u9fff]",
+    }
+
+
+_TRADITIONAL_NAME, _TITLED_NAME, _SHORT_NAME = "traditional name", "title", "short title"
+_FAMILIAR_NAME, _TIBETAN_NAME, _MONGOLIAN_NAME = "familiar name", "tibetan name", "mongolian name"
+_FOREIGN_NAME, _COMPOUND_NAME, _CHINESE_NAME = "foreign name", "compound surname", "chinese"
+_ALL: Likely = frozenset(
+    (
+        _TRADITIONAL_NAME, _TITLED_NAME, _SHORT_NAME, _FAMILIAR_NAME, _TIBETAN_NAME, _MONGOLIAN_NAME, _FOREIGN_NAME,
+        _COMPOUND_NAME, _CHINESE_NAME,
+    )
+)  # fmt: skip
+
+
+def find_chinese_names(plain: str, names: str = "balanced", likely: Likely = _ALL) -> Iterator[Span]:
     """Yield Chinese names in readable text, those of public and fictional people as `public_person`.
 
     Args:
         plain: readable text.
         names: how readily a candidate is a name, `LEAST_POINTS`.
+        likely: names of `screened` that may match.
     """
-    if not has_chinese(plain):
+    if _CHINESE_NAME not in likely or not has_chinese(plain):
         return
-    if traditional_only().search(plain):
-        plain = plain.translate(simplified())
-    yield from _without_surname(plain)
-    titles = list(_TITLED.finditer(plain))
+    if _TRADITIONAL_NAME in likely and traditional_only().search(plain):
+        plain, likely = plain.translate(simplified()), _ALL
+    yield from _without_surname(plain, likely)
+    titles = list(_TITLED.finditer(plain)) if _TITLED_NAME in likely else []
     found: set[str] = set()
-    for start, end in sorted(_chosen(plain, names, titles)):
+    for start, end in sorted(_chosen(plain, names, titles, likely)):
         if _is_transliteration(plain, start, end):
             continue
         if is_public(plain, start, end) or _is_classical(plain, start, end):
@@ -103,7 +131,7 @@ def find_chinese_names(plain: str, names: str = "balanced") -> Iterator[Span]:
         found.add(plain[start:end])
         yield Span(start, end, "person_name")
     yield from _mentioned_again(plain, found)
-    yield from _surnames_with_title(plain, titles)
+    yield from _surnames_with_title(plain, titles, likely)
 
 
 def _is_classical(plain: str, start: int, end: int) -> bool:
@@ -113,22 +141,22 @@ def _is_classical(plain: str, start: int, end: int) -> bool:
     return bool(_CLASSICAL.search(plain, max(first, start - _SENTENCE, 0), last.end() if last else end + _SENTENCE))
 
 
-def _chosen(plain: str, names: str, titles: list[re.Match[str]]) -> list[tuple[int, int]]:
+def _chosen(plain: str, names: str, titles: list[re.Match[str]], likely: Likely) -> list[tuple[int, int]]:
     """Return the candidates that are names, the surest first, without overlaps."""
     taken, chosen = bytearray(len(plain)), []
-    for _, start, end in sorted(_scored(plain, names, titles), reverse=True):
+    for _, start, end in sorted(_scored(plain, names, titles, likely), reverse=True):
         if not any(taken[start:end]):
             taken[start:end] = b"\1" * (end - start)
             chosen.append((start, end))
     return chosen
 
 
-def _scored(plain: str, names: str, titles: list[re.Match[str]]) -> Iterator[tuple[float, int, int]]:
+def _scored(plain: str, names: str, titles: list[re.Match[str]], likely: Likely) -> Iterator[tuple[float, int, int]]:
     """Yield points and places of the candidates with enough points."""
     model = scorer(names)
     # The pattern has seen to it that the next character is Chinese and may be in a name.
     starts = [match.start() for match in _SURNAME.finditer(plain)]
-    for start in starts:
+    for start in starts if _COMPOUND_NAME in likely else ():
         if plain[start] in _COMPOUND_FIRST and (length := _compound(plain, start)):
             yield from _ends(plain, start, start + length, model)
     for start in model.beginnings(plain, (s for s in starts if plain[s] in SINGLE and plain[s] != plain[s + 1])):
@@ -201,7 +229,7 @@ def _mentioned_again(plain: str, names: set[str]) -> Iterator[Span]:
                 break
 
 
-def _surnames_with_title(plain: str, titles: list[re.Match[str]]) -> Iterator[Span]:
+def _surnames_with_title(plain: str, titles: list[re.Match[str]], likely: Likely) -> Iterator[Span]:
     """Yield surnames that only a title makes personal: 李主任, 由张工复核, 小王."""
     for match in titles:
         start = _surname_before(plain, match.start())
@@ -219,14 +247,14 @@ def _surnames_with_title(plain: str, titles: list[re.Match[str]]) -> Iterator[Sp
         inside = bool(left) and left[-1] + plain[start : start + 1] in words()
         if start < match.start() and ((sure and not inside) or (not inside and cues.weak_before(left))):
             yield Span(start, match.start(), "person_name")
-    for match in _SHORT_TITLE.finditer(plain):
+    for match in _SHORT_TITLE.finditer(plain) if _SHORT_NAME in likely else ():
         start = match.start() - 1
         known = start >= 0 and (
             plain[start] in PURE or (plain[start] in MIXED and plain[start : match.end()] not in _TRADES)
         )
         if known and _begins_here(plain, start):
             yield Span(start, match.start(), "person_name")
-    for match in _FAMILIAR.finditer(plain):
+    for match in _FAMILIAR.finditer(plain) if _FAMILIAR_NAME in likely else ():
         if _begins_here(plain, match.start()) and cues.weak_after(cues.right_of(plain, match.end())):
             yield Span(match.start(1), match.end(1), "person_name")
 
@@ -253,14 +281,15 @@ def _is_transliteration(plain: str, start: int, end: int) -> bool:
     return len(_FOREIGN_GIVEN.intersection(plain[start + 1 : end])) == end - start - 1 or plain[end - 1] in "斯尔兹"
 
 
-def _without_surname(plain: str) -> Iterator[Span]:
+def _without_surname(plain: str, likely: Likely) -> Iterator[Span]:
     """Yield transliterated and Tibetan names: 约翰·史密斯, 阿不都·热合曼, 扎西平措."""
-    for match in _TIBETAN.finditer(plain):
+    for match in _TIBETAN.finditer(plain) if _TIBETAN_NAME in likely else ():
         start, end = match.span()
         if plain[start:end] in _TIBETAN_PARTS and plain[end : end + 2] in _TIBETAN_PARTS:
             yield Span(start, end + 2, "person_name")
-    yield from _mongolian(plain)
-    if not any(dot in plain for dot in _DOTS):
+    if _MONGOLIAN_NAME in likely:
+        yield from _mongolian(plain)
+    if _FOREIGN_NAME not in likely:
         return
     for match in _FOREIGN.finditer(plain):
         parts = re.split(f"[{_DOTS}]", match[0])
@@ -278,7 +307,7 @@ def _without_surname(plain: str) -> Iterator[Span]:
 
 def _mongolian(plain: str) -> Iterator[Span]:
     """Yield Mongolian names: 斯琴高娃·乌兰; of one part only where a person is spoken of."""
-    for match in _MONGOLIAN.finditer(plain) if _MONGOLIAN_HINT.search(plain) else ():
+    for match in _MONGOLIAN.finditer(plain):
         several = len(match[0].replace("·", "")) > len(match[1])
         left, right = cues.left_of(plain, match.start()), cues.right_of(plain, match.end())
         person = (

@@ -49,6 +49,8 @@ _WORD_REACH = 24
 #: Longer than two coordinates in degrees, minutes and seconds.
 _REACH = 72
 _BOX = ((3.0, 54.0), (73.0, 136.0))
+#: For `screen.Screen`: where neither stands, there are none.
+COORDINATES = {"latitude and longitude": _NAMED.pattern, "two decimals": _PAIR_HINT.pattern}
 _UNIT = re.compile(r"\s?(?:[kKMGmuµμn]?(?:Bq|Sv|Gy|Hz|eV|Ci|Pa|[mgsVWAJ])(?![a-z])|[%℃×]|米|毫|微|千)")
 
 

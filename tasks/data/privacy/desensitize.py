@@ -70,9 +70,10 @@ class Desensitizer:
 
         All messages are read as one text: who gave a name in the question is recognized by it in the answer.
         """
-        spans = deque(self._finder.find(_BETWEEN.join(message["content"] for message in messages)))
-        if not spans:
+        found = self._finder.find(_BETWEEN.join([message["content"] for message in messages]))
+        if not found:
             return Cleaned(tuple(messages), (), ())
+        spans = deque(found)
         cleaned: list[Message] = []
         masks: list[dict[str, Any]] = []
         offset = 0

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from tasks.data.privacy.screen import Likely
 from tasks.data.privacy.spans import Span
 from tasks.data.privacy.wordlists import word_set
 
@@ -47,7 +48,6 @@ _UNITS_BEFORE = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT},?[ ]){{0,3}}(?:{_ESTATE
 _BOX = re.compile(
     rf"P\.? ?O\.? ?Box[ ][0-9]{{1,6}}(?![0-9]){_CITY}|Rural Route[ ][0-9]{{1,3}}(?:,? Box [0-9]{{1,5}})?{_CITY}"
 )
-_DIGIT = re.compile(r"[0-9]")
 _UNITS_REACH = 64
 _RARE_HOUSE = re.compile(
     rf"[0-9](?<![0-9A-Za-z.,$-][0-9])[0-9]{{1,4}}[ ]((?:{_SIDE}[ ])?(?:[A-Z][a-z'’-]+[ ]){{1,2}}?){_RARE_STREET_WORD}\b"
@@ -66,20 +66,28 @@ _THINGS = word_set(
 )
 
 
-def find_english_addresses(plain: str) -> Iterator[Span]:
-    """Yield English postal addresses in readable text."""
-    if not _DIGIT.search(plain):
-        return
-    for match in _HOUSE.finditer(plain):
+_HOUSE_NAME, _RARE_NAME, _BOX_NAME = "house", "house of a rare street", "box"
+#: For `screen.Screen`.
+ENGLISH_ADDRESSES = {_HOUSE_NAME: _HOUSE.pattern, _RARE_NAME: _RARE_HOUSE.pattern, _BOX_NAME: _BOX.pattern}
+
+
+def find_english_addresses(plain: str, likely: Likely = frozenset(ENGLISH_ADDRESSES)) -> Iterator[Span]:
+    """Yield English postal addresses in readable text.
+
+    Args:
+        plain: readable text.
+        likely: names of `ENGLISH_ADDRESSES` that may match.
+    """
+    for match in _HOUSE.finditer(plain) if _HOUSE_NAME in likely else ():
         if match[1] and _THINGS.intersection(match[1].casefold().split()):
             continue
         left = max(0, match.start() - _UNITS_REACH)
         units = _UNITS_BEFORE.search(plain, left, match.start())
         yield Span(units.start() if units else match.start(), match.end(), "address")
-    for match in _RARE_HOUSE.finditer(plain):
+    for match in _RARE_HOUSE.finditer(plain) if _RARE_NAME in likely else ():
         if _leads_to_a_house(plain, match):
             yield Span(match.start(), match.end(), "address")
-    for match in _BOX.finditer(plain) if "Box" in plain or "Rural" in plain else ():
+    for match in _BOX.finditer(plain) if _BOX_NAME in likely else ():
         yield Span(match.start(), match.end(), "address")
 
 

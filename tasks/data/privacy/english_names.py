@@ -5,19 +5,22 @@ A name is two capitalized words at least (one after Mr. and its like), so runs o
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from tasks.data.privacy.lexicon import latin_given_names, latin_last_names, wordlike_given_names
 from tasks.data.privacy.public_names import is_public_latin
+from tasks.data.privacy.screen import Likely
 from tasks.data.privacy.spans import COVER, PUBLIC_PERSON, Span
 from tasks.data.privacy.wordlists import word_set
 
-_TOKEN = r"[A-Z][A-Za-zà-öø-ÿ]*(?:['’][A-Z][A-Za-zà-öø-ÿ]+)?(?:-[A-Z]?[A-Za-zà-öø-ÿ]+)?"
+# Possessive: no letter given back is a space or a stroke, and to try each takes twice as long.
+_TOKEN = r"[A-Z][A-Za-zà-öø-ÿ]*+(?:['’][A-Z][A-Za-zà-öø-ÿ]++)?(?:-[A-Z]?[A-Za-zà-öø-ÿ]++)?"
 _PARTICLE = r"(?:van|von|de|der|den|da|di|la|le|bin|ibn|al|el|dos)"
 #: A full stop goes on only after an initial and a title; after other words a sentence ends.
 _STOP = r"(?:\.(?:(?<=\b[A-Z]\.)|(?<=\b[MD]r\.)|(?<=\bMs\.)|(?<=\bMrs\.)|(?<=\b(?:Prof|Capt)\.)|(?<=\b(?:Sgt|Rev)\.)))?"
-_RUN = re.compile(rf"{_TOKEN}{_STOP}(?:[ ](?:{_PARTICLE}[ ]){{0,2}}{_TOKEN}{_STOP})+")
-#: Begins with a plain set of characters: the search then skips everything else at the speed of memory.
-_CAPITAL = re.compile(r"[A-Z][A-Za-zà-öø-ÿ. '’-]")
+_RUN = re.compile(rf"{_TOKEN}{_STOP}(?:[ ](?=[A-Zabdeilv])(?:{_PARTICLE}[ ]){{0,2}}{_TOKEN}{_STOP})+")
 _TOKENS = re.compile(rf"(?<![A-Za-z]){_TOKEN}")
 _SMALL = re.compile(r"(?<![A-Za-z])[a-z]+")
 _WORD = re.compile(rf"(?:{_PARTICLE}[ ])*{_TOKEN}")
@@ -62,7 +65,6 @@ _ADDRESSED = word_set(
 )
 #: Beside a person in a list.
 _LISTED_AFTER = re.compile(rf"{COVER}(?:, and|,| and|;| &) $")
-_GIVEN = re.compile(r"[A-Z][a-z]")
 _GREETED = re.compile(
     r"(?<![A-Za-z])(?:Dear|Hi|Hello|Hey|Thank you,|Thanks,|Sincerely,|Regards,|[Mm]y name is|I am|I'm|[Tt]his is"
     r"|(?:[Mm]y|[Hh]is|[Hh]er|[Oo]ur|[Tt]heir|[Yy]our) (?:sister|brother|son|daughter|wife|husband|mother|father"
@@ -78,6 +80,8 @@ _GREETINGS = (
 #: Accents of given names that are listed without.
 _ACCENTS = str.maketrans("àáâãäåçèéêëìíîïñòóôõöøùúûüýÿ", "aaaaaaceeeeiiiinoooooouuuuyy")
 _FIELD_REACH = 24
+#: Runs of capitalized words whose reading is remembered.
+_REMEMBERED_RUNS = 1 << 15
 _SPACE_OR_COMMA = frozenset(" ,")
 #: Capitalized words of something that is no person.
 _THINGS = word_set(
@@ -120,36 +124,39 @@ _NO_PINYIN = word_set(
 )
 
 
-def find_english_names(plain: str, sparing: bool = False) -> Iterator[Span]:
+_RUN_NAME, _GREETED_NAME = "capitalized words", "given name alone"
+#: For `screen.Screen`.
+ENGLISH_NAMES = {_RUN_NAME: _RUN.pattern, _GREETED_NAME: _GREETED.pattern}
+
+
+def find_english_names(
+    plain: str, likely: Likely = frozenset(ENGLISH_NAMES), *, sparing: bool = False
+) -> Iterator[Span]:
     """Yield personal names in Latin letters in readable text, those of public and fictional people as `public_person`.
 
     Args:
         plain: readable text.
+        likely: names of `ENGLISH_NAMES` that may match.
         sparing: leave out given names alone (Dear Mabel) and further mentions of parts of a name.
     """
-    if not _CAPITAL.search(plain):
-        return
     found: list[Span] = []
-    for run in _RUN.finditer(plain):
+    for run in _RUN.finditer(plain) if _RUN_NAME in likely else ():
         if run.start() and (
             plain[run.start() - 1].isascii() and (plain[run.start() - 1].isalnum() or plain[run.start() - 1] == "_")
         ):
             continue
-        tokens = [(run.start() + token.start(), run.start() + token.end()) for token in _WORD.finditer(run[0])]
-        found += _names_in(plain, tokens)
+        found += _names_in(plain, run.start(), _words_of(run[0]))
     yield from found
     ordinary = [span for span in found if span.type == "person_name"]
     if ordinary and not sparing:
         yield from _mentioned_again(plain, ordinary)
-    if not sparing:
+    if not sparing and _GREETED_NAME in likely:
         yield from _greeted(plain)
 
 
 def _greeted(plain: str) -> Iterator[Span]:
     """Yield given names alone after a greeting or a word for family: Dear Mabel."""
     given, known = latin_given_names(), set()
-    if not _GIVEN.search(plain):
-        return
     for greeting in _GREETINGS:
         place = plain.find(greeting)
         while place >= 0:
@@ -161,54 +168,83 @@ def _greeted(plain: str) -> Iterator[Span]:
         yield Span(start, end, "person_name")
 
 
-def _names_in(plain: str, tokens: list[tuple[int, int]]) -> Iterator[Span]:
-    """Yield the names in a run of capitalized words."""
-    words = [plain[start:end] for start, end in tokens]
+class _Words(NamedTuple):
+    """What a run of capitalized words says, wherever it stands.
+
+    Args:
+        words: in order.
+        places: where each begins and ends in the run.
+        names: for each word, first and last + 1 of the words that are a name when it begins it or is its title.
+        unsure: for each word, last + 1 of the words that are one if what stands around says so; 0 for none.
+    """
+
+    words: list[str]
+    places: list[tuple[int, int]]
+    names: list[tuple[int, int]]
+    unsure: list[int]
+
+
+@lru_cache(maxsize=_REMEMBERED_RUNS)
+def _words_of(run: str) -> _Words:
+    """Return what a run says; the same ones come again and again (Nuclear Regulatory Commission)."""
+    places = [token.span() for token in _WORD.finditer(run)]
+    words = [run[start:end] for start, end in places]
+    found = [_name_at(run, places, words, first) for first in range(len(words))]
+    return _Words(words, places, [name for name, _ in found], [unsure for _, unsure in found])
+
+
+def _names_in(plain: str, start: int, run: _Words) -> Iterator[Span]:
+    """Yield the names in a run of capitalized words that begins at `start`."""
     first = 0
-    while first < len(words):
-        begin, last = _name_at(plain, tokens, words, first)
+    while first < len(run.words):
+        begin, last = run.names[first]
+        if run.unsure[first] and _is_person_by_context(plain, start, run, first, run.unsure[first]):
+            begin, last = first, run.unsure[first]
         if last > begin:
-            public = is_public_latin(plain[tokens[begin][0] : tokens[last - 1][1]])
-            yield Span(tokens[begin][0], tokens[last - 1][1], PUBLIC_PERSON if public else "person_name")
+            name = Span(start + run.places[begin][0], start + run.places[last - 1][1], "person_name")
+            public = is_public_latin(plain[name.start : name.end])
+            yield replace(name, type=PUBLIC_PERSON) if public else name
             first = last
         else:
             first += 1
 
 
-def _name_at(plain: str, tokens: list[tuple[int, int]], words: list[str], first: int) -> tuple[int, int]:
-    """Return first and last + 1 of the words that are a name when `words[first]` begins it or is its title."""
-    low = words[first].casefold()
+def _name_at(run: str, places: list[tuple[int, int]], words: list[str], first: int) -> tuple[tuple[int, int], int]:
+    """Return first and last + 1 of the words that are a name when `words[first]` begins it or is its title.
+
+    Then last + 1 of those that are one if what stands around says so; 0 for none.
+    """
+    low, none = words[first].casefold(), ((first, first), 0)
     if low in _TITLES and first + 1 < len(words) and words[first] != low.upper():
-        return first + 1, _until_thing(words, first + 1)
-    if first + 1 == len(words):
-        return first, first
+        return (first + 1, _until_thing(words, first + 1)), 0
     last = _until_thing(words, first)
-    if last - first >= 2:
-        ends = tokens[first][1], tokens[first + 1][1]
-        if (
-            len(words[first]) == len(words[first + 1]) == 1
-            and plain[ends[0] : ends[0] + 1] == plain[ends[1] : ends[1] + 1] == "."
-        ):
-            # J. R. Whitlock, but not U. S. Army.
-            return (first, last) if last - first >= 3 and low != "u" and len(words[last - 1]) > 2 else (first, first)
-        following = words[first + 1]
-        if f"{low} {following.casefold()}" in _PLACES:
-            return first, first
-        if _is_pinyin(words[first], following) or _is_pinyin(following, words[first]):
-            return first, first + 2
-        # INES Level is a scale, INES ROMERO may be somebody.
-        shouted = words[first].isupper() and not following.isupper()
-        plain_first = low.translate(_ACCENTS)
-        final = words[last - 1].casefold().partition("-")[0]
-        given = not latin_given_names().isdisjoint((plain_first, plain_first.partition("-")[0]))
-        if not shouted and given:
-            return first, last
-        # Violet Wilson, Mason Gomez: a given name that is a word, beside a last name that is none.
-        if not shouted and last - first <= 3 and plain_first in wordlike_given_names() and final in latin_last_names():
-            return first, last
-        if _is_person_by_context(plain, tokens, words, first, last):
-            return first, last
-    return first, first
+    if first + 1 == len(words) or last - first < 2:
+        return none
+    following = words[first + 1]
+    if len(words[first]) == len(following) == 1 and all(run[end : end + 1] == "." for _, end in places[first:][:2]):
+        # J. R. Whitlock, but not U. S. Army.
+        named = last - first >= 3 and low != "u" and len(words[last - 1]) > 2
+        return ((first, last), 0) if named else none
+    if f"{low} {following.casefold()}" in _PLACES:
+        return none
+    if _is_pinyin(words[first], following) or _is_pinyin(following, words[first]):
+        return (first, first + 2), 0
+    if _begins_with_given(words[first:last]):
+        return (first, last), 0
+    return (first, first), last
+
+
+def _begins_with_given(words: list[str]) -> bool:
+    """Tell whether words begin with a given name, or with one that is a word, beside a last name that is none."""
+    # INES Level is a scale, INES ROMERO may be somebody.
+    if words[0].isupper() and not words[1].isupper():
+        return False
+    first = words[0].casefold().translate(_ACCENTS)
+    if not latin_given_names().isdisjoint((first, first.partition("-")[0])):
+        return True
+    # Violet Wilson, Mason Gomez.
+    final = words[-1].casefold().partition("-")[0]
+    return len(words) <= 3 and first in wordlike_given_names() and final in latin_last_names()
 
 
 def _until_thing(words: list[str], first: int) -> int:
@@ -219,13 +255,22 @@ def _until_thing(words: list[str], first: int) -> int:
     return last
 
 
-def _is_person_by_context(plain: str, tokens: list[tuple[int, int]], words: list[str], first: int, last: int) -> bool:
-    """Tell whether a form field before or a clause after makes unknown capitalized words a person."""
+def _is_person_by_context(plain: str, begin: int, run: _Words, first: int, last: int) -> bool:
+    """Tell whether a form field before or a clause after makes unknown capitalized words a person.
+
+    Args:
+        plain: readable text.
+        begin: where the run begins in it.
+        run: of words.
+        first: of the words asked about.
+        last: behind them.
+    """
+    words = run.words
     if last - first > 3 or len(words[first]) == 1 or len(words[last - 1]) == 1:
         return False
     if any(word.isupper() and len(word) > 2 for word in words[first:last]):
         return False
-    start, end = tokens[first][0], tokens[last - 1][1]
+    start, end = begin + run.places[first][0], begin + run.places[last - 1][1]
     if (first == 0 or words[first - 1] in _ADDRESSED) and _introduced(plain, start):
         return True
     if last < len(words) or last - first > 2:

@@ -9,11 +9,12 @@ has no recognizers for Chinese. So it is not adopted.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from tasks.data.privacy.organisations import OrganisationFinder
+from tasks.data.privacy.screen import Likely, Screen
 from tasks.data.privacy.spans import PUBLIC_PERSON, Span, covered, readable, replace_spans
-from tasks.data.privacy.structured import find_structured
+from tasks.data.privacy.structured import find_structured, screened
 
 #: Every pass finds something; a row made to need more than these keeps its tail rather than the worker.
 _MOST_PASSES = 100
@@ -31,7 +32,8 @@ class Finder:
     def __init__(self, types: Sequence[str], organisations: Sequence[str] = (), names: str = "balanced") -> None:
         self._types = frozenset(types)
         self._organisations = OrganisationFinder(organisations if "organisation" in self._types else ())
-        self._readers = _readers(self._types, names)
+        self._readers, patterns = _readers(self._types, names)
+        self._screen = Screen(screened(self._types) | patterns)
 
     def find(self, text: str) -> list[Span]:
         """Return the personal data in `text`, in order, without overlaps."""
@@ -56,10 +58,12 @@ class Finder:
 
     def _one_pass(self, plain: str) -> list[Span]:
         """Return what every recognizer sees in readable text, in order; the first to claim a character has it."""
+        candidates = list(self._candidates(plain))
+        if not candidates:
+            return candidates
         found: list[Span] = []
-        taken = bytearray()
-        for span in self._candidates(plain):
-            taken = taken or bytearray(len(plain))
+        taken = bytearray(len(plain))
+        for span in candidates:
             if not any(taken[span.start : span.end]):
                 taken[span.start : span.end] = b"\1" * (span.end - span.start)
                 found.append(span)
@@ -67,10 +71,13 @@ class Finder:
 
     def _candidates(self, plain: str) -> Iterable[Span]:
         """Yield candidates of every type, the more specific type first."""
-        yield from find_structured(plain, self._types)
+        likely = self._screen.likely(plain)
+        yield from find_structured(plain, self._types, likely)
         yield from self._organisations.find(plain)
         for reader in self._readers:
-            yield from (span for span in reader(plain) if span.type in self._types)
+            for span in reader(plain, likely):
+                if span.type in self._types:
+                    yield span
 
 
 def _lines_around(plain: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
@@ -88,22 +95,31 @@ def _lines_around(plain: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
     return parts
 
 
-def _readers(types: frozenset[str], names: str) -> list[Callable[[str], Iterator[Span]]]:
-    """Return what finds addresses and names; imported late, since the patterns take as long as the rest together."""
-    readers: list[Callable[[str], Iterator[Span]]] = []
+#: What finds spans in readable text, given the names of the patterns that may match.
+_Reader = Callable[[str, Likely], Iterator[Span]]
+
+
+def _readers(types: frozenset[str], names: str) -> tuple[list[_Reader], dict[str, str]]:
+    """Return what finds addresses and names, and the patterns that say whether it has to look.
+
+    Imported late, since the patterns take as long as the rest together.
+    """
+    readers: list[_Reader] = []
+    patterns: dict[str, str] = {}
     if "address" in types:
-        from tasks.data.privacy.addresses import find_addresses
+        from tasks.data.privacy.addresses import ADDRESSES, find_addresses
 
         readers.append(find_addresses)
+        patterns |= ADDRESSES
     if not types.isdisjoint(("person_name", PUBLIC_PERSON)):
-        from tasks.data.privacy.chinese_names import find_chinese_names
-        from tasks.data.privacy.english_names import find_english_names
+        from tasks.data.privacy import chinese_names, english_names
 
         readers += [
-            partial(find_chinese_names, names=names),
-            partial(find_english_names, sparing=names == "sparing"),
+            lambda plain, likely: chinese_names.find_chinese_names(plain, names, likely),
+            lambda plain, likely: english_names.find_english_names(plain, likely, sparing=names == "sparing"),
         ]
-    return readers
+        patterns |= chinese_names.screened() | english_names.ENGLISH_NAMES
+    return readers, patterns
 
 
 def find_spans(text: str, types: Sequence[str]) -> list[Span]:

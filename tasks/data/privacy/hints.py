@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 Parts = list[tuple[int, int]]
 
@@ -10,10 +11,14 @@ _MARGIN = 32
 #: Begins with a plain set of characters: the search then skips everything else at the speed of memory.
 _NUMBER = re.compile(r"[0-9](?<![0-9][0-9])[0-9 ().-]{4,}[0-9]")
 _GROUPING = str.maketrans("", "", " ().-")
-_DOCUMENTS = ("护照", "通行证", "证件", "证照", "出境", "入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
+DOCUMENTS = ("护照", "通行证", "证件", "证照", "出境", "入境", "签证", "边检", "assport", "ASSPORT", "ocument", "isa")
 _IDENTITY = ("HKID", "dentity")
 _CHINESE_IDENTITY = ("身份证", "身份證", "身分證", "证件号", "證件號", "身份号", "香港", "港澳")
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
+_TWO_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
+_IN_COLONS = frozenset("0123456789ABCDEFabcdef:")
+#: Characters behind eight numbers that say whether they are an address.
+_BEHIND_COLONS = 3
 _PHONE_WORDS = ("el", "EL", "hone", "HONE", "ax", "AX", "andline", "obile", "App", "app")
 _CHINESE_PHONE_WORDS = (
     "电话", "電話", "座机", "固话", "市话", "市話", "传真", "傳真", "热线", "联系方式", "聯絡方式",
@@ -33,11 +38,17 @@ class Clues:
 
     def __init__(self, plain: str) -> None:
         self.plain = plain
-        #: Place and number of digits of each number of six characters and more, grouped digits as one.
-        self.numbers = [
-            (match.start(), match.end(), len(match[0].translate(_GROUPING))) for match in _NUMBER.finditer(plain)
-        ]
-        self._longest = max([digits for _, _, digits in self.numbers], default=0)
+
+    @cached_property
+    def numbers(self) -> list[tuple[int, int, int]]:
+        """Place and number of digits of each number of six characters and more, grouped digits as one."""
+        found = _NUMBER.finditer(self.plain)
+        return [(match.start(), match.end(), len(match[0].translate(_GROUPING))) for match in found]
+
+    @cached_property
+    def _longest(self) -> int:
+        """The most digits of a number."""
+        return max([digits for _, _, digits in self.numbers], default=0)
 
     def with_digits(self, least: int) -> Parts:
         """Return where there are numbers of so many digits at least."""
@@ -119,7 +130,7 @@ def with_country_code(clues: Clues) -> Parts:
 def with_document(clues: Clues) -> Parts:
     """Return where there may be a passport number."""
     plain = clues.plain
-    return clues.with_digits(6) if clues.numbers and any(word in plain for word in _DOCUMENTS) else []
+    return clues.with_digits(6) if clues.numbers and any(word in plain for word in DOCUMENTS) else []
 
 
 def with_identity(clues: Clues) -> Parts:
@@ -139,8 +150,18 @@ def with_dots(clues: Clues) -> Parts:
 
 
 def with_colons(clues: Clues) -> Parts:
-    """Return where there may be an address of the internet in eight numbers."""
-    return clues.whole if _COLONS.search(clues.plain) else []
+    """Return where there may be an address of the internet in eight numbers: from its first digit or colon on."""
+    plain, parts = clues.plain, Parts()
+    for match in _TWO_COLONS.finditer(plain) if _COLONS.search(plain) else ():
+        start, end = match.span()
+        while start and plain[start - 1] in _IN_COLONS:
+            start -= 1
+        while end < len(plain) and plain[end] in _IN_COLONS:
+            end += 1
+        if parts and start <= parts[-1][1]:
+            start = parts.pop()[0]
+        parts.append((start, end + _BEHIND_COLONS))
+    return parts
 
 
 def with_plate(clues: Clues) -> Parts:

@@ -5,10 +5,22 @@ import re
 from collections.abc import Iterator
 
 from tasks.data.privacy.accounts import ACCOUNTS
-from tasks.data.privacy.coordinates import find_coordinates
-from tasks.data.privacy.hints import PROVINCES, Clues, Hint, Parts, with_at, with_colons, with_dots, with_plate
+from tasks.data.privacy.coordinates import COORDINATES, find_coordinates
+from tasks.data.privacy.hints import (
+    DOCUMENTS,
+    PROVINCES,
+    Clues,
+    Hint,
+    Parts,
+    with_at,
+    with_colons,
+    with_document,
+    with_dots,
+    with_plate,
+)
 from tasks.data.privacy.identities import IDENTITIES, PASSPORTS
 from tasks.data.privacy.recognizer import CONTEXT_CHARACTERS, Recognizer, after, before, recognizer
+from tasks.data.privacy.screen import Likely
 from tasks.data.privacy.spans import Span
 from tasks.data.privacy.telephones import TELEPHONES
 
@@ -60,14 +72,23 @@ _PLATE_NEAR = re.compile(r"车牌|车号|牌照|号牌|[的辆]车|车辆|轿车
 _STANDARD_PREFIX = re.compile(r"GB|HA[FD]|EJ|HJ|NB|WS|DL|SL|YY|JJ|TS[GR]|GS[RG]|SS[RG]|NRC|EPR")
 
 
-def find_structured(plain: str, types: frozenset[str]) -> Iterator[Span]:
-    """Yield what the structured recognizers see in readable text; spans may overlap, the more specific first."""
-    if not _ANY_DIGIT(plain) and "@" not in plain:
+def find_structured(plain: str, types: frozenset[str], likely: Likely | None = None) -> Iterator[Span]:
+    """Yield what the structured recognizers see in readable text; spans may overlap, the more specific first.
+
+    Args:
+        plain: readable text.
+        types: to look for.
+        likely: names of `screened` that may match; None: all.
+    """
+    likely = _ALL if likely is None else likely
+    if _LOOKED_FOR.isdisjoint(likely) or (not _ANY_DIGIT(plain) and "@" not in plain):
         return
     clues = Clues(plain)
     places: dict[Hint, Parts] = {}
-    for each in RECOGNIZERS:
-        if each.type not in types:
+    for name, each in _NAMED.items():
+        if name not in likely or each.type not in types:
+            continue
+        if each.hint is with_document and _DOCUMENTS_NAME not in likely:
             continue
         if each.hint not in places:
             places[each.hint] = each.hint(clues)
@@ -75,8 +96,15 @@ def find_structured(plain: str, types: frozenset[str]) -> Iterator[Span]:
             for match in each.pattern.finditer(plain, start, end):
                 if each.accepts(match):
                     yield Span(match.start(1), match.end(1), each.type)
-    if "coordinates" in types:
+    if "coordinates" in types and not likely.isdisjoint(COORDINATES):
         yield from find_coordinates(plain)
+
+
+def screened(types: frozenset[str]) -> dict[str, str]:
+    """Return name and pattern of all that is looked for by a pattern (`screen.Screen`)."""
+    further = COORDINATES if "coordinates" in types else {}
+    patterns = {name: each.pattern.pattern for name, each in _NAMED.items() if each.type in types}
+    return patterns | further | {_DOCUMENTS_NAME: "|".join(DOCUMENTS)}
 
 
 def _is_ipv4(match: re.Match[str]) -> bool:
@@ -158,3 +186,7 @@ RECOGNIZERS: tuple[Recognizer, ...] = (
     *TELEPHONES,
     *PASSPORTS,
 )
+_NAMED = {f"{each.type} {number}": each for number, each in enumerate(RECOGNIZERS)}
+_DOCUMENTS_NAME = "words for documents"
+_ALL: Likely = frozenset((*_NAMED, *COORDINATES, _DOCUMENTS_NAME))
+_LOOKED_FOR = _ALL - {_DOCUMENTS_NAME}

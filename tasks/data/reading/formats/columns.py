@@ -77,7 +77,9 @@ def _mapped_turns(value: Any, columns: Mapping[str, str | None]) -> Any:
 def first_given(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     """Return the first of some fields that the row has and that says something, else the first it has."""
     there = [name for name in names if name in row]
-    return next((name for name in there if row[name] not in (None, "", [])), there[0] if there else None)
+    if not there:
+        return None
+    return next((name for name in there if row[name] not in (None, "", [])), there[0])
 
 
 def fields_in_words(row: Mapping[str, Any]) -> str:

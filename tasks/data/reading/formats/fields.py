@@ -63,7 +63,8 @@ class Draft:
 
 def is_given(row: Mapping[str, Any], field: str) -> bool:
     """Tell whether a field says anything; in tables every row has all columns, most of them empty."""
-    return row.get(field) not in (None, "", [])
+    value = row.get(field)
+    return value is not None and value != "" and value != []
 
 
 def text_of(fields: Mapping[str, Any], name: str, *, optional: bool = False, where: str = "") -> str:

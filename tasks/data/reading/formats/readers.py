@@ -35,15 +35,15 @@ def detect(row: Mapping[str, Any]) -> str:
     Raises:
         BadRowError: none fits.
     """
-    for present in (lambda field: is_given(row, field), row.__contains__):
-        if any(map(present, CHOSEN)) and any(map(present, REJECTED)):
+    for present in ({name for name in row if is_given(row, name)}, row.keys()):
+        if not present.isdisjoint(CHOSEN) and not present.isdisjoint(REJECTED):
             return "preference"
         for name in CONTAINERS:
-            if present(name):
+            if name in present:
                 return "sharegpt" if name.startswith("conversation") else "messages"
-        if present("instruction"):
+        if "instruction" in present:
             return "alpaca"
-        if any(present(asked) and present(answered) for asked, answered in PAIRS):
+        if any(asked in present and answered in present for asked, answered in PAIRS):
             return "alpaca"
     if "output" in row:
         raise BadRowError("missing_field", f"an Alpaca row without `instruction`; {_to_map(row)}")
@@ -148,12 +148,16 @@ def _read_container(row: dict[str, Any], name: str, roles: Roles) -> Draft:
         read = [one for turn in turns for one in _exchange(turn)]
     else:
         read = read_turns(turns, tools, roles)
+    thinks = name == "messages" and any(is_given(turn, "thinking") for turn in turns)
+    if len(row) == 1 and container in row:
+        # Turns and nothing beside them, as most rows are.
+        return Draft("multilingual_thinking" if thinks else name, read)
     given = len(read)
     read = [*_system_of(row), *read]
     mark_turns(row, read, given)
     notes = add_row_thoughts(row, read, THOUGHT_FIELDS)
     language = text_of(row, "reasoning_language", optional=True) or None
-    thinks = name == "messages" and (language or any(is_given(turn, "thinking") for turn in turns))
+    thinks = thinks or (name == "messages" and language is not None)
     rejected = _rejected_beside(row, roles)
     return Draft("multilingual_thinking" if thinks else name, read, tools, rejected, language, notes)
 

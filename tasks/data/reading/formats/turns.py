@@ -26,6 +26,7 @@ ROLES: Final[Mapping[str, str]] = {
 }
 SPEAKERS: Final = ("role", "from", "speaker", "sender")
 TEXTS: Final = ("content", "value", "text", "message", "utterance")
+_PLAIN: Final = frozenset({"user", "system", "assistant"})
 _CALL_FIELDS: Final = ("tool_calls", "function_call")
 
 
@@ -82,8 +83,9 @@ def _turn(turn: Mapping[str, Any], number: int, tools: str | None, roles: Mappin
     """Return one turn; parts with results of tools make several."""
     where = f"turn {number}: "
     role, content = _role(turn, roles, number), _content(turn)
-    if len(turn) == 2 and type(content) is str and role in ("user", "system"):
-        return [Said(role, content.strip())]
+    if len(turn) == 2 and type(content) is str and role in _PLAIN and "<tool_call>" not in content:
+        # A speaker and a text, as most turns are: nothing else can stand in it.
+        return [said(role, content)]
     if not MEDIA_FIELDS.isdisjoint(turn):
         refuse_media(turn, where)
     if role == CALL:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from tasks.core.errors import ConfigError, DataContractError
 from tasks.core.files import read_json, read_jsonl, write_json, write_jsonl
 from tasks.core.manifest import write_manifest
 from tasks.core.settings import ValidateParams
+from tasks.data.expectations import suites
 from tasks.data.expectations.frames import read_prepared
 from tasks.data.expectations.outcome import Outcome
-from tasks.data.expectations.suites import build_suites, run_suites
+from tasks.data.expectations.rules import row_rules
+from tasks.data.expectations.suites import Suite, build_suites, run_suites
 from tasks.data.profile import write_profile
 from tasks.data.validate import validate
 
@@ -173,8 +176,8 @@ FAULTS: dict[str, Callable[[Any], None]] = {
 
 def judged(project: Any, name: str, params: ValidateParams = PARAMS) -> Outcome:
     """Run the one suite that holds this expectation, which is quicker than the stage, and return its outcome."""
-    suites = build_suites(read_prepared(project.prepared, project.raw), (), params)
-    [suite] = [suite for suite in suites if name in {rule.name for rule in suite.rules}]
+    built = build_suites(read_prepared(project.prepared, project.raw), (), params)
+    [suite] = [suite for suite in built if name in {rule.name for rule in suite.rules}]
     return next(found for found in run_suites([suite], project.root / "data_docs") if found.name == name)
 
 
@@ -398,3 +401,24 @@ def test_a_damaged_row_is_a_clear_error(ready: Any) -> None:
     path.write_text(path.read_text() + json.dumps({"row_id": "r-1"}) + "\n")
     with pytest.raises(DataContractError, match=r"train\.jsonl:13 is no chat row"):
         run(ready)
+
+
+@pytest.mark.slow
+def test_only_the_lines_reported_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Great Expectations alone looks 500 rows up one by one to report 20; what is reported is the same."""
+    import pandas as pd
+    from great_expectations.expectations.metrics.map_metric_provider import map_condition_auxilliary_methods as methods
+
+    frame = pd.DataFrame({"row_id": [f"r-{n}" for n in range(500)], "concept": pd.Categorical([None] * 500)})
+    suite = Suite("rows", frame, [rule for rule in row_rules() if rule.name == "concept_named"], "row_id")
+    look_up, looked_up = methods.compute_unexpected_pandas_indices, list[int]()
+
+    def counted(**arguments: Any) -> Any:
+        looked_up.append(len(arguments["domain_records_df"]))
+        return look_up(**arguments)
+
+    monkeypatch.setattr(methods, "compute_unexpected_pandas_indices", counted)
+    few = run_suites([suite], tmp_path / "few")
+    monkeypatch.setattr(suites, "_only_reported_lines_named", nullcontext)
+    assert run_suites([suite], tmp_path / "all") == few
+    assert looked_up == [20, 500]

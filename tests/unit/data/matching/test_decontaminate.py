@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from tasks.core.settings import DecontaminateParams
 from tasks.data.matching.decontaminate import LeakFinder, with_unspoken
 from tasks.data.matching.eval_sets import EvalItem
 from tasks.data.matching.leak_rules import _within_edits
+from tasks.data.matching.ngrams import mixed, unmixed
 from tasks.data.matching.normalization import NormalizedRow, normalized
 from tasks.data.matching.seeds import SeedIndex, Unit
 
@@ -324,3 +326,9 @@ def test_the_items_themselves_are_found_with_options_and_without(
 ) -> None:
     assert found(sibling_finder, chat(with_options(item.question, item.options), "选第一项。")) == [item.item_id]
     assert found(sibling_finder, chat(item.question, "选第一项。")) == [item.item_id]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=20))
+def test_unmixed_is_what_was_mixed(numbers):
+    hashes = np.array(numbers, dtype=np.uint64)
+    assert unmixed(mixed(hashes)).tolist() == numbers

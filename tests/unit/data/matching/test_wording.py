@@ -1,12 +1,15 @@
 """Two rows are one only where all that differs is slight: talk, particles, a slip of the hand. Answers decide."""
 
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.data.matching.normalization import normalized
 from tasks.data.matching.talk import core
-from tasks.data.matching.wording import Wording, core_keys, differences, fact_keys, slight
+from tasks.data.matching.wording import Wording, _facts_in, core_keys, differences, fact_keys, slight
 
 QUESTION = "放射性碘释放以后，公众应当在什么时间服用稳定碘片？"
 ANSWER = (
@@ -116,3 +119,8 @@ def test_who_was_masked_makes_two_rows() -> None:
     rows = [wording(QUESTION, ANSWER)] * 2
     left, right = fact_keys(rows, ["甲某", "乙某"])
     assert left != right
+
+
+@given(st.lists(st.text("09٣.不没a \x1f中", max_size=12), max_size=5))
+def test_facts_of_many_texts_are_the_runs_of_each(texts):
+    assert _facts_in(texts) == [" ".join(re.findall(r"[\d.不没未无勿非]+", text)) for text in texts]

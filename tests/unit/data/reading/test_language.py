@@ -1,6 +1,8 @@
 """Chinese, English, or neither."""
 
-from tasks.data.reading.language import chinese_share, language_of
+import re
+
+from tasks.data.reading.language import _latin, chinese_share, language_of
 
 
 def test_languages() -> None:
@@ -23,3 +25,11 @@ def test_shares_leave_code_out_and_short_texts_undecided() -> None:
 def test_full_width_english_is_english():
     wide = str.maketrans({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
     assert language_of("Close doors and windows, stop the ventilation.".translate(wide)) == "en"
+
+
+def test_words_and_letters_beyond_ascii_count_like_others():
+    text = "剂量率×10³ naïve Ａbc，µSv/h"
+    assert _latin(text) == (
+        len(words := re.findall("[A-Za-zÀ-ɏ\uff21-\uff3a\uff41-\uff5a]+", text)),
+        len("".join(words)),
+    )
