@@ -80,6 +80,14 @@ def test_every_pin_says_its_version(path):
     assert all(re.search(r"@[0-9a-f]{40}  # v\d+\.\d+\.\d+$", line) for line in uses)
 
 
+def test_a_push_runs_the_pushed_commit():
+    (step,) = [
+        step for step in load(FOLDER / "pipeline.yml")["jobs"]["run"]["steps"] if "flows.trigger" in step.get("run", "")
+    ]
+    assert step["env"]["COMMIT"] == "${{ github.sha }}"
+    assert '--commit "$COMMIT" --wait' in step["run"]
+
+
 def test_one_action_has_one_pin_everywhere():
     pins: dict[str, set[str]] = {}
     for path in FILES:
