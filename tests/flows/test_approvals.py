@@ -68,7 +68,7 @@ def two(client, project, registry, approvers, host, monkeypatch):
     monkeypatch.setenv("TUNEGATE_ROOT", str(project.root))
     found = load_settings(path)
     assert found.promote.approvals_required == 2
-    deploy(project, found)
+    deploy(project, found, take_over=True)  # each test is a checkout of its own
     return found.promote
 
 
