@@ -11,7 +11,7 @@ from prefect.states import Failed, State
 from flows.asked import AskedSettings
 from flows.clock import RunClock
 from flows.elsewhere import run_deployed
-from flows.github_status import report
+from flows.github_status import hooks
 from flows.handover import borrow, give_back
 from flows.limits import Allowance
 from flows.outcome import GATE_FAILED
@@ -59,12 +59,7 @@ def stage(
                 give_back(found, project, remote, logger)
 
 
-#: A commit's run is told on the commit, where the worker's environment names its repository.
-TOLD: Any = [report]
-
-
-@flow(name="pipeline", persist_result=False, on_running=TOLD, on_completion=TOLD, on_failure=TOLD, on_crashed=TOLD,
-      on_cancellation=TOLD)  # fmt: skip
+@flow(name="pipeline", persist_result=False, **hooks())
 def pipeline(
     keep_serving: bool = False,
     gpu_deployment: str | None = None,

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -13,7 +16,6 @@ from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
 from flows.github_status import API, CONTEXT, REPOSITORY, TOKEN, report
 from flows.outcome import GATE_FAILED
-from flows.pipeline import pipeline
 
 COMMIT = "6d" * 20
 
@@ -62,10 +64,20 @@ def test_the_commit_is_told_and_the_gates_no_is_no_broken_run(github, state, sai
     assert body["description"].startswith("laptop, brave-otter: ")
 
 
-def test_the_pipeline_reports_every_end_it_can_have():
-    hooks = (pipeline.on_running_hooks, pipeline.on_completion_hooks, pipeline.on_failure_hooks,
-             pipeline.on_crashed_hooks, pipeline.on_cancellation_hooks)  # fmt: skip
-    assert all(report in found for found in hooks)
+HOOKED = """
+from flows.github_status import report
+from flows.pipeline import pipeline
+found = (pipeline.on_running_hooks, pipeline.on_completion_hooks, pipeline.on_failure_hooks,
+         pipeline.on_crashed_hooks, pipeline.on_cancellation_hooks)
+print(sum(report in hooks for hooks in found))
+"""
+
+
+@pytest.mark.parametrize(("repository", "told"), [("ward/tunegate", "5"), ("", "0")])
+def test_the_pipeline_reports_every_end_it_can_have_where_somebody_is_told(repository, told):
+    environment = os.environ | {REPOSITORY: repository}
+    done = subprocess.run([sys.executable, "-c", HOOKED], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == told
 
 
 @pytest.mark.parametrize("parameters", [{}, {"rev": None}, {"rev": "main"}, {"rev": COMMIT + "/../x"}])
