@@ -1,8 +1,7 @@
 """AWQ (Lin et al. 2023, https://arxiv.org/abs/2306.00978) by llm-compressor."""
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,6 @@ log = logging.getLogger(__name__)
 
 #: Tokens a module gets at once: one call for many short rows, and no more memory than one long row takes.
 PIECE_TOKENS = 2048
-#: Points of the grid are looked at in steps of so many before its valley is searched.
-COARSE_STEP = 3
-
-#: How strongly activations smooth, and whether the weights' means count.
-Point = tuple[float, bool]
 
 
 def compress(
@@ -99,40 +93,6 @@ def outputs_by_row(module: Any, batches: list[dict[str, Any]]) -> Iterator[Any]:
             waiting = []
 
 
-def downhill(points: Sequence[Point], error: Callable[[], float]) -> Iterator[Point]:
-    """Yield the points of a grid at which a search for the least error has to look, not all of them.
-
-    The error over the strength of smoothing has one valley: every third point is looked at, then the neighbours of the
-    best, and on from there as long as it gets better. The first point, no smoothing, is not on that line.
-
-    Args:
-        points: the grid, (strength, with the weights' means) each, in order of strength after the first.
-        error: gives the error at the point that was yielded last.
-    """
-    yield points[0]
-    line, errors = points[1:], {}
-    if not line:
-        return
-    coarse = range(min(1, len(line) - 1), len(line), COARSE_STEP)
-    for place in coarse:
-        yield line[place]
-        errors[place] = _comparable(error())
-    best = min(errors, key=lambda place: errors[place])
-    for step in (-1, 1):
-        place = best + step
-        while 0 <= place < len(line) and place not in errors:
-            yield line[place]
-            errors[place] = _comparable(error())
-            if errors[place] >= errors[place - step]:
-                break
-            place += step
-
-
-def _comparable(error: float) -> float:
-    """Return an error that can be compared: where the outputs are not finite, the worst there is."""
-    return error if math.isfinite(error) else math.inf
-
-
 def _narrowed(model: Any) -> Any:
     """Return the model as it is written: what stays unpacked, scales with it, in bf16, whatever it was computed in."""
     import torch
@@ -143,25 +103,11 @@ def _narrowed(model: Any) -> Any:
 def _reporting_awq(blocks: int, candidate: str) -> Any:
     """Return llm-compressor's AWQ with a progress line: the library's own bars count calls, not work left."""
     from llmcompressor.modifiers.transform.awq import AWQModifier
-    from pydantic import PrivateAttr
 
     progress = Progress(log, f"quantize {candidate}", blocks, "blocks")
 
     class ReportingAWQModifier(AWQModifier):
-        """AWQ that says how far it is, calls a module that looks at each token alone once for many rows, and looks at
-        no more points of the grid than it has to.
-        """
-
-        _error: float = PrivateAttr(default=math.inf)
-
-        def _get_grid_search_params(self) -> Iterator[Point]:  # type: ignore[override]
-            """Yield the points to look at, by the errors found so far; the library only goes through them."""
-            return downhill(super()._get_grid_search_params(), lambda: self._error)
-
-        def _compute_loss(self, *outputs: Any) -> float:
-            """Return the error at a point, and keep it for the choice of the next."""
-            self._error = float(super()._compute_loss(*outputs))
-            return self._error
+        """AWQ that says how far it is, and calls a module that looks at each token alone once for many rows."""
 
         def _run_samples(self, module: Any) -> list[Any]:
             """Return the module's outputs on the cached inputs, row by row."""

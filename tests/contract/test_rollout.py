@@ -64,17 +64,21 @@ class TestCanary:
         assert (status["version"], status["wanted"], status["healthy"]) == ("1", "1", True)
 
     @pytest.mark.slow
-    def test_a_conversation_stays_with_one_version(self, quick):
-        begin(quick)
-        with quick.client(quick.key("a")) as client:
+    def test_a_conversation_stays_with_one_version(self, project):
+        # Never decided while it is asked, however long that takes here.
+        decide_quickly(project, steps_percent=[50.0], step_requests=10_000, least_requests=10_000, longest_s=3600.0)
+        control.ensure_host(project.project)
+        project.deploy("1")
+        begin(project)
+        with project.client(project.key("a")) as client:
             seen = {}
             for number in range(40):
                 first = [{"role": "system", "content": "短"}, {"role": "user", "content": f"问 {number}"}]
                 more = [*first, {"role": "assistant", "content": "答"}, {"role": "user", "content": "再问"}]
-                share = control.host_status(quick.project)["rollout"]["percent"]
+                share = control.host_status(project.project)["rollout"]["percent"]
                 versions = {client.post(CHAT, json=BODY | {"messages": messages}).headers["x-tunegate-version"]
                             for messages in (first, more)}  # fmt: skip
-                if control.host_status(quick.project)["rollout"]["percent"] == share:
+                if control.host_status(project.project)["rollout"]["percent"] == share:
                     seen[number] = versions
         assert all(len(versions) == 1 for versions in seen.values())
         assert len(set().union(*seen.values())) == 2

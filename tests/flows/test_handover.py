@@ -18,7 +18,8 @@ from tests.flows.clones import REMOTE, clone, git_environment, make_origin, run
 pytestmark = pytest.mark.slow
 
 log = logging.getLogger("test")
-ENOUGH = Allowance.begin(LimitsParams(run_timeout_s=600.0, stage_timeout_s=600.0))
+#: It begins when this file is read: long before the first of its tests.
+ENOUGH = Allowance.begin(LimitsParams(run_timeout_s=36000.0, stage_timeout_s=600.0))
 (QUANTIZE,) = find_stages("quantize")
 MADE = ("prepare", "validate", "train", "merge")
 

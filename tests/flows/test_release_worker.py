@@ -55,7 +55,7 @@ def worker(project, command: list[str], monkeypatch):
         yield project.root / "worker.log"
     finally:
         started.terminate()
-        started.wait(60)
+        started.wait(240)  # it may be busy with a run, and the machine with other tests
 
 
 def ended(client, run, log: Path):

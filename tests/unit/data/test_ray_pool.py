@@ -80,7 +80,7 @@ def on_ray(python, monkeypatch):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.net
 def test_the_order_is_kept_little_is_read_ahead_and_a_refusal_keeps_its_words(on_ray):
     assert on_ray("-c", SCRIPT).splitlines()[-1] == "第 7 行坏了 mend it"
 

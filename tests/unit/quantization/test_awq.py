@@ -1,12 +1,10 @@
-"""AWQ's work made less: rows joined for modules that look at each token alone, points of the grid left out."""
-
-import math
+"""Rows joined for modules that look at each token alone: the same outputs in fewer calls."""
 
 import pytest
 import torch
 
 from tasks.quantization import awq
-from tasks.quantization.awq import downhill, outputs_by_row, token_by_token
+from tasks.quantization.awq import outputs_by_row, token_by_token
 
 
 @pytest.fixture
@@ -50,35 +48,3 @@ def test_attention_is_not_joined(rows):
     assert token_by_token({"hidden_states": states})
     assert not token_by_token({"hidden_states": states, "attention_mask": torch.zeros(1, 1, 5, 5)})
     assert not token_by_token({"hidden_states": states, "attention_mask": None})
-
-
-def looked_at(errors: list[float]) -> list[int]:
-    """Return which places of a line with these errors are looked at; the point before the line has none."""
-    points, last = [(-1.0, False), *((float(place), True) for place in range(len(errors)))], [math.inf]
-    seen = []
-    for strength, with_weights in downhill(points, lambda: last[0]):
-        seen.append(int(strength))
-        last[0] = errors[int(strength)] if with_weights else 1e9
-    assert seen[0] == -1
-    assert len(seen) == len(set(seen))
-    return seen[1:]
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 9, 19])
-def test_the_valley_is_found_wherever_it_lies_and_most_points_are_left_out(length):
-    for valley in range(length):
-        for slope in (1.0, 5.0):
-            errors = [abs(place - valley) * (slope if place < valley else 1.0) for place in range(length)]
-            seen = looked_at(errors)
-            assert valley in seen
-            if length == 9:
-                assert len(seen) <= 6
-
-
-def test_points_whose_outputs_are_not_finite_are_passed_over():
-    seen = looked_at([math.nan, math.inf, math.nan, 3.0, 2.0, 1.0, 4.0, 5.0, math.nan])
-    assert 5 in seen
-
-
-def test_errors_without_end_are_looked_at_and_end():
-    assert looked_at([math.nan] * 9)
