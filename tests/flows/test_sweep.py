@@ -100,7 +100,8 @@ stages:
 def started(project: Project, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*TUNEGATE, "sweep", *words], cwd=project.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
+        # A shell that runs the tests in the background has SIGINT ignored, and its children inherit that.
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
