@@ -7,6 +7,7 @@ for promotion. Of what the server says this one takes a deployment's name and a 
 
 import asyncio
 import os
+import signal
 import sys
 
 import click
@@ -32,6 +33,8 @@ def main(worker: str, name: str, with_healthcheck: bool) -> None:
     from flows.scope import scoped
     from flows.workers import RELEASE
 
+    # A shell that starts it in the background has SIGINT ignored; Prefect's answer to SIGTERM is to send itself that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     setup_signal_handlers_worker(os.getpid(), "the release worker", click.echo)
     use_own_hooks(project.root)
     found = ReleaseWorker(
