@@ -162,6 +162,10 @@ def _plain(found: Finding, p_adjusted: float, p_opposite_adjusted: float, outcom
     }
 
 
+#: How many times the distance that can be told is the distance there is, where no set of items will ever do.
+FARTHEST = 1e6
+
+
 def _items_needed(found: Finding) -> int | None:
     """Return about how many items would decide the rule if the value stays where it is; None where none would.
 
@@ -170,4 +174,6 @@ def _items_needed(found: Finding) -> int | None:
     distance = abs(found.gain_to_line)
     if not distance > 0 or not math.isfinite(found.minimum_detectable) or found.minimum_detectable <= 0:
         return None
-    return max(found.n + 1, math.ceil(found.n * (found.minimum_detectable / distance) ** 2))
+    ratio = found.minimum_detectable / distance
+    # Further away than any number of items helps; squared it may be no number any more.
+    return max(found.n + 1, math.ceil(found.n * ratio**2)) if ratio < FARTHEST else None
