@@ -42,13 +42,14 @@ def deploy(project: Project, settings: Settings, *, take_over: bool = False) -> 
     file = yaml.safe_load((project.root / PREFECT_FILE).read_text(encoding="utf-8"))
     ours = owner(project)
     with get_client(sync_client=True) as client:
-        for item in file["deployments"]:
-            name = f"{_flow(item).name}/{scoped(item['name'])}"
+        known = [_read(client, _name(item)) for item in file["deployments"]]
+        for item, one in zip(file["deployments"], known, strict=True):
             if not take_over:
-                require_ours(_read(client, name), name, ours)
+                require_ours(one, _name(item), ours)
         for item in file["deployments"]:
             _ensure_queue(client, scoped(item["work_pool"]["name"]), item["name"])
-        return [_deploy(client, item, file["pull"], settings.schedule, ours) for item in file["deployments"]]
+        return [_deploy(client, item, one, file["pull"], settings.schedule, ours)
+                for item, one in zip(file["deployments"], known, strict=True)]  # fmt: skip
 
 
 def no_deployment(name: str) -> ConfigError:
@@ -56,14 +57,15 @@ def no_deployment(name: str) -> ConfigError:
     return ConfigError(f"no deployment is called {name!r}", f"make workers deploys {PREFECT_FILE}")
 
 
-def _deploy(client: Any, item: dict[str, Any], pull: list[dict[str, Any]], schedule: ScheduleParams, ours: str) -> Any:
-    """Write one deployment where it is not on the server as the files say, and return its id."""
+def _deploy(
+    client: Any, item: dict[str, Any], known: Any, pull: list[dict[str, Any]], schedule: ScheduleParams, ours: str
+) -> Any:
+    """Write one deployment where it is not on the server (`known`) as the files say, and return its id."""
     from prefect.client.schemas.actions import DeploymentUpdate
 
     flow, name = _flow(item), scoped(item["name"])
     wanted, times = _definition(flow, item, pull) | {"tags": [ours]}, _times(schedule, item["name"])
     version = ".".join(sha256_json(value)[:DIGEST_CHARACTERS] for value in (wanted, times))
-    known = _read(client, f"{flow.name}/{name}")
     if known and known.version == version:
         return known.id
     before = (known.version or "" if known else "").partition(".")[2]
@@ -72,8 +74,13 @@ def _deploy(client: Any, item: dict[str, Any], pull: list[dict[str, Any]], sched
         _write_schedule(client, found, times, ours=bool(before) or known is None)
     # Last: what is cut short is written again.
     client.update_deployment(found, DeploymentUpdate(version=version))
-    log.info("deployed %s/%s", flow.name, name)
+    log.info("deployed %s", _name(item))
     return found
+
+
+def _name(item: dict[str, Any]) -> str:
+    """Return `flow/name` of an entry on the server."""
+    return f"{_flow(item).name}/{scoped(item['name'])}"
 
 
 def _flow(item: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """What the Prefect UI shows of a run beside its log: a name and tags to find it by, progress, figures, links.
 
-Nothing here is worth a run: where the server does not answer, it is left out and said in the log.
+Name, tags and progress are not worth a run: where the server does not answer, they are left out and the log says so.
+Figures and links are made in tasks that are tried again.
 """
 
 import re

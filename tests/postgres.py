@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import pytest
+from tests.debian import unpacked
 
 #: Debian 12's, where none is installed.
 PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5", "libxslt1.1", "libllvm14")
@@ -22,17 +22,8 @@ def programs(folder: Path) -> tuple[Path, dict[str, str]]:
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if installed:
         return installed[-1].parent, dict(os.environ)
-    if not shutil.which("apt-get"):
-        pytest.skip("neither Postgres nor apt-get is here")
-    got = subprocess.run(["apt-get", "download", *PACKAGES], cwd=folder, capture_output=True, check=False, timeout=300)
-    packages = list(folder.glob("*.deb"))
-    if got.returncode or not packages:
-        pytest.skip("Debian's package of Postgres cannot be had here")
-    for package in packages:
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-    libraries = ":".join(str(path) for path in (folder / "usr/lib").glob("*-linux-gnu"))
-    found = folder / "usr/lib/postgresql/15/bin"
-    return found, dict(os.environ) | {"LD_LIBRARY_PATH": libraries}
+    environment = unpacked("Postgres", PACKAGES, folder)
+    return folder / "usr/lib/postgresql/15/bin", environment
 
 
 class Postgres:

@@ -6,8 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 import redis
+
+from tests.debian import unpacked
 
 #: Debian's, where none is installed.
 PACKAGES = ("redis-server", "redis-tools", "liblzf1", "liblua5.1-0", "lua-bitop", "lua-cjson", "libjemalloc2")
@@ -18,16 +19,8 @@ def redis_server(folder: Path) -> tuple[Path, dict[str, str]]:
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found), dict(os.environ)
-    if not shutil.which("apt-get"):
-        pytest.skip("neither Redis nor apt-get is here")
-    got = subprocess.run(["apt-get", "download", *PACKAGES], cwd=folder, capture_output=True, check=False, timeout=300)
-    packages = list(folder.glob("*.deb"))
-    if got.returncode or not packages:
-        pytest.skip("Debian's package of Redis cannot be had here")
-    for package in packages:
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-    libraries = ":".join(str(path) for path in (folder / "usr/lib").glob("*-linux-gnu"))
-    return folder / "usr" / "bin" / "redis-server", dict(os.environ) | {"LD_LIBRARY_PATH": libraries}
+    environment = unpacked("Redis", PACKAGES, folder)
+    return folder / "usr" / "bin" / "redis-server", environment
 
 
 class Store:

@@ -126,9 +126,9 @@ def _to_see(leases: ExitStack, least: int, most: int, setting: str, what: str) -
         return {}
     if not (choice := choose_work_gpus(gpus, least, len(gpus), setting)):
         return {}
-    cards = {gpu.uuid or str(gpu.index): f"GPU {gpu.index}" for gpu in choice}
-    taken = leases.enter_context(leased(cards, least, most, what))
-    chosen = [gpu for gpu in choice if (gpu.uuid or str(gpu.index)) in taken]
+    cards = {gpu.uuid or str(gpu.index): gpu for gpu in choice}
+    called = {name: f"GPU {gpu.index}" for name, gpu in cards.items()}
+    chosen = [cards[name] for name in leases.enter_context(leased(called, least, most, what))]
     for gpu in chosen:
         log.info("GPU %d: %s, %.1f of %.1f GiB free", gpu.index, gpu.name, gpu.free_gib, gpu.total_gib)
     return {VISIBLE: ",".join(str(gpu.index) for gpu in chosen), **BUS_ORDER}

@@ -15,6 +15,7 @@ from tasks.serving import control
 from tasks.serving.metrics import Metrics
 from tests.contract.embeddings import configure, up
 from tests.contract.hosts import BODY, CHAT, STREAMED, until
+from tests.debian import unpacked
 
 FOLDER = Path(__file__).parents[2] / "infra" / "monitoring"
 RULES = FOLDER / "tunegate.rules.yaml"
@@ -110,13 +111,7 @@ def programs(tmp_path_factory) -> Path:
     if found := shutil.which("promtool"):
         return Path(found).parent
     folder = tmp_path_factory.mktemp("prometheus")
-    if not shutil.which("apt-get"):
-        pytest.skip("neither Prometheus nor apt-get is here")
-    got = subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, capture_output=True, text=True, timeout=300)
-    packages = list(folder.glob("*.deb"))
-    if got.returncode or not packages:
-        pytest.skip("Debian's package of Prometheus cannot be had here")
-    subprocess.run(["dpkg-deb", "-x", packages[0], folder], check=True)
+    unpacked("Prometheus", [PACKAGE], folder)
     return folder / "usr" / "bin"
 
 
