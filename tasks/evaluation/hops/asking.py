@@ -157,7 +157,7 @@ def ask_pack(pack: Pack, hop: Respondent, max_generated_tokens: int) -> list[Sam
 
 def write_answers(items: list[GenerationItem], hop: Respondent, max_generated_tokens: int) -> list[Sample]:
     """Return the scored greedy answers to items that are answered in words."""
-    from tasks.engine.queries import answer_query
+    from tasks.engine.queries import LOOPED, answer_query
 
     queries, opened = [], []
     for item in items:
@@ -170,6 +170,10 @@ def write_answers(items: list[GenerationItem], hop: Respondent, max_generated_to
         room = max(1, min(wanted, max_generated_tokens, hop.context_tokens - len(prompt)))
         queries.append(answer_query(prompt, room, f"item {item.item_id}"))
     answers = hop.client.ask(queries, "domain pack, generated")
+    cut, looped = (sum(answer["finish_reason"] == how for answer in answers) for how in ("length", LOOPED))
+    log.info(
+        "evaluate@%s: %d of %d answers were cut at their length, %d ended in a loop", hop.hop, cut, len(answers), looped
+    )
     return [
         written_sample(item, answer, thinking_opened=is_open)
         for item, answer, is_open in zip(items, answers, opened, strict=True)

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tasks.engine.queries import LOOPED
 from tasks.evaluation.multiple_choice.tasks import exam_item
 from tasks.evaluation.pack.generation import GenerationItem, score
 from tasks.evaluation.pack.likelihood import bits_per_byte
@@ -63,8 +64,8 @@ def written_sample(item: GenerationItem, answer: dict[str, Any], *, thinking_ope
         thinking_opened: whether the prompt itself ended in the opening of a thought.
     """
     value, detail = score(item, answer["text"], thinking_opened=thinking_opened)
-    # A cut answer is scored as it stands, and says that it was cut.
-    detail |= {"cut": answer["finish_reason"] == "length"}
+    # An answer that was ended is scored as it stands, and says why it ends there.
+    detail |= {"cut": answer["finish_reason"] == "length", "looped": answer["finish_reason"] == LOOPED}
     group = str(detail.get("concept") or item.lang)
     return Sample(item.suite, item.item_id, suite_named(item.suite).metric, _rounded(value), group, detail)
 

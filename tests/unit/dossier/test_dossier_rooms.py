@@ -64,3 +64,11 @@ def test_every_concept_of_the_shipped_pack_has_a_chinese_name(pack: Any) -> None
     rows = answered(pack, "不知道")
     concepts = concept_facts({"base": rows, "awq": rows})["points"]
     assert {row["words"][1] for row in concepts} <= set(CONCEPT_ZH.values())
+
+
+@pytest.mark.parametrize(("reason", "cut", "looped"), [("stop", False, False), ("length", True, False),
+                                                       ("repetition", False, True)])  # fmt: skip
+def test_an_item_says_why_its_answer_ended(reason: str, cut: bool, looped: bool) -> None:
+    item = generation_items(load_pack(ROOT / "data/raw/eval/domain"), thinking=False)[0]
+    detail = written_sample(item, {"text": "答案不明", "finish_reason": reason}, thinking_opened=False).detail
+    assert (detail["cut"], detail["looped"]) == (cut, looped)

@@ -11,6 +11,7 @@ from tasks.chat.tokenizer import load_tokenizer
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.engine.client import AnswerCache, ServedClient
+from tasks.engine.queries import LOOPED, answer_query
 from tasks.engine.server import VllmServer
 from tasks.evaluation.parity.check import check_parity
 
@@ -72,3 +73,14 @@ def test_a_server_with_another_template_than_training_is_found(server, folders):
     assert "'You are a helpful AI assistant" not in first["words"]
     assert first["position"] > 0
     assert "became" in first["words"]
+
+
+def test_a_written_answer_ends_where_it_loops_and_says_so(server, folders):
+    tokenizer = load_tokenizer(folders[1])
+    client = ServedClient(server.url, "m", model_digest="loops", concurrency=8, cache=AnswerCache(None))
+    loop = tokenizer.encode("注意安全，保持通风。" * 8, add_special_tokens=False)
+    asked = [answer_query(loop, 400, "a loop"), answer_query(loop, 30, "too short for one")]
+    looped, cut = client.ask(asked, "loops")
+    assert looped["finish_reason"] == LOOPED
+    assert len(tokenizer.encode(looped["text"], add_special_tokens=False)) < 400
+    assert cut["finish_reason"] == "length"
