@@ -1,11 +1,11 @@
 """Sections of the control plane: `limits` (how long), `hand_over` (between machines), `schedule` (when by itself)."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.core.params.section import Section
 
@@ -22,9 +22,20 @@ class HandOverParams(Section):
 
     Args:
         remote: name of a DVC remote that every machine has under this name; None where the workers share one folder.
+        branch: what the branches are called on which finished runs are kept, before `/`; None keeps none.
+        push_to: the git remote that gets them; None leaves them in the clone of the machine that ran the pipeline.
     """
 
     remote: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    branch: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$")
+    push_to: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+
+    @model_validator(mode="after")
+    def _require_branch(self) -> Self:
+        """Refuse to push what is not kept."""
+        if self.push_to and not self.branch:
+            raise ValueError("push_to names a git remote, and branch is null: write branch: runs")
+        return self
 
 
 def _cron(value: str) -> str:
