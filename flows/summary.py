@@ -13,7 +13,13 @@ FIRST = ("heldout_bits_per_byte", "domain_bits_per_byte", "ceval_accuracy", "cmm
 
 
 def summary(project: Project, outcome: dict[str, Any]) -> str:
-    """Return the closing page of `tunegate run`."""
+    """Return the closing page of `tunegate run`.
+
+    Args:
+        project: the run's folder.
+        outcome: what the flow returned.
+    """
+    below = f"{project.root}/" if outcome.get("folder") and project.own != project.state else ""
     verdict = read_json(project.root / GATE / "verdict.json")
     demo = " (demo: it may not carry a production deployment)" if verdict["demo"] else ""
     answers = [line for item in outcome["answers"] for line in _exchange(item)]
@@ -31,9 +37,10 @@ def summary(project: Project, outcome: dict[str, Any]) -> str:
             *bars(outcome),
             "",
             "where everything is",
-            f"  report for reviewers   {DOSSIER}/index.html   (opens from disk)",
-            f"  data checks            {VALIDATION}/data_docs/index.html",
-            "  fate of every row      data/prepared/ledger.jsonl",
+            *_of_the_run(project, outcome),
+            f"  report for reviewers   {below}{DOSSIER}/index.html   (opens from disk)",
+            f"  data checks            {below}{VALIDATION}/data_docs/index.html",
+            f"  fate of every row      {below}data/prepared/ledger.jsonl",
             "  numbers, old and new   .venv/bin/dvc metrics diff",
             "  Prefect UI             make prefect-ui   (runs, schedules, artifacts)",
             "  MLflow UI              make mlflow-ui    (loss curve, versions, alias champion)",
@@ -41,6 +48,16 @@ def summary(project: Project, outcome: dict[str, Any]) -> str:
             f"  where it came from     .venv/bin/tunegate lineage {outcome['version']}",
         ]
     )
+
+
+def _of_the_run(project: Project, outcome: dict[str, Any]) -> list[str]:
+    """Return the lines that only a run of a commit has: its folder, with all outputs, and its branch."""
+    found = []
+    if project.own != project.state:
+        found.append(f"  the run's folder       {project.root}   (commit {outcome['commit']})")
+    if outcome.get("branch"):
+        found.append(f"  dvc.lock, params.yaml  git show {outcome['branch']}")
+    return found
 
 
 def measured_names(reports: dict[str, dict[str, float]]) -> list[str]:

@@ -158,10 +158,10 @@ def _list(text: str) -> list[Any]:
         raise ValueError(f"not a YAML list: {error}") from error
     if not isinstance(values, list) or not values:
         raise ValueError("no values")
-    return [_mended(value) for value in values]
+    return [plain_value(value) for value in values]
 
 
-def _mended(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return a value; what YAML 1.1 takes for text and everybody else for a number, as the number: 1e-4."""
     if isinstance(value, str):
         try:
