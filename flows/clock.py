@@ -26,17 +26,30 @@ class RunClock:
         self.before: dict[str, float] = read_json(self.path)["seconds"] if self.path.is_file() else {}
         self.began = time.monotonic()
         self.seconds: dict[str, float] = {}
+        #: When each part began and ended; two may have been under way at the same time.
+        self.spans: list[tuple[float, float]] = []
 
     def add(self, name: str, seconds: float) -> None:
-        """Note what one part took."""
+        """Note what one part took that has just ended."""
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 1)
+        now = time.monotonic()
+        self.spans.append((now - seconds, now))
 
     def close(self) -> dict[str, Any]:
         """Keep this run's parts for the next one and return both; a part that was not run keeps its last time."""
-        rest = time.monotonic() - self.began - sum(self.seconds.values())
+        rest = time.monotonic() - self.began - covered(self.spans)
         ran = self.seconds | {REST: round(max(rest, 0.0), 1)}
         write_json(self.path, {"seconds": self.before | ran})
         return {"seconds": ran, "seconds_before": self.before}
+
+
+def covered(spans: list[tuple[float, float]]) -> float:
+    """Return how long at least one of some spans (begin, end) lasted, in seconds."""
+    total, until = 0.0, float("-inf")
+    for began, ended in sorted(spans):
+        total += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return total
 
 
 def since_start(times: dict[str, Any], total_s: float) -> dict[str, Any]:

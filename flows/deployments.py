@@ -20,8 +20,11 @@ from tasks.core.settings import Settings
 log = logging.getLogger(__name__)
 
 PREFECT_FILE = "infra/prefect.yaml"
-#: A second run of a deployment waits for the first.
+#: A second run of a deployment waits for the first, where nothing else is said here.
 RUNS_AT_ONCE = 1
+#: Where there are cards. A pipeline has a folder of its own, and waits most of the time for a card or its turn
+#: (flows/turns.py): were it alone, the cards would wait for it. A worker of the gpu pool takes one run at a time.
+RUNS_WITH_CARDS: dict[str, int | None] = {"nightly": 10, "experiment": 10, "gpu": None, "later": None}
 DIGEST_CHARACTERS = 12
 
 
@@ -47,7 +50,7 @@ def deploy(project: Project, settings: Settings, *, take_over: bool = False) -> 
             if not take_over:
                 require_ours(one, _name(item), ours)
         for item in file["deployments"]:
-            _ensure_queue(client, scoped(item["work_pool"]["name"]), item["name"])
+            _ensure_queue(client, scoped(item["work_pool"]["name"]), item["name"], runs_at_once(item["name"], settings))
         return [_deploy(client, item, one, file["pull"], settings.schedule, ours)
                 for item, one in zip(file["deployments"], known, strict=True)]  # fmt: skip
 
@@ -155,14 +158,26 @@ def _write_schedule(client: Any, deployment_id: Any, times: dict[str, Any], ours
     log.info("schedule %s: %s %s, %s", times["slug"], times["cron"], times["timezone"], said)
 
 
-def _ensure_queue(client: Any, pool: str, name: str) -> None:
-    """Have a queue that takes one run at a time; a limit that a person has set since stays."""
+def runs_at_once(queue: str, settings: Settings) -> int | None:
+    """Return how many runs of a queue may be under way, None for any number."""
+    return RUNS_WITH_CARDS.get(queue, RUNS_AT_ONCE) if settings.hardware.gpus else RUNS_AT_ONCE
+
+
+def _ensure_queue(client: Any, pool: str, name: str, limit: int | None) -> None:
+    """Have a queue that takes so many runs at a time; a limit that a person has set since stays.
+
+    What was written there last stands in its description; releases before that wrote `RUNS_AT_ONCE`.
+    """
     from prefect.exceptions import ObjectNotFound
 
+    said = f"{'any number of' if limit is None else limit} runs at a time (flows/deployments.py)"
     try:
         queue = client.read_work_queue_by_name(name, work_pool_name=pool)
     except ObjectNotFound:
-        client.create_work_queue(name=name, concurrency_limit=RUNS_AT_ONCE, work_pool_name=pool)
+        client.create_work_queue(name=name, description=said, concurrency_limit=limit, work_pool_name=pool)
         return
-    if queue.concurrency_limit is None:
-        client.update_work_queue(queue.id, concurrency_limit=RUNS_AT_ONCE)
+    ours = queue.concurrency_limit in (None, RUNS_AT_ONCE, *RUNS_WITH_CARDS.values())
+    if queue.description != said:
+        client.update_work_queue(queue.id, description=said, **({"concurrency_limit": limit} if ours else {}))
+    elif queue.concurrency_limit is None and limit is not None:
+        client.update_work_queue(queue.id, concurrency_limit=limit)

@@ -17,6 +17,8 @@ PREFECT = {
     # A run says that it lives; flows/silence.py has the server act where it does not.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
+    # So long a card may wait for the next run; Prefect's own 10 s are most of a short stage.
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
     # 2 + 4 + ... + 256 s: a server may be away for eight minutes when a run says that it has ended.
     "PREFECT_CLIENT_MAX_RETRIES": "8",
 }

@@ -5,7 +5,8 @@ thread, by a signal that only the outermost of two limits gets, and the child go
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 from tasks.core.errors import TunegateError
 from tasks.core.params.orchestration import LimitsParams
@@ -19,10 +20,12 @@ class Allowance:
     Args:
         limits: of params.yaml.
         began: monotonic clock at the run's start.
+        ended: set when nobody waits for the run any more: its stages, in threads of their own, end then.
     """
 
     limits: LimitsParams
     began: float
+    ended: Event = field(default_factory=Event, compare=False, repr=False)
 
     @classmethod
     def begin(cls, limits: LimitsParams) -> "Allowance":
@@ -33,15 +36,19 @@ class Allowance:
         """Return how long a stage that begins now may take.
 
         Raises:
-            TunegateError: the run has taken its time already.
+            TunegateError: the run has taken its time already, or has been ended.
         """
+        if self.ended.is_set():
+            raise self.over(name, 0.0)
         left = self.limits.run_timeout_s - (time.monotonic() - self.began)
         if left <= 0:
             raise self.over(name, left)
         return min(left, self.limits.stage_timeout_s)
 
     def over(self, name: str, allowed_s: float) -> TunegateError:
-        """Return the error for a stage that was ended after what `stage_s` allowed."""
+        """Return the error for a stage that was ended after what `stage_s` allowed, or with its run."""
+        if self.ended.is_set():
+            return TunegateError(f"stage {name} was ended with its run", "run again: finished stages are kept")
         whole = allowed_s < self.limits.stage_timeout_s
         key = "run_timeout_s" if whole else "stage_timeout_s"
         what = f"the run, at stage {name}," if whole else f"stage {name}"

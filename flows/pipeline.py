@@ -1,13 +1,12 @@
 """The flow `pipeline`: every stage, then register, then promote where nobody has to be asked."""
 
-import time
-from contextlib import ExitStack
 from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Failed, State
 
+from flows.all_stages import run_stages
 from flows.asked import AskedSettings
 from flows.clock import RunClock
 from flows.elsewhere import run_deployed
@@ -16,18 +15,17 @@ from flows.handover import borrow, give_back
 from flows.limits import Allowance
 from flows.outcome import GATE_FAILED
 from flows.repro import run_through_dvc
-from flows.run import Run, folder_of, run_of, short, tags_of
+from flows.run import folder_of, run_of, short, tags_of
+from flows.run_branch import keep_on_branch, push_branch, require_branch
 from flows.showing import StageProgress, show_metrics, show_pages, show_run
-from flows.stages import TRIED_AGAIN, stage_task
-from flows.unchanged import changed_stages
+from flows.stages import TRIED_AGAIN
 from flows.worktree import code_words
 from tasks.core.errors import GateFailedError
 from tasks.core.files import read_json
 from tasks.core.layout import GATE
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
-from tasks.engine.preloaded import forked_servers
-from tasks.stages.table import STAGES, find_stages
+from tasks.stages.table import find_stages
 
 
 @flow(name="stage", flow_run_name="{name}", persist_result=False)
@@ -82,18 +80,26 @@ def pipeline(
         profile: a profile in place of params.yaml, e.g. verify-7b.
 
     Returns:
-        {"version", "verdict", "lineage_id", "outcome", "answers", "seconds", "seconds_before"}: the last two by stage,
-        of this run and of the one before. A state `GateFailed` with a GateFailedError where the verdict is not PASS:
-        the version is registered with its evidence and stays out, and nothing is broken.
+        {"version", "verdict", "lineage_id", "commit", "folder", "branch", "outcome", "answers", "seconds",
+        "seconds_before"}: the last two by stage, of this run and of the one before. A state `GateFailed` with a
+        GateFailedError where the verdict is not PASS: the version is registered with its evidence and stays out, and
+        nothing is broken.
     """
     checkout = Project.here()
-    with run_of(checkout, rev, params.values() if params else None, profile) as run:
-        get_run_logger().info("run of %s in %s", short(run.commit), run.project.root)
+    logger, asked = get_run_logger(), params.values() if params else None
+    with run_of(checkout, rev, asked, profile, urgent=promote, say=logger.warning) as run:
+        logger.info("run of %s in %s", short(run.commit), run.project.root)
+        if reason := require_branch(run.project, run.settings):
+            logger.warning("this run will be on no branch, %s: %s", run.project.root, reason)
         show_run(run.settings.profile, run.tags())
         clock, allowance = RunClock(checkout), Allowance.begin(run.settings.limits)
-        _run_stages(run, gpu_deployment, clock, allowance)
+        run_stages(run, gpu_deployment, clock, allowance)
         verdict = publish_evidence()
-        version = register()
+        kept = keep_run(verdict)
+        version = register(kept)
+        if kept:
+            push_run(kept["branch"])
+        place = {"commit": run.commit, "folder": str(run.project.root), "branch": kept["branch"] if kept else None}
     what = {"version": version, "verdict": verdict["verdict"], "lineage": verdict["lineage_id"]}
     tags = [f"{key}:{value}" for key, value in what.items()]
     show_run(f"{run.settings.profile} version {version} {verdict['verdict']}", tags)
@@ -107,7 +113,7 @@ def pipeline(
     else:
         outcome = promote_if_allowed(version, keep_serving)
     facts = {"version": version, "verdict": verdict["verdict"], "lineage_id": verdict["lineage_id"]}
-    return {**facts, **outcome, **clock.close()}
+    return {**facts, **place, **outcome, **clock.close()}
 
 
 def gate_failed(verdict: dict[str, Any]) -> State[Any] | None:
@@ -121,42 +127,38 @@ def gate_failed(verdict: dict[str, Any]) -> State[Any] | None:
     return None
 
 
-def _run_stages(run: Run, gpu_deployment: str | None, clock: RunClock, allowance: Allowance) -> None:
-    """Run every stage that is not as DVC recorded it, in order; from the first that runs on each asks DVC itself."""
-    logger, project = get_run_logger(), run.project
-    changed = changed_stages(project)
-    vllm, log = run.settings.serve.vllm, project.own / "logs" / "fork-server.log"
-    made: dict[str, State[None]] = {}
-    with ExitStack() as stack:
-        for number, item in enumerate(STAGES, start=1):
-            logger.info("[%d/%d] %s", number, len(STAGES), item.name)
-            began = time.monotonic()
-            run.require_same_settings()
-            # The UI draws a line from each stage to those that read what it made.
-            before = [made[path] for path in item.inputs.values() if path in made]
-            if changed is not None and item.name not in changed:
-                task_of_it = stage_task(item, run, gpu_deployment, allowance, unchanged=True)
-                made[item.output] = task_of_it(wait_for=before, return_state=True)
-                continue
-            first, to_evaluate = not clock.seconds, any(later.key == "evaluate" for later in STAGES[number - 1 :])
-            if first and to_evaluate and gpu_deployment is None:
-                stack.enter_context(forked_servers(project.serve_python, vllm, log, 0))
-            changed = None
-            made[item.output] = stage_task(item, run, gpu_deployment, allowance)(wait_for=before, return_state=True)
-            made[item.output].result()
-            clock.add(item.name, time.monotonic() - began)
+@task(name="keep-run", persist_result=False, **TRIED_AGAIN)
+def keep_run(verdict: dict[str, Any]) -> dict[str, str] | None:
+    """Commit the run's dvc.lock and params.yaml on its branch, where the settings say so."""
+    project = Project.here()
+    return keep_on_branch(project, load_settings(project.root / "params.yaml"), verdict)
+
+
+@task(name="push-run", persist_result=False, **TRIED_AGAIN)
+def push_run(branch: str) -> None:
+    """Send the run's branch to the git remote that the settings name, if any."""
+    project = Project.here()
+    if remote := push_branch(project, load_settings(project.root / "params.yaml"), branch):
+        get_run_logger().info("branch %s pushed to %s", branch, remote)
 
 
 @task(name="register", persist_result=False, **TRIED_AGAIN)
-def register() -> str:
-    """Register the quantized model with its evidence and return the version's number."""
+def register(kept: dict[str, str] | None = None) -> str:
+    """Register the quantized model with its evidence and return the version's number.
+
+    Args:
+        kept: branch and commit that the run is kept on; tags of the version say them.
+    """
     from tasks.release.register import register as register_version
     from tasks.release.registry import Registry
 
     project = Project.here()
     settings = load_settings(project.root / "params.yaml")
     version = register_version(project, settings)
-    show_pages(project, Registry(project, settings.register_.model_name), version)
+    registry = Registry(project, settings.register_.model_name)
+    for name, value in (kept or {}).items():
+        registry.tag(version.number, f"run_{name}", value)
+    show_pages(project, registry, version)
     get_run_logger().info("register: version %s, verdict %s", version.number, version.verdict)
     return version.number
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
+from threading import Lock
 from typing import Any
 
 import yaml
@@ -15,6 +16,8 @@ from tasks.stages.dvc_lock import holder_of
 LOCK_FILE = "dvc.lock"
 #: How long a transfer waits to begin for another DVC command of the same folder.
 LOCK_WAIT_S = 1800.0
+#: Of this process: the directory that it is in is all threads', and two stages of a run are handed over in two.
+_one_thread = Lock()
 
 
 @contextmanager
@@ -27,7 +30,7 @@ def opened(project: Project) -> Iterator[Any]:
     from dvc.repo import Repo
 
     # From within: DVC 3.67 looks a path up in the dvc.yaml of the directory that the process is in.
-    with chdir(project.root), Repo(str(project.root)) as repo, ExitStack() as held:
+    with _one_thread, chdir(project.root), Repo(str(project.root)) as repo, ExitStack() as held:
         _take_lock(repo, project, held)
         yield repo
 

@@ -70,7 +70,7 @@ def run_through_dvc(
     """
     clear_failure(project, stage.name)
     allowed_s = allowance.stage_s(stage.name) if allowance else float("inf")
-    watch = Watch(stage, project, logger, allowed_s)
+    watch = Watch(stage, project, logger, allowed_s, allowance)
     try:
         while busy := _run_once(stage, project, Reader(stage, logger, on_line), watch):
             if time.monotonic() > watch.lock_deadline:
@@ -146,10 +146,14 @@ class Watch:
         project: where.
         logger: gets a line a minute while somebody else's command is waited for.
         allowed_s: how long the stage may take, the wait for others included.
+        allowance: of its run, which may be ended meanwhile.
     """
 
-    def __init__(self, stage: Stage, project: Project, logger: AnyLogger, allowed_s: float) -> None:
+    def __init__(
+        self, stage: Stage, project: Project, logger: AnyLogger, allowed_s: float, allowance: Allowance | None = None
+    ) -> None:
         self.stage, self.project, self.logger, self.allowed_s = stage, project, logger, allowed_s
+        self.allowance = allowance
         self.began = time.monotonic()
         self.lock_deadline = self.began + LOCK_WAIT_S
         self.over = False
@@ -168,10 +172,7 @@ class Watch:
             return
         self.looked = now
         self.memory.look()
-        if now - self.began > self.allowed_s and not self.over:
-            self.over = True
-            self.logger.error("%s took longer than %s; it is ended", self.stage.name, duration(self.allowed_s))
-            owned.end()
+        self._end_in_time(owned, now)
         holder = holder_of(self.project)
         if holder is None or holder.pid in (child.pid for child in below(owned.pid)):
             self.since = None
@@ -184,6 +185,18 @@ class Watch:
             self.told = now
             self.logger.warning("%s: DVC waits for its lock, held by %s for %s", self.stage.name, holder,
                                 duration(now - self.since))  # fmt: skip
+
+    def _end_in_time(self, owned: OwnedCommand, now: float) -> None:
+        """End a stage that takes longer than it may, or whose run has been ended."""
+        if self.over:
+            return
+        if self.allowance and self.allowance.ended.is_set():
+            self.over = True
+            owned.end()
+        elif now - self.began > self.allowed_s:
+            self.over = True
+            self.logger.error("%s took longer than %s; it is ended", self.stage.name, duration(self.allowed_s))
+            owned.end()
 
 
 def _locked(stage: Stage, holder: Holder | str) -> TransientError:

@@ -1,7 +1,8 @@
 """Which code, which settings, which folder: what a run of the pipeline is, on this machine and on any other."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,15 @@ from flows.worktree import (
     make_worktree,
     settings_text,
 )
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, TransientError
+from tasks.core.exclusive import exclusively
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+#: Held by the run that works in a folder.
+LOCK = "run.lock"
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,13 @@ class Run:
         project: its folder: a worktree of its own, or the checkout.
         settings: as they stood when it began.
         commit: full hash, where the run is of a commit; None for a checkout as it stands.
+        urgent: whether it is to be released: its stages go before those of an experiment.
     """
 
     project: Project
     settings: Settings
     commit: str | None = None
+    urgent: bool = True
 
     @property
     def remote(self) -> str | None:
@@ -68,9 +77,15 @@ class Run:
 
 @contextmanager
 def run_of(
-    checkout: Project, rev: str | None = None, params: dict[str, Any] | None = None, profile: str | None = None
+    checkout: Project,
+    rev: str | None = None,
+    params: dict[str, Any] | None = None,
+    profile: str | None = None,
+    *,
+    urgent: bool = True,
+    say: Callable[[str], None] = log.warning,
 ) -> Iterator[Run]:
-    """Give the run that was asked for; within, this process works in its folder.
+    """Give the run that was asked for; within, this process works in its folder, and no other run does.
 
     Args:
         checkout: this machine's.
@@ -78,20 +93,26 @@ def run_of(
             commit, which it must have without changes; with the checkout's own settings the checkout as it stands.
         params: values in place of those in params.yaml.
         profile: a profile's file in place of params.yaml.
+        urgent: whether it is to be released.
+        say: is told where another run of the same folder is waited for.
 
     Raises:
         ConfigError: the commit is not to be had, something lies beside it, or a setting is wrong.
+        TransientError: another run of the folder takes longer than a run may.
     """
     if rev is None and params is None and profile is None:
         settings = load_settings(checkout.root / PARAMS)
         # Another machine can have a commit and nothing else.
         commit = clean_commit(checkout) if settings.hand_over.remote else None
-        yield Run(checkout, settings, commit)
+        with _alone(checkout, settings, say):
+            yield Run(checkout, settings, commit, urgent)
         return
     commit = commit_of(checkout, rev) if rev else clean_commit(checkout)
     text = settings_text(checkout, commit, rev, profile, params)
     with entered(make_worktree(checkout, commit, text)) as project:
-        yield Run(project, load_settings(project.root / PARAMS), commit)
+        settings = load_settings(project.root / PARAMS)
+        with _alone(project, settings, say):
+            yield Run(project, settings, commit, urgent)
 
 
 @contextmanager
@@ -113,6 +134,24 @@ def folder_of(checkout: Project, rev: str | None, text: str | None) -> Iterator[
     text = text if text is not None else settings_text(checkout, commit, rev, None, None)
     with entered(make_worktree(checkout, commit, text)) as project:
         yield project
+
+
+@contextmanager
+def _alone(project: Project, settings: Settings, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other runs out of a folder: what one made must not be registered by another.
+
+    Raises:
+        TransientError: another one is in it for longer than a run may take.
+    """
+    busy = (f"another run of {project.root} is under way", "end it, or wait for it; then run the same command again")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusively(project.own / LOCK, wait_s=0.0, busy=busy))
+        except TransientError as error:
+            say(f"{error.message}; this one waits for it")
+            wait_s = settings.limits.run_timeout_s
+            stack.enter_context(exclusively(project.own / LOCK, wait_s=wait_s, busy=busy))
+        yield
 
 
 def tags_of(project: Project) -> list[str]:

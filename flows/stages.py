@@ -1,9 +1,9 @@
 """One Prefect task per stage: it runs `dvc repro --single-item NAME` in a fresh process, here or on another pool."""
 
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import Task, get_run_logger, task
 
 from flows.elsewhere import run_elsewhere
 from flows.limits import Allowance
@@ -11,6 +11,8 @@ from flows.repro import run_through_dvc
 from flows.run import Run
 from flows.showing import StageProgress
 from flows.transient import may_work_next_time
+from flows.turns import own_turn
+from tasks.core.gpus import find_gpus
 from tasks.stages.table import Stage
 
 #: Seconds before each new try: together longer than five minutes without a server.
@@ -34,7 +36,7 @@ TRIED_AGAIN: dict[str, Any] = {
 
 def stage_task(
     stage: Stage, run: Run, gpu_deployment: str | None, allowance: Allowance, *, unchanged: bool = False
-) -> Callable[..., Any]:
+) -> Task[[], None]:
     """Return the Prefect task of a stage, called like the stage.
 
     Args:
@@ -52,9 +54,19 @@ def stage_task(
         elif stage.gpu and gpu_deployment:
             run_elsewhere(stage, gpu_deployment, run, get_run_logger(), allowance)
         else:
-            run_through_dvc(stage, run.project, get_run_logger(), allowance, on_line=StageProgress(stage.name).see)
+            with _turn(stage, run, allowance):
+                run_through_dvc(stage, run.project, get_run_logger(), allowance, on_line=StageProgress(stage.name).see)
 
     # Tasks made in a loop share this function's name; Prefect keys them by qualified name.
     body.__name__ = body.__qualname__ = stage.name
     body.__doc__ = f"Run the stage {stage.name}."
     return task(name=stage.name, persist_result=False, **TRIED_AGAIN)(body)
+
+
+def _turn(stage: Stage, run: Run, allowance: Allowance) -> AbstractContextManager[None]:
+    """Return what a stage on this machine waits for; cards it leases itself, one by one."""
+    if stage.gpu and find_gpus():
+        return nullcontext()
+    what = f"{stage.name} in {run.project.root.name}"
+    return own_turn(run.project, what, urgent=run.urgent, say=get_run_logger().info,
+                    look=lambda: allowance.stage_s(stage.name))  # fmt: skip

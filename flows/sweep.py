@@ -1,7 +1,7 @@
 """The flows `sweep` and `trial`: each trial is a run of its own, below the sweep's, and its stages go by DVC's door.
 
-Here, one after another, or as runs of the deployment `trial/later`, whose worker shares this checkout. Its queue is
-that of experiments' stages, which takes one run at a time: there too one after another.
+One after another: here, or as runs of the deployment `trial/later`, whose worker shares this checkout. Its queue is
+that of experiments' stages.
 """
 
 from collections.abc import Callable

@@ -28,9 +28,12 @@ log = logging.getLogger(__name__)
 
 #: The pool that promotes: on several accounts its worker alone has the credential for that, and the host's socket.
 RELEASE = "release"
-#: pool -> how many runs its worker takes at once: stages that need the GPU one by one; a pipeline that waits for such
-#: a stage must not keep another from running.
+#: pool -> how many runs a worker of it takes at once: stages that need the GPU one by one (a machine with cards for
+#: several has a worker for each); a pipeline that waits for such a stage must not keep another from running.
 POOLS: dict[str, int | None] = {"cpu": None, "gpu": 1, RELEASE: None}
+GPU = "gpu"
+#: Workers of the gpu pool on one machine.
+MOST_WORKERS = 16
 #: How long a worker may take to end its runs before it is killed.
 STOP_GRACE_S = 30.0
 POLL_S = 0.5
@@ -65,7 +68,7 @@ def main(deploy_only: bool, take_over: bool, pools: tuple[str, ...]) -> None:
             refuse_twins(list(pools or POOLS))
             sweep_now(list(pools or POOLS), deployments, settled=timedelta(0))
     if not deploy_only:
-        run_workers(project, list(pools or POOLS), deployments)
+        run_workers(project, _asked(list(pools or POOLS), settings), deployments)
 
 
 def deploy_all(project: Project, settings: Settings, *, take_over: bool = False) -> list[Any]:
@@ -145,9 +148,22 @@ def _last_heard(client: Any, pool: str) -> datetime | None:
     return found.last_heartbeat_time if found else None
 
 
-def worker_name(pool: str) -> str:
+def worker_name(pool: str, number: int = 1) -> str:
     """Return the name of this host's worker of a pool: by it, a run's host is known."""
-    return f"{scoped(pool)}-{platform.node()}"
+    return f"{scoped(pool)}-{platform.node()}{f'~{number}' if number > 1 else ''}"
+
+
+def worker_names(pool: str) -> list[str]:
+    """Return the names that this host's workers of a pool may have: with other cards there were others."""
+    return [worker_name(pool, number) for number in range(1, (MOST_WORKERS if pool == GPU else 1) + 1)]
+
+
+def _asked(pools: list[str], settings: Settings) -> list[tuple[str, int]]:
+    """Return the workers to run: one a pool; of the gpu pool one for each stage that this machine has cards for."""
+    from flows.order import places_here
+
+    many = min(max(1, places_here(settings)), MOST_WORKERS) if GPU in pools else 1
+    return [(pool, number) for pool in pools for number in range(1, (many if pool == GPU else 1) + 1)]
 
 
 def sweep_now(pools: list[str], deployments: list[Any], **settled: timedelta) -> None:
@@ -158,26 +174,34 @@ def sweep_now(pools: list[str], deployments: list[Any], **settled: timedelta) ->
     from flows.orphans import sweep
 
     with get_client(sync_client=True) as client:
-        sweep(client, [worker_name(pool) for pool in pools], deployments, **settled)
+        sweep(client, [name for pool in pools for name in worker_names(pool)], deployments, **settled)
         end_overdue(client, deployments)
 
 
-def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> None:
-    """Run one worker a pool until Ctrl-C or SIGTERM; one that ends by itself is started again, ever more slowly.
+def run_workers(project: Project, asked: list[tuple[str, int]], deployments: list[Any]) -> None:
+    """Run workers until Ctrl-C or SIGTERM; one that ends by itself is started again, ever more slowly.
 
     Prefect's worker gives up where its server is away for some ten minutes.
+
+    Args:
+        project: where.
+        asked: pool and number of each.
+        deployments: ids of this project's.
 
     Raises:
         TransientError: a worker ended again and again.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    workers: dict[str, subprocess.Popen[bytes]] = {}
+    workers: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
+    pools = list(dict.fromkeys(pool for pool, _ in asked))
     try:
-        for pool in pools:
-            workers[pool] = _start(project, pool)
+        for one in asked:
+            workers[one] = _start(project, *one)
         log.info("workers for %s run; Ctrl-C stops them. Start a run: prefect deployment run %s",
                  " and ".join(map(scoped, pools)), scoped_deployment("pipeline/nightly"))  # fmt: skip
-        _keep(project, workers, deployments)
+        if (many := sum(pool == GPU for pool, _ in asked)) > 1:
+            log.info("%d workers for %s: so many stages at a time have cards here", many, scoped(GPU))
+        _keep(project, workers, pools, deployments)
     except KeyboardInterrupt:
         log.info("stopping the workers")
         return
@@ -187,28 +211,33 @@ def run_workers(project: Project, pools: list[str], deployments: list[Any]) -> N
         _sweep_if_reachable(pools, deployments, settled=timedelta(0))
 
 
-def _keep(project: Project, workers: "dict[str, subprocess.Popen[bytes]]", deployments: list[Any]) -> None:
+def _keep(
+    project: Project,
+    workers: "dict[tuple[str, int], subprocess.Popen[bytes]]",
+    pools: list[str],
+    deployments: list[Any],
+) -> None:
     """Look after the workers, and sweep now and then: a worker cannot report a run while the server is away.
 
     Raises:
         TransientError: a worker ended again and again.
     """
     swept = time.monotonic()
-    tries = {pool: Tries() for pool in workers}
+    tries = {one: Tries() for one in workers}
     while True:
         time.sleep(POLL_S)
-        for pool, worker in workers.items():
+        for one, worker in workers.items():
             if worker.poll() is None:
                 continue
-            wait_s = tries[pool].next_wait_s()
+            wait_s = tries[one].next_wait_s()
             if wait_s is None:
-                raise TransientError(f"the worker of pool {pool} ends again and again", "its last lines are above")
-            log.error("the worker of pool %s ended by itself; it is started again in %.0f s", pool, wait_s)
+                raise TransientError(f"the worker of pool {one[0]} ends again and again", "its last lines are above")
+            log.error("the worker of pool %s ended by itself; it is started again in %.0f s", one[0], wait_s)
             time.sleep(wait_s)
             _await_server()
-            workers[pool] = _start(project, pool)
+            workers[one] = _start(project, *one)
         if time.monotonic() - swept > SWEEP_EVERY_S:
-            _sweep_if_reachable(list(workers), deployments)
+            _sweep_if_reachable(pools, deployments)
             swept = time.monotonic()
 
 
@@ -251,18 +280,18 @@ def _sweep_if_reachable(pools: list[str], deployments: list[Any], **settled: tim
         log.warning("%s; what has no process is ended when the server is back", error.message)
 
 
-def _start(project: Project, pool: str) -> "subprocess.Popen[bytes]":
+def _start(project: Project, pool: str, number: int) -> "subprocess.Popen[bytes]":
     """Start a worker under a keeper: it does not outlive this process, and ends its runs where it can."""
-    command = held(_command(pool), STOP_GRACE_S)
+    command = held(_command(pool, number), STOP_GRACE_S)
     return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=project.root, start_new_session=True)
 
 
-def _command(pool: str) -> list[str]:
+def _command(pool: str, number: int) -> list[str]:
     """Return the command line of a worker."""
     if pool == RELEASE:
         return [sys.executable, "-m", "flows.release_worker", "worker", "--name", worker_name(pool)]
     limit = POOLS[pool]
-    words = ["worker", "start", "--pool", scoped(pool), "--type", "process", "--name", worker_name(pool)]
+    words = ["worker", "start", "--pool", scoped(pool), "--type", "process", "--name", worker_name(pool, number)]
     return _prefect(*words, *(["--limit", str(limit)] if limit else []))
 
 

@@ -19,7 +19,8 @@ from tasks.core.project import Project
 from tasks.core.settings import Settings
 from tasks.proof.rules import fix_rules
 from tasks.stages.lineage import Parts, parts_of
-from tasks.stages.table import SERVE_INSTALLED, Stage, before, producer_of
+from tasks.stages.ports import evaluation_port
+from tasks.stages.table import SERVE_INSTALLED, Stage, before, built_on, producer_of
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ def run_stage(stage: Stage, project: Project, settings: Settings) -> dict[str, A
     """
     # Before anything imports torch: the base model's conversion does too.
     setting = TRAINING_GPUS if stage.key == "train" else SERVER_GPUS
-    with working_on(*work_gpus(stage, settings), setting, what=f"{stage.name} in {project.root.name}"):
+    cards = working_on(*work_gpus(stage, settings), setting, what=f"{stage.name} in {project.root.name}")
+    with cards, evaluation_port(stage, project):
         return _run(stage, project, settings)
 
 
@@ -99,8 +101,11 @@ def _disk_full_is_clear(stage: Stage, project: Project) -> Iterator[None]:
 
 
 def _forget_scratch_of_earlier(stage: Stage, project: Project) -> None:
-    """Delete what earlier stages kept for the case that their output was never recorded: this stage builds on it."""
-    for earlier in before(stage):
+    """Delete what stages kept for the case that their output was never recorded, where this stage builds on it.
+
+    Not of all earlier ones: the base model is evaluated while training is under way.
+    """
+    for earlier in built_on(stage):
         if earlier.keeps_scratch:
             for folder in (project.own / "scratch").glob(f"{earlier.name}-*"):
                 shutil.rmtree(folder, ignore_errors=True)

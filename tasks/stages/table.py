@@ -34,8 +34,9 @@ class Stage:
             `runs` (how long each stage before it took, a file each).
         judged: the input whose lineage this stage's output carries (evidence about a model, not a new model).
         gpu: whether it belongs on the gpu work pool.
-        keeps_scratch: whether its scratch folder stays until a later stage starts. DVC hashes an output before it
-            records it, minutes for a large model: ended there, the stage runs again, and from nothing it takes days.
+        keeps_scratch: whether its scratch folder stays until a stage that builds on it starts. DVC hashes an output
+            before it records it, minutes for a large model: ended there, the stage runs again, and from nothing it
+            takes days.
     """
 
     name: str
@@ -289,6 +290,18 @@ def find_stages(name: str) -> list[Stage]:
 def before(stage: Stage) -> tuple[Stage, ...]:
     """Return the stages that come before this one, in order."""
     return tuple(takewhile(lambda known: known.name != stage.name, STAGES))
+
+
+def reads(stage: Stage) -> tuple[Stage, ...]:
+    """Return the stages whose output this one reads, in order."""
+    read = [producer_of(path) for path in stage.inputs.values()]
+    return tuple(known for known in STAGES if known in read)
+
+
+def built_on(stage: Stage) -> tuple[Stage, ...]:
+    """Return the stages without whose output this one's could not be, in order."""
+    names = {earlier.name for one in reads(stage) for earlier in (one, *built_on(one))}
+    return tuple(known for known in STAGES if known.name in names)
 
 
 def producer_of(path: str) -> Stage | None:

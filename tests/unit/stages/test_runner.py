@@ -128,7 +128,7 @@ def test_checkpoints_stay_until_a_later_stage_builds_on_the_output(project, sett
     """DVC hashes and records an output after its stage has ended: ended there, the stage runs again."""
     kept = project.state / "scratch"
 
-    def work(params, *, output, raw, scratch):
+    def work(params, *, output, scratch, **_):
         (scratch / "checkpoint").touch()
         (output / "out.txt").touch()
         return {}
@@ -139,7 +139,9 @@ def test_checkpoints_stay_until_a_later_stage_builds_on_the_output(project, sett
 
     assert run("train", "data/models/adapter", keeps_scratch=True) == 1
     assert run("validate", VALIDATION) == 1
-    assert run("merge", "data/models/merged") == 0
+    # Under way beside training where there are two cards.
+    assert run("evaluate@base", "data/reports/eval/base") == 1
+    assert run("merge", "data/models/merged", inputs=MappingProxyType({"adapter": "data/models/adapter"})) == 0
 
 
 def test_scratch_outlives_a_failure(project, settings):
