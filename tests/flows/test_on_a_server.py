@@ -26,6 +26,7 @@ from prefect.states import Cancelling, Failed, Pending, Running
 
 from flows.deployments import deploy
 from flows.notices import have_notices
+from flows.order import workers_of
 from flows.orphans import WORKER, sweep
 from flows.outcome import GATE_FAILED
 from flows.server import use_own_server
@@ -200,6 +201,34 @@ def test_a_stage_of_nightly_goes_before_one_of_an_experiment_that_came_first(cli
     names = [one["flow_run"]["name"] for one in waiting if one["flow_run"]["name"].startswith("先")]
     # One at a time of a queue: trial/later waits behind stage/later.
     assert names[:2] == ["先 stage/gpu", "先 stage/later"]
+
+
+def test_with_cards_queues_take_several_runs_and_a_persons_limit_stays(client, project):
+    def limits():
+        queues = {"nightly": "cpu", "experiment": "cpu", "gpu": "gpu", "later": "gpu", "promote": "release"}
+        return [client.read_work_queue_by_name(name, work_pool_name=pool).concurrency_limit
+                for name, pool in queues.items()]  # fmt: skip
+
+    without = settings_of(project)
+    deploy(project, without)
+    assert limits() == [1, 1, 1, 1, 1]
+    cards = settings_of(project, cards=("  gpus: 0", "  gpus: 2"))
+    deploy(project, cards)
+    assert limits() == [10, 10, None, None, 1]
+    queue = client.read_work_queue_by_name("nightly", work_pool_name="cpu")
+    client.update_work_queue(queue.id, concurrency_limit=3)
+    deploy(project, cards)
+    assert limits() == [3, 10, None, None, 1]
+    # No worker of ours is there; without the queue's limit as many as a pool of another kind takes.
+    assert workers_of("stage/gpu") == 0
+    for name in ("gpu-甲", "gpu-甲~2"):
+        client.send_worker_heartbeat("gpu", name, heartbeat_interval_seconds=10)
+    assert workers_of("stage/gpu") == 2
+    client.update_work_queue(queue.id, concurrency_limit=1)
+    deploy(project, without)
+    assert limits() == [1, 1, 1, 1, 1]
+    assert workers_of("stage/gpu") == 1
+    assert workers_of("stage/nowhere") == 0
 
 
 def given(client, deployment, *states, worker=None, pid=None):
