@@ -89,18 +89,18 @@ class RunOfStages:
         # The UI draws a line from each stage to those that read what it made.
         before = [self.made[path] for path in stage.inputs.values() if path in self.made]
         if self.changed is not None and stage.name not in self.changed:
-            task = stage_task(stage, self.run, self.gpu_deployment, self.allowance, unchanged=True)
-            self.made[stage.output] = task(wait_for=before, return_state=True)
+            unchanged = stage_task(stage, self.run, self.gpu_deployment, self.allowance, unchanged=True)
+            self.made[stage.output] = unchanged(wait_for=before, return_state=True)
             return
         self._prepare_for(stage)
         self.changed = None
-        task, began = stage_task(stage, self.run, self.gpu_deployment, self.allowance), time.monotonic()
+        work, began = stage_task(stage, self.run, self.gpu_deployment, self.allowance), time.monotonic()
         if self.places == 1:
-            self.made[stage.output] = task(wait_for=before, return_state=True)
+            self.made[stage.output] = work(wait_for=before, return_state=True)
             self.made[stage.output].result()
             self.clock.add(stage.name, time.monotonic() - began)
             return
-        future = task.submit(wait_for=before, return_state=False)
+        future = work.submit(wait_for=before, return_state=False)
         self.made[stage.output] = future
         self.under_way[future] = (stage, began)
 
