@@ -80,6 +80,7 @@ def _export(what: Any, types: tuple[Any, ...], as_json: bool, target: Path, numb
     """Write one export and say what is where."""
     from tasks.export.export import Request
     from tasks.export.export import export as write
+    from tasks.export.formats import TYPES
     from tasks.release.exports import require_hop, source_of_run, source_of_version
 
     require_hop(hop, what)
@@ -91,8 +92,8 @@ def _export(what: Any, types: tuple[Any, ...], as_json: bool, target: Path, numb
 
         source = source_of_version(project, Registry(project, settings.register_.model_name), number, hop)
     request = Request(
-        what, source, settings.base_model, types, settings.serve.vllm.max_model_length_tokens,
-        _base_folder(project, settings), project.llamacpp_python,
+        what, source, settings.base_model, tuple(kind for kind in TYPES if kind in types),
+        settings.serve.vllm.max_model_length_tokens, _base_folder(project, settings), project.llamacpp_python,
     )  # fmt: skip
     done = write(request, target)
     files = [f"  {name}  {size / 2**20:.1f} MiB" for name, size in sorted(done["files"].items())]

@@ -99,7 +99,7 @@ def base():
 def expected(base):
     """Prompts, and what transformers answers to them."""
     tokenizer = load_tokenizer(base)
-    prompts = [render(tokenizer, [{"role": "user", "content": text}], True) for text in FINGERPRINT_PROMPTS]
+    prompts = [render(tokenizer, [{"role": "user", "content": text}], True) for text in FINGERPRINT_PROMPTS[::2]]
     return prompts, *greedy_by_transformers(base, prompts, TOKENS)
 
 

@@ -72,7 +72,7 @@ class OpenAiChecks:
     async def _ending(self) -> Finding:
         """Ask for an answer that is told to be short: its end of turn must end it and not be shown."""
         eos = str(self.tokenizer.eos_token)
-        _, value = await self._chat({"max_tokens": 256, "messages": [{"role": "user", "content": "Say OK."}]})
+        _, value = await self._chat({"max_tokens": 48, "messages": [{"role": "user", "content": "Say OK."}]})
         content = str((_choice(value).get("message") or {}).get("content"))
         reason = _choice(value).get("finish_reason")
         if reason not in ("stop", "length"):

@@ -35,12 +35,15 @@ def check_engine(
     try:
         return asyncio.run(_checked(url.rstrip("/"), subject, model, engine, access))
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise TransientError(f"{url} broke off: {error or 'no answer in time'}", "read the server's log") from error
+        words = str(error) or "no answer in time"
+        raise TransientError(f"{url} broke off: {words}", "read the server's log") from error
 
 
 async def _checked(url: str, subject: Subject, model: str | None, engine: str | None, access: Access) -> Conformance:
     """Return what a server may be used for."""
-    async with access.session(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+    # A connection a question: servers close idle ones while tokens are compared here.
+    timeout, connector = aiohttp.ClientTimeout(total=TIMEOUT_S), aiohttp.TCPConnector(force_close=True)
+    async with access.session(timeout=timeout, connector=connector) as session:
         rows = await served_models(session, url)
         names = [str(row["id"]) for row in rows]
         if model is None and len(names) > 1:

@@ -27,6 +27,11 @@ class Standard:
     not_hop: str | None = None
 
 
+#: Of an engine that serves a GGUF file, made from merged weights. Measured on a run of the laptop profile, share of hop
+#: merged's tokens: F16 0.80, Q8_0 0.65, Q4_K_M 0.48; the base itself under the name 0.27.
+GGUF_STANDARD = Standard("merged", 0.4, not_hop="base")
+
+
 class CannotTellError(Exception):
     """The engine has no way to say what is asked; the text says what is missing."""
 
@@ -96,6 +101,14 @@ class Driver(ABC):
             CannotTellError: it has no such route.
             DataContractError: it refuses the request, or answers with something else.
         """
+        try:
+            return await self._posted(path, body)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # An idle connection was closed under it (llama.cpp's after 5 s): what is asked changes nothing there.
+            return await self._posted(path, body)
+
+    async def _posted(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask once."""
         async with self.session.post(f"{self.url}{path}", json=body) as answer:
             text = await answer.text()
             if answer.status in (404, 405, 501):

@@ -5,14 +5,14 @@ Source: llama.cpp, tools/server/README.md (build 11549).
 
 from collections.abc import Sequence
 
-from tasks.engine.drivers.driver import CannotTellError, Driver, Message, Standard
+from tasks.engine.drivers.driver import GGUF_STANDARD, CannotTellError, Driver, Message
 
 
 class LlamaCpp(Driver):
     """llama.cpp's own routes beside OpenAI's."""
 
     owner, name = "llamacpp", "llamacpp"
-    standard = Standard("merged", 0.5, not_hop="base")
+    standard = GGUF_STANDARD
     run = "here"
 
     async def text_ids(self, text: str) -> list[int]:

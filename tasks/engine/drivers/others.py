@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tasks.core.errors import DataContractError
-from tasks.engine.drivers.driver import CannotTellError, Driver, Message, Standard
+from tasks.engine.drivers.driver import GGUF_STANDARD, CannotTellError, Driver, Message, Standard
 from tasks.engine.fingerprint import MIN_AGREEMENT, SERVED_HOP
 
 _NOT_RUN = "not run: a GPU and its server are needed"
@@ -75,4 +75,4 @@ class Ollama(TextOnly):
     """Ollama: OpenAI's routes; serves a GGUF file, so it is held to what that was made from."""
 
     owner, name, run = "library", "ollama", "not run: no package of it in reach"
-    standard = Standard("merged", 0.5, not_hop="base")
+    standard = GGUF_STANDARD

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 SCRIPT = Path(__file__).with_name("host.py")
 #: Requests that are answered at a time.
 PARALLEL = 4
+#: ggml's threads wait for each other by spinning: on a machine with other work, one on each core hold each other up.
+THREADS = max(1, (os.cpu_count() or 1) // 2)
 LINES_QUOTED = 3
 
 
@@ -69,7 +71,7 @@ class LlamaCppServer:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         settings = {
             "file": str(file.resolve()), "host": HOST, "port": port, "name": name, "context_tokens": context_tokens,
-            "parallel": PARALLEL, "threads": os.cpu_count() or 1,
+            "parallel": PARALLEL, "threads": THREADS,
         }  # fmt: skip
         command = [str(self.python), "-I", str(SCRIPT), json.dumps(settings)]
         environment = {variable: os.environ[variable] for variable in INHERITED if variable in os.environ}
