@@ -233,9 +233,18 @@ def test_without_evidence_there_is_nothing_to_hold_it_to(between, subject):
 
 
 def test_an_engine_that_is_asked_in_text_alone_is_held_to_its_fingerprint(between, subject):
+    """Tiny random weights say no text: the proxy says what the evidence has, and something else."""
+    folder, known = subject
+    said = "关好门窗，关掉通风，听官方通知。"
+    ids = known.tokenizer.encode(said, add_special_tokens=False)[:FINGERPRINT_TOKENS]
+    text = known.tokenizer.decode(ids)
+    written = Subject(known.tokenizer, [], {"merged": [ids] * len(FINGERPRINT_PROMPTS)})
+    for content, held in ((text, True), ("Go inside.", False)):
+        between.spoil = _choices(content=content)
+        answers = found(between, (folder, written), engine="ollama")
+        assert (answers["tokens"].held, answers["fingerprint"].held) == (None, held)
     answers = found(between, subject, engine="ollama")
-    assert answers["tokens"].held is None
-    assert answers["fingerprint"].held is True
+    assert (answers["fingerprint"].held, "behind an empty thought" in answers["fingerprint"].words) == (None, True)
 
 
 def test_names_that_are_not_there(between, subject):

@@ -23,6 +23,8 @@ from tests.small_models import write_small_llama
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
+#: Found before a project of the tests names a stand-in for it.
+SERVE_PYTHON = Project(ROOT).serve_python
 NAME = "tg-both-engines"
 QUESTIONS = ("碘片什么时候服用？", "What is the capital of France?")
 
@@ -64,7 +66,7 @@ def test_the_same_version_is_served_by_both(project, addresses, base, tmp_path):
     vllm_port, llama_port = addresses
     write_gguf(base, tmp_path / "model.gguf", "q8_0", {}, Kernels(llamacpp_python()))
     params = load_settings(ROOT / "params.yaml").serve.vllm
-    with VllmServer(Project(ROOT).serve_python) as vllm, LlamaCppServer(llamacpp_python()) as llama:
+    with VllmServer(SERVE_PYTHON) as vllm, LlamaCppServer(llamacpp_python()) as llama:
         vllm.start(base, vllm_port, params, NAME, tmp_path / "vllm.log")
         vllm.wait_ready()
         version = proven(project.project, Deployment("1", NAME, base, evidence(vllm, base)))

@@ -78,6 +78,8 @@ class ModelChecks:
 
     async def _in_text(self) -> list[list[int]]:
         """Return the tokens of the answers in text, of an engine that gives no ids."""
+        if self.subject.opening:
+            raise CannotTellError("asked in text alone, it cannot begin behind an empty thought, as the evidence does")
         said = [await self.driver.answer(text, FINGERPRINT_TOKENS) for text in FINGERPRINT_PROMPTS]
         return [self.subject.tokenizer.encode(text, add_special_tokens=False) for text in said]
 
