@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 #: Found before a project of the tests names a stand-in for it.
 SERVE_PYTHON = Project(ROOT).serve_python
 NAME = "tg-both-engines"
-QUESTIONS = ("碘片什么时候服用？", "What is the capital of France?")
+QUESTIONS = ("碘片什么时候服用？", "What is the capital of France? Answer in one sentence.")
 
 
 @pytest.fixture(scope="module")
