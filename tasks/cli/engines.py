@@ -22,10 +22,15 @@ def list_engines(as_json: bool) -> None:
     from tasks.core.table import table
     from tasks.engine.drivers.known import DRIVERS
 
-    rows = [{"engine": kind.name, "owned_by": kind.owner, "hop": kind.standard.hop, "least": kind.standard.least,
-             "driver_run": kind.run} for kind in DRIVERS.values()]  # fmt: skip
-    lines = [[row["engine"], row["owned_by"] or "anything else", row["hop"], f"{row['least']:.0%}", row["driver_run"]]
-             for row in rows]  # fmt: skip
+    rows = [
+        {"engine": kind.name, "owned_by": kind.owner, "hop": kind.standard.hop, "least": kind.standard.least,
+         "driver_run": kind.run}
+        for kind in DRIVERS.values()
+    ]  # fmt: skip
+    lines = [
+        [kind.name, kind.owner or "anything else", kind.standard.hop, f"{kind.standard.least:.0%}", kind.run]
+        for kind in DRIVERS.values()
+    ]
     head = ["engine", "owned_by in /v1/models", "held to hop", "of its tokens", "driver run"]
     emit(rows, as_json=as_json, text=table(head, lines))
 

@@ -52,7 +52,7 @@ def read_weights(
     import numpy as np
     from safetensors import safe_open
 
-    files = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as opened:
             files |= dict.fromkeys(opened.keys(), path)
