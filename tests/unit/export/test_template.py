@@ -166,4 +166,4 @@ def test_go_writes_the_same_text_as_the_models_own_template(tokenizers, tmp_path
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line) for line in done.stdout.splitlines()] == expected
+    assert [json.loads(line) for line in done.stdout.strip().split("\n")] == expected
