@@ -12,13 +12,16 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # A process a core for tests, and a file's tests all in one: its fixtures are made once. BESIDE= runs them in one process.
 BESIDE ?= -n logical --maxprocesses 6 --dist loadfile
 
-.PHONY: help setup demo test test-all gpu-check lint docs lock mlflow-ui prefect-ui workers clean
+.PHONY: help setup llamacpp demo test test-all gpu-check lint docs lock mlflow-ui prefect-ui workers clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup:  ## Make both environments (a second call installs nothing)
 	@$(BOOTSTRAP) pipeline serve
+
+llamacpp: setup  ## A third environment with llama.cpp: its quantizer for exports, its server for engine checks
+	@$(BOOTSTRAP) llamacpp
 
 demo: setup  ## The whole chain: data to a served, gated 4-bit model (KEEP=1: leave it serving)
 	@$(BIN)/tunegate doctor
@@ -43,7 +46,7 @@ docs: setup  ## Write the docs that are made of the code: floors.svg, formats.md
 	@$(BIN)/python docs/write_gateway.py
 
 lock: setup  ## Write the locks again from their .in files
-	@cd infra/environments && for name in pipeline serve; do \
+	@cd infra/environments && for name in pipeline serve llamacpp; do \
 	  ../../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --overrides no-torch.txt --no-header \
 	    --no-annotate $$name.in -o $$name.lock; done; \
 	  ../../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \

@@ -1,6 +1,7 @@
-"""Make the two locked environments. Needs nothing but Python >= 3.11: standard library only.
+"""Make the locked environments. Needs nothing but Python >= 3.11: standard library only.
 
-    python3 infra/environments/bootstrap.py pipeline serve
+    python3 infra/environments/bootstrap.py pipeline serve     # what every machine needs
+    python3 infra/environments/bootstrap.py llamacpp           # for `tunegate export --type q4_k_m`, `engines check`
 
 A second call compares one hash and installs nothing. The only step a lock cannot carry is torch, which comes as a CPU
 or as a CUDA build: see `install_torch`. What the serving interpreter then holds is written to `serve.installed`: it
@@ -22,7 +23,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 TORCH = "2.13.0"
 STAMP = "tunegate-stamp.json"
-FOLDERS = {"pipeline": ".venv", "serve": ".venv-serve"}
+FOLDERS = {"pipeline": ".venv", "serve": ".venv-serve", "llamacpp": ".venv-llamacpp"}
+#: Environments that compute without torch.
+WITHOUT_TORCH = frozenset({"llamacpp"})
 #: What the serving interpreter holds, a `name==version` a line.
 INSTALLED = HERE / "serve.installed"
 #: Installers come with Python or with us and answer nothing: the same lock is the same file on every machine.
@@ -145,15 +148,17 @@ def make(name: str, gpu: bool, uv: Path, environment: dict[str, str]) -> None:
     """Make one environment."""
     started, lock, python = time.monotonic(), lock_of(name, gpu), interpreter_of(name)
     packages = sum(1 for line in lock.read_text().splitlines() if line and not line.startswith("#"))
-    say(f"{FOLDERS[name]}: {packages} locked packages and torch {TORCH} (1 to 5 minutes)")
+    with_torch = name not in WITHOUT_TORCH
+    say(f"{FOLDERS[name]}: {packages} locked packages" + (f" and torch {TORCH} (1 to 5 minutes)" if with_torch else ""))
     if not python.exists() and not run(
         [str(uv), "venv", "--quiet", "--python", sys.executable, str(python.parents[1])]
     ):
         raise SetupError(f"uv could not make {FOLDERS[name]}; read the lines above")
     install = [str(uv), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
-    install_torch(install, environment, gpu)
-    say(f"{FOLDERS[name]}: torch is in, now the lock")
-    extra = ["--torch-backend", cuda_backend()] if gpu else []
+    if with_torch:
+        install_torch(install, environment, gpu)
+        say(f"{FOLDERS[name]}: torch is in, now the lock")
+    extra = ["--torch-backend", cuda_backend()] if gpu and with_torch else []
     if not run([*install, *extra, "--no-deps", "-r", str(lock)], environment):
         raise SetupError(f"{lock.name} could not be installed; check the network, then make setup")
     if name == "pipeline" and not run([*install, "--no-deps", "--editable", str(ROOT)], environment):

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "verify": ("tasks.cli.verify", "verify", "Show the chain of proof of a version or bundle, link by link."),
     "bundle": ("tasks.cli.travel", "bundle", "Write a version and its proof into one file."),
     "sign-weights": ("tasks.cli.travel", "sign_weights", "Sign a version's weights in OpenSSF's format."),
+    "export": ("tasks.cli.export", "export", "Write a model as GGUF, for Ollama, or as safetensors."),
+    "engines": ("tasks.cli.engines", "engines", "Check what an engine may be used for."),
     "install": ("tasks.cli.travel", "install", "Register the version of a bundle here."),
     "promote": ("tasks.cli.release", "promote", "Make a version champion and serve it."),
     "canary": ("tasks.cli.canary", "canary", "Look at a version on trial; take it back, or let it through."),

@@ -119,6 +119,12 @@ class Project:
         given = os.environ.get("TUNEGATE_SERVE_PYTHON")
         return Path(given) if given else self.root / ".venv-serve" / "bin" / "python"
 
+    @property
+    def llamacpp_python(self) -> Path:
+        """Interpreter with llama.cpp in it: $TUNEGATE_LLAMACPP_PYTHON, or .venv-llamacpp; need not be there."""
+        given = os.environ.get("TUNEGATE_LLAMACPP_PYTHON")
+        return Path(given) if given else self.root / ".venv-llamacpp" / "bin" / "python"
+
 
 def _port(variable: str, default: int) -> int:
     """Return a port number from the environment."""

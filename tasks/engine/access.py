@@ -21,10 +21,16 @@ class Access:
     Args:
         token: sent as a bearer token; None for none.
         remote: whether the server is somebody else's: it may serve other models beside ours.
+        engines: (base URL, name of its driver) of servers that are no vLLM.
     """
 
     token: str | None = field(default=None, repr=False)
     remote: bool = False
+    engines: tuple[tuple[str, str], ...] = ()
+
+    def engine(self, url: str) -> str:
+        """Return the name of the driver of the server at a URL."""
+        return dict(self.engines).get(url, "vllm")
 
     def session(self, **options: Any) -> aiohttp.ClientSession:
         """Return a session for questions to model servers and to nobody else; a redirect is an error in it.

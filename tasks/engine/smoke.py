@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -11,13 +12,18 @@ from tasks.core.errors import DataContractError, TransientError
 from tasks.core.settings import PromoteParams
 from tasks.engine.access import OWN, Access
 from tasks.engine.deployment import Deployment
-from tasks.engine.fingerprint import MIN_AGREEMENT, SERVED_HOP, Fingerprint, agreement, likest
+from tasks.engine.drivers.driver import CannotTellError, Driver
+from tasks.engine.drivers.known import driver_named
+from tasks.engine.drivers.vllm import Vllm
+from tasks.engine.fingerprint import Fingerprint, agreement, likest
 
 log = logging.getLogger(__name__)
 
 SMOKE_TOKENS = 64
 #: How a good answer ends: by the model's own stop token, or by our length limit.
 GOOD_ENDINGS = frozenset({"stop", "length"})
+#: How engines are called in messages, where not by the driver's name.
+_ENGINE_WORDS = {"vllm": "vLLM"}
 
 
 async def smoke_test(url: str, deployment: Deployment, params: PromoteParams, access: Access = OWN) -> None:
@@ -37,7 +43,7 @@ async def smoke_test(url: str, deployment: Deployment, params: PromoteParams, ac
             if deployment.abilities.tool_parser:
                 await _require_call(session, url, deployment)
             if deployment.fingerprint:
-                await _require_fingerprint(session, url, deployment, deployment.fingerprint)
+                await _require_fingerprint(session, url, deployment, deployment.fingerprint, access.engine(url))
     except (TimeoutError, aiohttp.ClientError) as error:
         reason = str(error) or f"no answer in {params.smoke_timeout_s:g} s"
         raise TransientError(
@@ -114,26 +120,49 @@ async def _require_call(session: aiohttp.ClientSession, url: str, deployment: De
 
 
 async def _require_fingerprint(
-    session: aiohttp.ClientSession, url: str, deployment: Deployment, expected: Fingerprint
+    session: aiohttp.ClientSession, url: str, deployment: Deployment, expected: Fingerprint, engine: str
 ) -> None:
     """Refuse a server that answers otherwise than the evaluated weights did in the evaluated template."""
-    lengths = [len(answer) for answer in expected.served]
-    asked = zip(expected.prompts, lengths, strict=True)
+    kind = driver_named(engine)
+    standard = kind.standard
+    wanted = expected.answers.get(standard.hop)
+    if not wanted:
+        raise _failed(deployment, f"its evidence has no answers of hop {standard.hop}, which {engine} is held to")
+    ask = _greedy_ids if kind is Vllm else partial(_driven_ids, kind)
+    asked = zip(expected.prompts, map(len, wanted), strict=True)
     opening = list(expected.opening)
-    found = await asyncio.gather(
-        *(_greedy_ids(session, url, deployment, prompt, length, opening) for prompt, length in asked)
-    )
-    share = agreement(found, expected.served)
+    found = await asyncio.gather(*(ask(session, url, deployment, prompt, length, opening) for prompt, length in asked))
+    share = agreement(found, wanted)
     log.info("smoke test of version %s: %.0f %% of the fingerprint's tokens agree", deployment.version, 100 * share)
-    if share >= MIN_AGREEMENT:
+    if share >= standard.least and standard.not_hop is None:
         return
-    hop, nearest = likest(found, expected.answers)
-    guess = f"; hop {hop} answered so ({nearest:.0%})" if hop != SERVED_HOP and nearest >= MIN_AGREEMENT else ""
+    hop, nearest = likest(found, {name: ids for name, ids in expected.answers.items() if ids})
+    if share >= standard.least and hop != standard.not_hop:
+        return
+    guess = f"; hop {hop} answered so ({nearest:.0%})" if hop != standard.hop and nearest >= standard.least else ""
     raise _failed(
         deployment,
-        f"{share:.0%} of its answers' tokens are those of its evidence, at least {MIN_AGREEMENT:.0%} must be{guess}: "
-        "other weights, another chat template, or another vLLM than the one evaluated",
+        f"{share:.0%} of its answers' tokens are those of its evidence, at least {standard.least:.0%} must be{guess}: "
+        f"other weights, another chat template, or another {_ENGINE_WORDS.get(engine, engine)} than the one evaluated",
     )
+
+
+async def _driven_ids(
+    kind: type[Driver],
+    session: aiohttp.ClientSession,
+    url: str,
+    deployment: Deployment,
+    prompt: str,
+    tokens: int,
+    opening: list[int],
+) -> list[int]:
+    """Return the token ids of a greedy answer of an engine that is no vLLM, as its driver asks for them."""
+    driver = kind(session, url, deployment.lineage_id)
+    try:
+        rendered = await driver.chat_ids([{"role": "user", "content": prompt}])
+        return await driver.greedy([*rendered, *opening], tokens)
+    except CannotTellError as error:
+        raise _failed(deployment, f"{kind.name} cannot be held to its evidence: {error}") from error
 
 
 async def _greedy_ids(

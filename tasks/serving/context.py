@@ -22,8 +22,11 @@ TOO_LONG = "context_length_exceeded"
 #: What a template may add of its own: a system prompt, how to call functions.
 TEMPLATE_TOKENS = 512
 #: vLLM's words for a prompt that leaves no room at all (0.32: renderers/params.py, sampling_params.py,
-#: entrypoints/openai/responses/serving.py).
-_NO_ROOM = re.compile(r"maximum context length is|exceeds the max_model_len|max_tokens must be at least 1, got 0")
+#: entrypoints/openai/responses/serving.py), and llama.cpp's (tools/server/server-context.cpp).
+_NO_ROOM = re.compile(
+    r"maximum context length is|exceeds the max_model_len|max_tokens must be at least 1, got 0"
+    r"|exceeds the available context size"
+)
 
 
 async def require_room(session: aiohttp.ClientSession, lease: Lease, admitted: Admitted, context_tokens: int) -> None:

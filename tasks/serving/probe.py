@@ -18,9 +18,12 @@ log = logging.getLogger(__name__)
 
 #: Probes in a row that must find it hanging: one may meet a moment in which the machine does something else.
 HANGING_PROBES = 2
-#: What vLLM 0.32 counts while it works, prompts included (v1/metrics/loggers.py): a busy engine is none that hangs.
+#: What vLLM 0.32 counts while it works, prompts included (v1/metrics/loggers.py), and llama.cpp where it was started
+#: with --metrics: a busy engine is none that hangs.
 _WORK_DONE = re.compile(
-    r"^vllm:(?:iteration_tokens_total_sum|generation_tokens_total|prompt_tokens_total)\{[^}]*\} (\S+)$", re.MULTILINE
+    r"^(?:vllm:(?:iteration_tokens_total_sum|generation_tokens_total|prompt_tokens_total)\{[^}]*\}"
+    r"|llamacpp:(?:prompt_tokens_total|tokens_predicted_total)) (\S+)$",
+    re.MULTILINE,
 )
 _COUNTERS_TIMEOUT_S = 5.0
 

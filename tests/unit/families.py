@@ -155,8 +155,12 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def write_family(name: str, folder: Path, *, model: bool = False) -> Path:
-    """Write a family's tokenizer files and configuration; with `model` the weights of a tiny random model as well."""
+def write_family(name: str, folder: Path, *, model: bool = False, **config: Any) -> Path:
+    """Write a family's tokenizer files and configuration; with `model` the weights of a tiny random model as well.
+
+    Args:
+        config: further keys of config.json, which replace the family's.
+    """
     family = FAMILIES[name]
     folder.mkdir(parents=True, exist_ok=True)
     backend = _backend(family)
@@ -174,11 +178,11 @@ def write_family(name: str, folder: Path, *, model: bool = False) -> Path:
     if family.generation is not None:
         ids = {"bos_token_id": id_of(family.bos or "<|endoftext|>"), "eos_token_id": stops}
         write_json(folder / "generation_config.json", {**ids, **family.generation, "transformers_version": "4.39.3"})
-    _write_config(family, folder, backend, model=model)
+    _write_config(family, folder, backend, config, model=model)
     return folder
 
 
-def _write_config(family: Family, folder: Path, backend: Any, *, model: bool) -> None:
+def _write_config(family: Family, folder: Path, backend: Any, config: dict[str, Any], *, model: bool) -> None:
     """Write config.json, and random weights where they are wanted."""
     values = {
         "vocab_size": -(-backend.get_vocab_size() // 64) * 64,
@@ -187,6 +191,7 @@ def _write_config(family: Family, folder: Path, backend: Any, *, model: bool) ->
         "eos_token_id": backend.token_to_id(family.stop[0]),
         **WIDTHS,
         **family.config,
+        **config,
     }
     if not model:
         write_json(folder / "config.json", {"model_type": family.model_type, **values})
@@ -195,10 +200,10 @@ def _write_config(family: Family, folder: Path, backend: Any, *, model: bool) ->
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(7)
-    config = AutoConfig.for_model(family.model_type, initializer_range=0.2, **values)
+    made = AutoConfig.for_model(family.model_type, initializer_range=0.2, **values)
     generation = folder / "generation_config.json"
     written = generation.read_bytes() if generation.is_file() else None
-    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(made, dtype=torch.bfloat16).save_pretrained(folder)
     generation.unlink(missing_ok=True) if written is None else generation.write_bytes(written)
 
 

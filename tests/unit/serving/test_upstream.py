@@ -154,8 +154,17 @@ class TestAddresses:
         assert upstreams() == ("https://a.example", "http://b:8000/openai")
         assert access() == Access("t", remote=True)
 
+    def test_an_engine_before_a_plus_sign(self, monkeypatch):
+        monkeypatch.setenv("TUNEGATE_UPSTREAMS", "https://a+b.example| llamacpp+http://b:8081/")
+        assert upstreams() == ("https://a+b.example", "http://b:8081")
+        assert [access().engine(url) for url in upstreams()] == ["vllm", "llamacpp"]
+        monkeypatch.setenv("TUNEGATE_UPSTREAMS", "triton+http://b:8081")
+        with pytest.raises(ConfigError, match="no engine is called 'triton'"):
+            access()
+
     @pytest.mark.parametrize("given", [
-        "blue.example", "ftp://a", "https://", "https://a/v1", "https://a/v1/", "https://a?x=1", "https://a|", "http://a:x",
+        "llamacpp+blue.example", "https://a|llamacpp+https://a", "blue.example",
+        "ftp://a", "https://", "https://a/v1", "https://a/v1/", "https://a?x=1", "https://a|", "http://a:x",
         "https://a|https://a/", "https://user:word@a",
     ])  # fmt: skip
     def test_what_is_no_address(self, given, monkeypatch):

@@ -1,0 +1,1 @@
+"""What an engine may be used for, decided by asking it."""

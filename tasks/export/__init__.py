@@ -1,0 +1,1 @@
+"""A finished model in the files that other engines read: GGUF, an Ollama Modelfile, plain safetensors."""
