@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sweep": ("flows.sweep_cli", "sweep", "Try settings, compare them item by item, keep the winner's."),
     "stage": ("tasks.cli.stage", "stage", "Run one stage (what dvc.yaml calls)."),
     "data": ("tasks.cli.data", "data", "Ask what became of the data, row by row; export it."),
+    "export-training": ("tasks.cli.export_training", "export_training", "Write rows and settings for another trainer."),
     "eval": ("tasks.cli.evaluation", "evaluation", "Write and check packs of questions; ask the live endpoint."),
     "gate": ("tasks.cli.gate", "gate", "Explain a verdict; simulate how often the rules are wrong."),
     "status": ("tasks.cli.release", "status", "Show champion, serving and whether they agree."),
