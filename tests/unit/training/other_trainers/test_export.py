@@ -75,7 +75,7 @@ def test_an_answer_not_to_be_learnt_has_no_label(settings, model, prepared, toke
     assert taught == f"{answers[1]}<|im_end|>"
 
 
-@pytest.mark.parametrize("name", ["llamafactory", "axolotl"])
+@pytest.mark.parametrize("name", ["llamafactory"])
 def test_twice_is_the_same_bytes_and_the_second_time_nothing_is_written(name, settings, model, prepared, tmp_path):
     first = export_training(name, settings, model, prepared, tmp_path / "one")
     again = export_training(name, settings, model, prepared, tmp_path / "one")
