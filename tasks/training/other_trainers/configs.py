@@ -9,6 +9,8 @@ from tasks.core.settings import TrainParams
 OUT: Final = "out"
 #: Where the tokenized rows lie.
 TABLE, LINES = "rows", "rows.jsonl"
+#: Those that do not train on a CPU. Axolotl reads rows and settings there, and fails at its first step.
+NEED_CUDA: Final = {"axolotl": "Axolotl", "unsloth": "Unsloth"}
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def axolotl(setup: Setup) -> dict[str, Any]:
         "optimizer": arguments["optim"], "lr_scheduler": arguments["lr_scheduler_type"], "output_dir": OUT,
     }  # fmt: skip
     taken = ("gradient_accumulation_steps", "max_steps", "learning_rate", "warmup_steps", "weight_decay",
-             "max_grad_norm", "bf16", "seed", "logging_steps", "save_steps", "use_cpu")  # fmt: skip
-    config |= {name: arguments[name] for name in taken if name in arguments}
+             "max_grad_norm", "bf16", "seed", "logging_steps", "save_steps")  # fmt: skip
+    config |= {name: arguments[name] for name in taken}
     config["gradient_checkpointing"] = params.gradient_checkpointing
     if params.mode != "full":
         config |= {
@@ -133,8 +135,8 @@ def not_carried(setup: Setup, trainer: str) -> list[str]:
         missing.append(f"train.parallel.strategy {params.parallel.strategy}: set up the other trainer's own")
     if params.parallel.processes > 1 and trainer == "unsloth":
         missing.append(f"train.parallel.processes {params.parallel.processes}: Unsloth trains on one card")
-    if trainer == "unsloth" and not setup.accelerated:
-        missing.append("the profile is for a machine without a GPU, and Unsloth needs CUDA")
+    if trainer in NEED_CUDA and not setup.accelerated:
+        missing.append(f"the profile is for a machine without a GPU, and {NEED_CUDA[trainer]} needs CUDA")
     return missing
 
 

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from tasks.core.manifest import verify_manifest
 from tasks.core.settings import load_settings
 from tasks.models.base import BaseModel
 from tasks.training.other_trainers import export as module
-from tasks.training.other_trainers.configs import Setup
+from tasks.training.other_trainers.configs import Setup, not_carried
 from tasks.training.other_trainers.export import TRAINERS, export_training
 from tests.unit.training.conftest import ROOT, save_rows
 
@@ -148,6 +149,13 @@ def test_a_step_has_as_many_rows_and_the_adapter_is_the_same(name, profile):
     quantized = flat.get("load_in_4bit") or flat.get("quantization_bit") == 4 or flat.get("quant_bits") == 4
     assert bool(quantized) == (train.mode == "qlora")
     assert "org/base" in json.dumps(config)
+
+
+def test_what_needs_cuda_is_said_where_the_profile_has_none(settings):
+    setup = Setup(settings.train, "org/base", 100, accelerated=False, template="template")
+    said = {name: any("needs CUDA" in what for what in not_carried(setup, name)) for name in TRAINERS}
+    assert said == {"llamafactory": False, "axolotl": True, "unsloth": True, "swift": False}
+    assert not any("needs CUDA" in what for what in not_carried(replace(setup, accelerated=True), "axolotl"))
 
 
 @pytest.mark.slow
