@@ -174,7 +174,7 @@ def _text(found: dict[str, Any]) -> str:
 def _value(one: dict[str, Any]) -> str:
     """Return a measure of agreement with its interval."""
     if one["value"] is None:
-        return f"   -  (of {one['units']}: all alike, or none)"
+        return f"   -  (of {one['units']}: all one value, or nothing)"
     interval = "[{:.2f}, {:.2f}]".format(*one["interval"]) if one["interval"] else "[too few items]"
     return f"{one['value']:6.2f} {interval}, {one['agree']:.0%} alike of {one['units']}"
 

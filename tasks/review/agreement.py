@@ -23,7 +23,7 @@ LEAST_DEFINED: Final = 0.9
 
 
 def cohen_kappa(table: Floats) -> Floats:
-    """Return kappa of tables of two raters, not a number where all is one value.
+    """Return kappa of tables of two raters, not a number where one of them says one thing of everything: 0 by its form.
 
     Args:
         table: (..., k, k): units to which the first rater gave the row's value and the second the column's.
@@ -32,7 +32,8 @@ def cohen_kappa(table: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.trace(table, axis1=-2, axis2=-1) / total
         expected = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1) / total**2
-        kappa: Floats = np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
+        both_differ = ((table.sum(axis=-1) > 0).sum(axis=-1) > 1) & ((table.sum(axis=-2) > 0).sum(axis=-1) > 1)
+        kappa: Floats = np.where(both_differ, (observed - expected) / (1 - expected), np.nan)
     return kappa
 
 

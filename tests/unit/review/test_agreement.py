@@ -59,6 +59,13 @@ def test_where_all_say_one_thing_nothing_is_defined():
     assert kappa_of({}, (False, True)) == {"units": 0, "agree": None, "value": None, "interval": None}
 
 
+def test_a_rater_of_one_word_neither_agrees_nor_disagrees():
+    """A model whose every answer the scorer calls wrong: kappa is 0 whatever reviewers say, and would look exact."""
+    found = kappa_of(spread([(True, False), (False, False), (False, False)] * 10), (False, True))
+    assert (found["value"], found["interval"]) == (None, None)
+    assert found["agree"] == pytest.approx(2 / 3, abs=1e-6)
+
+
 def test_a_gap_is_no_opinion():
     found = kappa_of(spread([(True, None), (None, None), (True, True), (False, False)]), (False, True))
     assert (found["units"], found["value"]) == (2, 1.0)
@@ -73,14 +80,14 @@ def test_a_step_on_a_scale_is_less_than_three():
 
 
 def test_answers_to_one_question_are_drawn_together():
-    """Forty units of eight items tell less than forty items: the interval is wider."""
-    random = np.random.default_rng(5)
-    pairs = [(bool(one), bool(one) ^ bool(random.random() < 0.2)) for one in random.integers(0, 2, 8) for _ in range(5)]
-    pairs = [(first, pairs[place // 5 * 5][1]) for place, (first, _) in enumerate(pairs)]
-    together = {str(item): pairs[item * 5 : item * 5 + 5] for item in range(8)}
-    wide, narrow = (kappa_of(items, (False, True))["interval"] for items in (together, spread(pairs)))
-    assert wide is not None
-    assert wide[1] - wide[0] > narrow[1] - narrow[0]
+    """Sixty units of twelve items tell less than sixty items: the interval is wider."""
+    truths = {item: (item % 2 == 0, (item % 2 == 0) ^ (item in (3, 8))) for item in range(12)}
+    together = {str(item): [pair] * 5 for item, pair in truths.items()}
+    apart = spread([pair for pair in truths.values() for _ in range(5)])
+    wide, narrow = (kappa_of(items, (False, True)) for items in (together, apart))
+    assert wide["value"] == narrow["value"]
+    assert wide["interval"][0] < narrow["interval"][0]
+    assert wide["interval"][1] > narrow["interval"][1]
 
 
 @pytest.mark.slow
