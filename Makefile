@@ -40,10 +40,11 @@ gpu-check: setup  ## Training, merge, quantization, memory and vLLM on one GPU, 
 lint: setup  ## Linter, formatter, type checker, floors (no room imports from one above it)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
-docs: setup  ## Write the docs that are made of the code: floors.svg, formats.md, gateway.md, its OpenAPI document
+docs: setup  ## Write the docs that are made of the code: floors.svg, formats.md, gateway.md, its OpenAPI document, facts.md
 	@$(BIN)/python docs/draw_floors.py
 	@$(BIN)/python docs/write_formats.py
 	@$(BIN)/python docs/write_gateway.py
+	@$(BIN)/tunegate review facts --to docs/facts.md
 
 lock: setup  ## Write the locks again from their .in files
 	@cd infra/environments && for name in pipeline serve llamacpp; do \

@@ -11,6 +11,8 @@ MERGED = "data/models/merged"
 AWQ = "data/models/awq"
 GATE = "data/reports/gate"
 DOSSIER = "data/reports/dossier"
+#: Of people: in git, no output of a stage.
+REVIEWS = "data/reviews"
 
 
 def report_of(hop: str) -> str:

@@ -15,6 +15,7 @@ from tasks.dossier.charts import interval_chart, loss_chart, rate_chart
 from tasks.dossier.data_charts import bar, length_charts
 from tasks.dossier.facts import Folders, collect
 from tasks.dossier.format import FILTERS
+from tasks.dossier.reviews import MEASURES_ZH, SEVERITIES_ZH
 from tasks.gate.words import HOP_TITLES, OUTCOME_ZH, claim
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def dossier(
     awq: Path,
     promote: PromoteParams | None = None,
     runs: Sequence[Path] = (),
+    reviews: Path | None = None,
 ) -> dict[str, Any]:
     """Write index.html (opens from disk, fetches nothing) and model_card.md (Hugging Face format).
 
@@ -60,6 +62,7 @@ def dossier(
         awq: the quantized model: its manifest carries the lineage.
         promote: approvals that a promotion asks for.
         runs: how long each stage before took, a file each, in order; not part of the evidence.
+        reviews: folder of what people said of answers; those of this model are shown.
 
     Returns:
         {"verdict", "page"}.
@@ -69,7 +72,7 @@ def dossier(
     """
     reports = {"base": eval_base, "adapter": eval_adapter, "merged": eval_merged, "awq": eval_awq}
     facts = collect(
-        Folders(reports, gate, prepared, validation, adapter, awq, runs),
+        Folders(reports, gate, prepared, validation, adapter, awq, runs, reviews),
         title=params.title, profile=profile, hardware=hardware, base_model=base_model, promote=promote,
     )  # fmt: skip
     write_text(output / "index.html", render_page(facts))
@@ -135,5 +138,6 @@ def _environment(*, escape: bool) -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     engine.globals |= {"HOPS": HOPS, "HOP_TITLES": HOP_TITLES, "OUTCOME_ZH": OUTCOME_ZH, "claim": claim, "bar": bar}
+    engine.globals |= {"MEASURES_ZH": MEASURES_ZH, "SEVERITIES_ZH": SEVERITIES_ZH}
     engine.filters |= FILTERS
     return engine

@@ -21,6 +21,7 @@ from tasks.dossier.evidence import (
     quantization_facts,
     served_facts,
 )
+from tasks.dossier.reviews import review_facts
 from tasks.dossier.safety import safety_facts
 from tasks.dossier.scores import concept_facts, exam_facts, language_facts
 from tasks.gate.words import next_step
@@ -38,6 +39,7 @@ class Folders:
     adapter: Path
     awq: Path
     runs: Sequence[Path] = ()
+    reviews: Path | None = None
 
 
 def collect(
@@ -78,6 +80,7 @@ def collect(
         "approvals": approval_facts(promote),
         "signatures": max(1, promote.approvals_required if promote else 1),
         "lineage": {"id": manifest["lineage_id"], "parts": _parts(manifest), "weights": _weights(manifest)},
+        "reviews": review_facts(folders.reviews, manifest["lineage_id"]),
         **_scores(folders, verdict, results),
         **_models(folders, verdict, results),
     }

@@ -13,6 +13,7 @@ from tasks.core.digest import sha256_file, sha256_json
 from tasks.core.errors import ConfigError, DataContractError, MissingToolError
 from tasks.core.files import replaced_directory, write_json
 from tasks.core.gpus import SERVER_GPUS, TRAINING_GPUS, working_on
+from tasks.core.layout import REVIEWS
 from tasks.core.manifest import MANIFEST, read_manifest, write_manifest
 from tasks.core.progress import duration
 from tasks.core.project import Project
@@ -164,6 +165,7 @@ def _keywords(stage: Stage, project: Project, settings: Settings, lineage_id: st
     keywords |= {name.replace(".", "_"): settings.section(name) for name in stage.sections}
     available = {"scratch": scratch, "lineage_id": lineage_id, "project": project, "hop": stage.item}
     available |= {"runs": [project.own / "runs" / f"{earlier.name}.json" for earlier in before(stage)]}
+    available |= {"reviews": project.root / REVIEWS}
     keywords |= {name: available[name] for name in stage.extras}
     if "scratch" in stage.extras:
         scratch.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Stage:
         sections: further params sections the function gets, as keywords (dots become underscores).
         base_model: whether the function gets `base`, the folder of the materialized base model.
         extras: other keywords it gets: `scratch` (a folder that outlives a kill), `lineage_id`, `project`, `hop`,
-            `runs` (how long each stage before it took, a file each).
+            `runs` (how long each stage before it took, a file each), `reviews` (what people said of answers, if any).
         judged: the input whose lineage this stage's output carries (evidence about a model, not a new model).
         gpu: whether it belongs on the gpu work pool.
         keeps_scratch: whether its scratch folder stays until a stage that builds on it starts. DVC hashes an output
@@ -266,7 +266,7 @@ STAGES: tuple[Stage, ...] = (
         ),
         sections=("profile", "hardware", "base_model", "promote"),
         # How long the stages took: shown as cost, no part of the evidence.
-        extras=("runs",),
+        extras=("runs", "reviews"),
         judged="awq",
     ),
 )

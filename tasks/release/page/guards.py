@@ -47,7 +47,7 @@ def page_policy(style_sha256: str) -> str:
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what does not come from this page, and give every answer the headers."""
     if why := refusal(request):
-        log.warning("approval page: refused: %s", why)
+        log.warning("page: refused: %s", why)
         answer: web.StreamResponse = web.Response(status=403, text=f"refused: {why}\n")
     else:
         try:

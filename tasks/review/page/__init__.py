@@ -1,0 +1,1 @@
+"""The page on which a reviewer reads and marks answers, on loopback."""
