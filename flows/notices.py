@@ -83,7 +83,9 @@ def have_notices(client: Any, deployments: list[Any], pools: list[str]) -> None:
     for notice in NOTICES:
         action = CallWebhook(block_document_id=block, payload=payload(address, notice))
         trigger = _trigger(client, notice, deployments, pools)
-        said = f"Tells {VARIABLE} of it: {', '.join(event.removeprefix('prefect.') for event in notice.events)}"
+        said = (
+            f"Sends a message to {VARIABLE} at {', '.join(event.removeprefix('prefect.') for event in notice.events)}"
+        )
         automation = AutomationCore(name=named(notice.rule), description=said, trigger=trigger, actions=[action])
         have_automation(client, automation)
 

@@ -4,6 +4,7 @@ Name, tags and progress are not worth a run: where the server does not answer, t
 Figures and links are made in tasks that are tried again.
 """
 
+import platform
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -161,7 +162,8 @@ def show_pages(project: Project, registry: Registry, version: Version) -> None:
 def page_words(project: Project, page: str) -> str:
     """Return what a person must know to open a page of a version."""
     needs = "" if _is_server(project.mlflow_uri) else f"opens while `make mlflow-ui` runs ({MLFLOW_UI}); "
-    return f"{needs}from disk: `data/{page}` in the checkout; links to further pages work there"
+    place = f"`{project.root / 'data' / page}` on {platform.node()}"
+    return f"{needs}from disk: {place}, where its links to further pages work"
 
 
 def page_address(project: Project, registry: Registry, version: Version, page: str) -> str:

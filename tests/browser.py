@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -125,7 +126,7 @@ class Tab:
 
     def until(self, expression: str) -> None:
         """Wait until a JavaScript expression is true."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self.ask(expression):
             assert time.monotonic() < deadline, expression
             time.sleep(0.05)
@@ -143,6 +144,10 @@ class Tab:
         clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
         found = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(found["data"])
+
+    def window(self) -> bytes:
+        """Return what the window shows as a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot")["data"])
 
     def press(self, key: str, text: str = "") -> None:
         """Press and release a key, by its name in JavaScript; `text` is what it types."""
@@ -162,13 +167,18 @@ class Tab:
         return [event["params"] for event in self.events if event["method"] in methods]
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a headless browser of our own; give the address of its protocol."""
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip(f"no browser on PATH (looked for {', '.join(NAMES)})")
-    home = tmp_path_factory.mktemp("browser")
+def program() -> str | None:
+    """Return the browser that is on PATH."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def started(program: str, home: Path) -> Iterator[str]:
+    """Start a headless browser of our own; give the address of its protocol.
+
+    Args:
+        home: an empty folder for its profile.
+    """
     command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                "--no-first-run", "--hide-scrollbars", f"--user-data-dir={home}", "--remote-debugging-port=0",
                "about:blank"]  # fmt: skip
@@ -180,6 +190,35 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(30)
 
 
+@contextmanager
+def opened(address: str) -> Iterator[Tab]:
+    """Open a tab that tells its console, its log and its requests."""
+    with urlopen(Request(f"http://{address}/json/new?about:blank", method="PUT"), timeout=30) as answer:
+        target = json.load(answer)
+    with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
+        tab = Tab(socket)
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            tab.call(f"{domain}.enable")
+        yield tab
+        tab.call("Page.close")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A headless browser: the address of its protocol."""
+    if (found := program()) is None:
+        pytest.skip(f"no browser on PATH (looked for {', '.join(NAMES)})")
+    with started(found, tmp_path_factory.mktemp("browser")) as address:
+        yield address
+
+
+@pytest.fixture
+def tab(browser: str) -> Iterator[Tab]:
+    """A tab of it."""
+    with opened(browser) as found:
+        yield found
+
+
 def _address(path: Path, process: subprocess.Popen[bytes]) -> str:
     """Wait for the file a browser writes when its port is open."""
     deadline = time.monotonic() + 60
@@ -188,19 +227,6 @@ def _address(path: Path, process: subprocess.Popen[bytes]) -> str:
         assert time.monotonic() < deadline, "the browser did not open its port"
         time.sleep(0.05)
     return f"127.0.0.1:{path.read_text(encoding='ascii').splitlines()[0]}"
-
-
-@pytest.fixture
-def tab(browser: str) -> Iterator[Tab]:
-    """Open a tab that tells its console, its log and its requests."""
-    with urlopen(Request(f"http://{browser}/json/new?about:blank", method="PUT"), timeout=30) as answer:
-        target = json.load(answer)
-    with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
-        opened = Tab(socket)
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            opened.call(f"{domain}.enable")
-        yield opened
-        opened.call("Page.close")
 
 
 def keep(name: str, picture: bytes) -> None:

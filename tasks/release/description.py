@@ -43,6 +43,6 @@ def description(verdict: Mapping[str, Any], metrics: Mapping[str, Mapping[str, f
 def _figures(metrics: Mapping[str, Mapping[str, float]]) -> str:
     """Return a row a metric, a column a hop; a dash where it was not asked."""
     names = sorted({name for found in metrics.values() for name in found})
-    rows = [["metric", *HOPS], ["---"] * (1 + len(HOPS))]
+    rows = [["metric", *HOPS], ["---", *["---:"] * len(HOPS)]]
     rows += [[name, *(f"{metrics[hop][name]:.3f}" if name in metrics[hop] else "–" for hop in HOPS)] for name in names]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

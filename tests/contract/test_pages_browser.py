@@ -1,4 +1,4 @@
-"""The approval page and a sweep's report in a real browser: phone and desk, keyboard, console, contrast, names.
+"""Approval page, sweep report and data checks in a real browser: phone and desk, keyboard, console, contrast, names.
 
 Runs where a Chromium or Chrome is on PATH. The dossier's own test is tests/unit/dossier/test_dossier_browser.py.
 """
@@ -13,6 +13,8 @@ from tasks.core.files import read_json, write_json, write_jsonl
 from tasks.core.layout import DOSSIER, GATE
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
+from tasks.data.expectations.data_docs import Table, finish_site
+from tasks.data.expectations.outcome import Outcome
 from tasks.dossier.dossier import dossier
 from tasks.gate.evidence import read_report
 from tasks.gate.gate import gate
@@ -129,6 +131,25 @@ def test_the_approval_page_fits_reads_and_is_silent(tab, address, width):
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_a_sweeps_report_fits_reads_and_is_silent(tab, report, width):
     look(tab, report, width, "sweep")
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_the_data_checks_fit_their_tables_scroll_by_themselves(tab, tmp_path, width):
+    page = "validations/rows_multilingual_thinking/20000101T000000.000000Z/rows_multilingual_thinking.html"
+    (tmp_path / page).parent.mkdir(parents=True)
+    (tmp_path / page).write_text("<html><head></head><body></body></html>")
+    outcome = Outcome("multilingual_thinking.answers_long_enough", "rows", "critical", True, "0 of 112 rows",
+                      {"min_value": 2}, "no answer is shorter than allowed", 0, ())  # fmt: skip
+    files = Table(("Raw files", "原始文件"), "What became of the rows of each file.", ("source", "quarantined"),
+                  [("instructions/alpaca_zh.jsonl", 240)])  # fmt: skip
+    finish_site(tmp_path, [outcome], [files])
+    tab.open(tmp_path / "index.html", width)
+    keep(f"data-checks-{width}.png", tab.picture())
+    assert tab.ask("document.documentElement.scrollWidth") <= width
+    assert tab.ask(BROKEN) == []
+    assert tab.ask(FAINT) == []
+    cell = "document.querySelectorAll('table')[1].querySelector('td')"
+    assert tab.ask(f"{cell}.getClientRects().length === 1 && {cell}.clientHeight < 50"), "a file's name is one line"
 
 
 def test_the_dossier_opens_beside_the_approval_page_and_its_contents_lead_somewhere(tab, address):

@@ -66,7 +66,7 @@ def test_a_page_opens_where_mlflow_shows_it_and_its_words_say_what_that_needs(tm
     assert page_address(project, registry, version, "reports/dossier/index.html") == address
     words = page_words(project, "reports/dossier/index.html")
     assert ("make mlflow-ui" in words) == uri.startswith("sqlite")
-    assert "`data/reports/dossier/index.html`" in words
+    assert f"`{tmp_path}/项目/data/reports/dossier/index.html`" in words
 
 
 @flow(persist_result=False)
