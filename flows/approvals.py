@@ -15,6 +15,7 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
+from flows.showing import show_run
 from tasks.core.errors import ConfigError, GateFailedError, TransientError, TunegateError
 from tasks.core.settings import PromoteParams
 from tasks.proof.approval import read_approval
@@ -58,6 +59,11 @@ def await_approvals(registry: Registry, number: str, params: PromoteParams, wait
         if runtime.deployment.id is None:
             raise ConfigError("only a run of a deployment can wait for approvals",
                               "tunegate approve VERSION, or start promote/when-approved")  # fmt: skip
+        show_run(f"version {number} lacks {missing} approvals", [f"version:{number}"])
+        get_run_logger().info(
+            "version %s lacks %d of %d approvals: tunegate approve %s --serve, then resume this run",
+            number, missing, params.approvals_required, number,
+        )  # fmt: skip
         # The run starts anew each time it is resumed: earlier turns return what was given then.
         given: SignedApproval = suspend_flow_run(
             wait_for_input=SignedApproval.with_initial_data(description=_asked(number, params, missing, said)),
@@ -148,6 +154,4 @@ def _asked(number: str, params: PromoteParams, missing: int, said: str) -> str:
         f"`tunegate approve {number} --serve` shows its record, verdict and dossier. Sign with a key of your own and "
         f"paste the file: `tunegate approve {number} --key FILE --reason TEXT --out FILE`",
     ]
-    if said:
-        get_run_logger().info("version %s still lacks %d approvals", number, missing)
     return "\n\n".join([said, *lines] if said else lines)

@@ -31,12 +31,19 @@ def optional(model: type[BaseModel], name: str) -> type[Asked]:
     fields: dict[str, Any] = {}
     for key, field in model.model_fields.items():
         kind: Any = field.annotation
+        said = field.description
         if isinstance(kind, type) and issubclass(kind, BaseModel):
+            said = said or first_line(kind)
             kind = optional(kind, f"{name}_{field.alias or key}")
         elif field.metadata:
             kind = _with(kind, field.metadata)
-        fields[key] = (kind | None, Field(default=None, alias=field.alias))
+        fields[key] = (kind | None, Field(default=None, alias=field.alias, description=said))
     return create_model(name, __base__=Asked, **fields)
+
+
+def first_line(model: type[BaseModel]) -> str | None:
+    """Return what a section says of itself: the form shows it below the section's name."""
+    return (model.__doc__ or "").strip().partition("\n")[0] or None
 
 
 def _with(kind: Any, metadata: list[Any]) -> Any:

@@ -42,7 +42,7 @@ def have_automation(client: Any, wanted: Any) -> None:
         log.info("automation: %s, changed", wanted.name)
 
 
-def _plain(automation: Any) -> tuple[Any, Any]:
-    """Return what an automation does, without what the server adds."""
+def _plain(automation: Any) -> tuple[Any, Any, str]:
+    """Return what an automation does and says of itself, without what the server adds."""
     trigger = automation.trigger.model_dump(mode="json", exclude={"id"})
-    return trigger, [action.model_dump(mode="json") for action in automation.actions]
+    return trigger, [action.model_dump(mode="json") for action in automation.actions], automation.description

@@ -22,7 +22,8 @@ VARIABLE = "TUNEGATE_NOTIFY_URL"
 RUN = "prefect.flow-run"
 #: The page of a run, where the server knows the address of its UI (PREFECT_UI_URL).
 PAGE = '(" " ~ (flow_run|ui_url) if flow_run|ui_url else "")'
-SAID = 'flow_run.name ~ ": " ~ flow_run.state.message|truncate(600)'
+#: A state need not have a message: Prefect's Suspended has none.
+SAID = 'flow_run.name ~ ": " ~ (flow_run.state.message or flow_run.state.name)|truncate(600)'
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,11 @@ def have_notices(client: Any, deployments: list[Any], pools: list[str]) -> None:
     for notice in NOTICES:
         action = CallWebhook(block_document_id=block, payload=payload(address, notice))
         trigger = _trigger(client, notice, deployments, pools)
-        have_automation(client, AutomationCore(name=named(notice.rule), trigger=trigger, actions=[action]))
+        said = (
+            f"Sends a message to {VARIABLE} at {', '.join(event.removeprefix('prefect.') for event in notice.events)}"
+        )
+        automation = AutomationCore(name=named(notice.rule), description=said, trigger=trigger, actions=[action])
+        have_automation(client, automation)
 
 
 def payload(address: str, notice: Notice) -> str:

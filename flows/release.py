@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 
+from flows.showing import show_run
 from tasks.core.project import Project
 from tasks.core.settings import Settings, load_settings
 
@@ -38,6 +39,7 @@ def promote(
     from tasks.release.registry import Registry
 
     project, settings = _here()
+    show_run(f"promote version {version}", [f"version:{version}"])
     registry = Registry(project, settings.register_.model_name)
     if approval:
         take_given(registry, version, settings.promote, approval)
@@ -45,6 +47,7 @@ def promote(
         await_approvals(registry, version, settings.promote, wait_for_approvals_s)
     outcome = make_champion(project, settings, version, by=by or requester(), reason=reason, strategy=strategy)
     on_trial = outcome["action"] == "rollout"
+    show_run(f"version {version} {'on trial' if on_trial else 'champion'}", [f"version:{version}"])
     get_run_logger().info(
         "version %s is %s, served at %s", version, "on trial" if on_trial else "champion", project.gateway_url
     )
@@ -64,6 +67,7 @@ def rollback(reason: str = "rolled back from Prefect", by: str | None = None) ->
 
     project, settings = _here()
     outcome = go_back(project, settings, by=by or requester(), reason=reason)
+    show_run(f"back to version {outcome['version']}", [f"version:{outcome['version']}"])
     get_run_logger().info("back to version %s", outcome["version"])
     return outcome
 
@@ -82,6 +86,7 @@ def golive(version: str, keep_serving: bool = True) -> dict[str, Any]:
 
     project, settings = _here()
     logger = get_run_logger()
+    show_run(f"go live version {version}", [f"version:{version}"])
     outcome = go_live(project, settings, version, keep_serving=keep_serving, report=logger.info)
     logger.info("%s", outcome["outcome"])
     return outcome

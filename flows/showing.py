@@ -4,6 +4,7 @@ Name, tags and progress are not worth a run: where the server does not answer, t
 Figures and links are made in tasks that are tried again.
 """
 
+import platform
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -26,12 +27,18 @@ from flows.summary import measured_names
 from flows.transient import is_silence
 from tasks.core.layout import DOSSIER, HOPS, VALIDATION
 from tasks.core.project import Project
+from tasks.release.description import artifact_route
 from tasks.release.register import hop_metrics
 from tasks.release.registry import Registry, Version
 
 #: A line of `tasks.core.progress.Progress`: what, done of total, unit, and what is left.
 PROGRESS = re.compile(r"^(?P<what>.+?): (?P<done>\d+)/(?P<total>\d+) \S+, .*")
 SHOWN_EVERY_S = 10.0
+#: Of a cell. The UI reads cells as Markdown, and "-" alone is a list there.
+NOT_MEASURED = "–"
+LOWER_IS_BETTER = "_bits_per_byte"
+#: Where `make mlflow-ui` shows a store without a server.
+MLFLOW_UI = "http://127.0.0.1:5000"
 #: Key of the artifact -> page.
 PAGES = {
     "dossier": f"{DOSSIER}/index.html".removeprefix("data/"),
@@ -67,7 +74,8 @@ def show_run(name: str, tags: Iterable[str]) -> None:
         run = client.read_flow_run(UUID(str(run_id)))
         drawn = run.name.rpartition(", ")[2]
         kept = [tag for tag in run.tags if tag.partition(":")[0] not in keys]
-        client.update_flow_run(run.id, name=f"{name}, {drawn}", tags=[*kept, *new])
+        # A stage's run was drawn no other name than the stage's.
+        client.update_flow_run(run.id, name=name if drawn == name else f"{name}, {drawn}", tags=[*kept, *new])
 
 
 class StageProgress:
@@ -104,7 +112,7 @@ class StageProgress:
 
 
 def metrics_rows(reports: dict[str, dict[str, float]], champion: dict[str, float]) -> list[dict[str, Any]]:
-    """Return a row a metric: its value at every hop, the champion's at the last hop, and the change.
+    """Return a row a metric: its value at every hop and, where there is a champion, that one's and the change.
 
     Args:
         reports: metrics by hop.
@@ -112,43 +120,67 @@ def metrics_rows(reports: dict[str, dict[str, float]], champion: dict[str, float
     """
     rows = []
     for name in measured_names(reports):
-        row: dict[str, Any] = {"metric": name, **{hop: _rounded(reports[hop].get(name)) for hop in HOPS}}
-        now, before = reports[HOPS[-1]].get(name), champion.get(f"{HOPS[-1]}.{name}")
-        change = None if now is None or before is None else now - before
-        rows.append(row | {"champion": _rounded(before), "change": _rounded(change, sign=True)})
+        lower = name.endswith(LOWER_IS_BETTER)
+        row: dict[str, Any] = {"metric": f"{name} ↓" if lower else name}
+        row |= {hop: _rounded(reports[hop].get(name)) for hop in HOPS}
+        if champion:
+            now, before = reports[HOPS[-1]].get(name), champion.get(f"{HOPS[-1]}.{name}")
+            row |= {"champion": _rounded(before), "change": _change(now, before, lower=lower)}
+        rows.append(row)
     return rows
 
 
-def _rounded(value: float | None, *, sign: bool = False) -> str:
-    """Return a figure for a table, "-" where it was not measured."""
-    if value is None:
-        return "-"
-    return f"{value:+.3f}" if sign else f"{value:.3f}"
+def _rounded(value: float | None) -> str:
+    """Return a figure for a table, a dash where it was not measured."""
+    return NOT_MEASURED if value is None else f"{value:.3f}"
+
+
+def _change(now: float | None, before: float | None, *, lower: bool) -> str:
+    """Return how far a figure has moved, and whether that is for the better."""
+    if now is None or before is None:
+        return NOT_MEASURED
+    change = f"{now - before:+.3f}"
+    if float(change) == 0:
+        return "0.000"
+    return f"{change} {'better' if (now < before) == lower else 'worse'}"
 
 
 def show_metrics(project: Project, champion: Version | None) -> None:
     """Show the metrics of every hop beside the champion's."""
     said = f"change: against champion {champion.number}" if champion else "there is no champion to compare with"
     rows = metrics_rows(hop_metrics(project), champion.metrics if champion else {})
-    create_table_artifact(rows, key="metrics", description=said)
+    create_table_artifact(rows, key="metrics", description=f"↓: lower is better, else higher; {said}")
 
 
 def show_pages(project: Project, registry: Registry, version: Version) -> None:
-    """Link the pages of a version: where MLflow is a server they open from every machine, else from this disk."""
+    """Link the pages of a version where MLflow shows them: a browser follows no link from a server's page to a disk."""
     for key, page in PAGES.items():
-        create_link_artifact(page_address(project, registry, version, page), key=key, link_text=page)
+        create_link_artifact(page_address(project, registry, version, page), key=key, link_text=page,
+                             description=page_words(project, page))  # fmt: skip
+
+
+def page_words(project: Project, page: str) -> str:
+    """Return what a person must know to open a page of a version."""
+    needs = "" if _is_server(project.mlflow_uri) else f"opens while `make mlflow-ui` runs ({MLFLOW_UI}); "
+    place = f"`{project.root / 'data' / page}` on {platform.node()}"
+    return f"{needs}from disk: {place}, where its links to further pages work"
 
 
 def page_address(project: Project, registry: Registry, version: Version, page: str) -> str:
-    """Return where a page of a version opens.
+    """Return where a page of a version opens: on MLflow's server, which without one is what `make mlflow-ui` starts.
 
     Args:
         page: below `data/`, and below the version's artifacts.
     """
-    server = urlsplit(project.mlflow_uri)
-    if server.scheme not in ("http", "https") or version.run_id is None:
+    if version.run_id is None:
         return (project.root / "data" / page).as_uri()
+    server = urlsplit(project.mlflow_uri if _is_server(project.mlflow_uri) else MLFLOW_UI)
     run = registry.client.get_run(version.run_id).info
-    place = f"/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/{page}"
+    place = artifact_route(run.experiment_id, run.run_id, page)
     # Without a name and password that may stand in the address.
     return urlunsplit((server.scheme, server.netloc.rpartition("@")[2], f"{server.path.rstrip('/')}/", "", place))
+
+
+def _is_server(uri: str) -> bool:
+    """Return whether an MLflow address is a server's."""
+    return urlsplit(uri).scheme in ("http", "https")

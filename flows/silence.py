@@ -43,5 +43,6 @@ def watch_for_silence(client: Any, deployments: list[Any], silence: timedelta = 
     )
     said = f"no heartbeat for {silence.total_seconds():.0f} s: its host or its network was lost"
     crash = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=said, force=False)
-    wanted = AutomationCore(name=named(RULE), trigger=trigger, actions=[crash])
+    told = f"A run of this project that sends no heartbeat for {silence.total_seconds():.0f} s is set to Crashed"
+    wanted = AutomationCore(name=named(RULE), description=told, trigger=trigger, actions=[crash])
     have_automation(client, wanted)

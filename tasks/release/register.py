@@ -29,6 +29,7 @@ from tasks.proof.record import FOLDER, RECORD, SCHEMA
 from tasks.release import version_files
 from tasks.release.champion import TAG, record
 from tasks.release.checkout import commit_words, write_checkout
+from tasks.release.description import description
 from tasks.release.history import requester
 from tasks.release.kept import keep
 from tasks.release.proofs import RECORD_TAG, read_record_envelope, require_whole
@@ -119,6 +120,7 @@ def _made(project: Project, registry: Registry, evidence: Evidence) -> Version:
         source=f"{run.info.artifact_uri}/{MODEL}",
         run_id=run.info.run_id,
         tags=_tags(project, evidence, run),
+        description=description(read_json(project.root / GATE / "verdict.json"), hop_metrics(project), run),
     )
     version = registry.version(str(made.version))
     log.info("register: %s version %s, verdict %s", registry.name, version.number, version.verdict)

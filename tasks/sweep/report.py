@@ -14,6 +14,7 @@ from tasks.sweep.store import DONE, FAILED, Sweep
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 HEAD = ["", "trial", "settings", "value", "difference", "interval", "p", "p (Holm)", "note"]
+OTHERS = ["metric", "as is", "winner", "difference", "interval", "items"]
 
 
 def rows_of(lines: list[dict[str, Any]], result: dict[str, Any] | None) -> list[list[str]]:
@@ -53,10 +54,11 @@ def write_report(sweep: Sweep, result: dict[str, Any]) -> None:
     others = [f"- {line.strip()}" for line in _others_lines(result)]
     text = "\n\n".join([f"# Sweep {sweep.name}", *said, "\n".join(marked), "\n".join(others)]).rstrip()
     write_text(sweep.folder / "report.md", f"{text}\n")
-    engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = engine.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        name=sweep.name, head=HEAD, rows=rows, sentences=said, others=_others_lines(result), facts=sweep.facts,
-        picture=picture(result),
+        name=sweep.name, head=HEAD, cells=[row[1:] for row in rows],
+        won=[at for at, row in enumerate(rows) if row[0]], sentences=said, facts=sweep.facts, picture=picture(result),
+        others=(OTHERS, _others_rows(result)) if result["others"] else None,
     )  # fmt: skip
     write_text(sweep.folder / "report.html", page)
 
@@ -103,10 +105,14 @@ def _others_lines(result: dict[str, Any]) -> list[str]:
     """Return the other metrics of the winner, a line each."""
     if not result["others"]:
         return []
-    rows = [[row["metric"], _number(row["base_value"]), _number(row["value"]), _number(row["difference"], sign=True),
+    head = ["other metrics, held out", *OTHERS[1:]]
+    return [f"  {line}" for line in table(head, _others_rows(result)).split("\n")]
+
+
+def _others_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Return the other metrics of the winner as rows under OTHERS."""
+    return [[row["metric"], _number(row["base_value"]), _number(row["value"]), _number(row["difference"], sign=True),
              _between(*row["interval"]), str(row["n"])] for row in result["others"]]  # fmt: skip
-    head = ["other metrics, held out", "as is", "winner", "difference", "interval", "items"]
-    return [f"  {line}" for line in table(head, rows).split("\n")]
 
 
 def _number(value: float | None, *, sign: bool = False) -> str:

@@ -1,6 +1,5 @@
 """The page of `tunegate approve --serve`, over real HTTP: what it shows, takes, and refuses in words."""
 
-import asyncio
 import base64
 import hashlib
 import html
@@ -11,13 +10,11 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aiohttp import web
 
 from tasks.cli.main import cli
 from tasks.core.errors import ConfigError, MissingToolError
@@ -26,7 +23,8 @@ from tasks.proof.approval import read_approval
 from tasks.proof.envelope import APPROVAL, content, sign
 from tasks.proof.trust import APPROVERS
 from tasks.release.approvals import take
-from tasks.release.page.server import ApprovalPage, _listener, serve
+from tasks.release.page.server import ApprovalPage, serve
+from tests.contract.pages import serving
 from tests.unit.proof.conftest import person, signer, write_approvers
 from tests.unit.release.conftest import PEOPLE, ROOT, _with_promote
 
@@ -85,22 +83,8 @@ def two(world):
 @pytest.fixture
 def page(world, two):
     """The page of version 2, which nobody has approved."""
-    loop, listener = asyncio.new_event_loop(), _listener(0)
-
-    async def start():
-        runner = web.AppRunner(ApprovalPage(world.registry, "2", two).app())
-        await runner.setup()
-        await web.SockSite(runner, listener).start()
-        return runner
-
-    runner = loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield Browser(listener.getsockname()[1])
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with serving(ApprovalPage(world.registry, "2", two).app()) as port:
+        yield Browser(port)
 
 
 def signed(world, name="李审", **changes) -> str:

@@ -59,6 +59,15 @@ def test_every_series_has_its_place_on_the_dashboard():
     assert {name for name in families if name not in text} == set()
 
 
+def test_a_stat_shows_what_is_now_and_says_what_it_is():
+    """Left to itself it draws the last value of six hours, of what is gone too, and of a single series no name."""
+    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    stats = {panel["title"]: panel for panel in panels if panel["type"] == "stat"}
+    assert [title for title, panel in stats.items() if not all(one.get("instant") for one in panel["targets"])] == []
+    # Always 1: the version is in the name.
+    assert stats["Live version"]["options"]["textMode"] == "name"
+
+
 #: Reads a dashboard by Grafana's published schema and writes it again: what the schema has not is gone then.
 READS = """
 import json, sys

@@ -112,6 +112,9 @@ def test_a_promotion_waits_suspended_takes_signatures_and_goes_on(client, two, r
     state = go(client, run)
     assert (state.name, host.deployed) == ("Suspended", [])
     assert "**2 of 2 approvals** for environment demo" in asked(client, run)
+    shown = client.read_flow_run(run.id)
+    assert shown.name == f"version 1 lacks 2 approvals, {run.name}"
+    assert "version:1" in shown.tags
 
     # Its place in the queue is free meanwhile.
     queue = client.read_work_queue_by_name("when-approved", work_pool_name="release")

@@ -7,7 +7,7 @@ from pydantic import ValidationError as WrongSettingsError
 
 from flows.asked import AskedSettings
 from flows.pipeline import pipeline
-from tasks.core.settings import Settings
+from tasks.core.settings import Settings, TrainParams
 
 
 def test_only_what_was_given_is_passed_on():
@@ -28,6 +28,14 @@ def test_only_what_was_given_is_passed_on():
 def test_a_wrong_key_or_value_is_refused_where_it_is_typed(given, said):
     with pytest.raises(WrongSettingsError, match=said):
         AskedSettings.model_validate(given)
+
+
+def test_every_section_says_in_the_form_what_it_is():
+    silent = [key for key, field in AskedSettings.model_fields.items() if key != "profile" and not field.description]
+    assert silent == []
+    schema = parameter_schema(pipeline).model_dump_for_openapi()
+    found = schema["definitions"]["Settings"]["properties"]["train"]
+    assert found["description"] == TrainParams.__doc__.partition("\n")[0]
 
 
 def test_the_server_is_told_the_types():

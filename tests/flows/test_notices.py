@@ -26,6 +26,18 @@ def test_every_receiver_gets_json_of_its_own_shape(host, monkeypatch):
     assert "http://prefect/runs/1" in text
 
 
+def test_a_state_without_a_message_is_told_by_its_name():
+    """Prefect's Suspended has none: the approval that is waited for would never be told."""
+    from jinja2 import Environment
+
+    rooms = Environment()
+    rooms.filters["ui_url"] = lambda run: ""
+    waits = next(notice for notice in NOTICES if "approval" in notice.rule)
+    run = {"name": "version 3 lacks 2 approvals, 水獭", "state": {"name": "Suspended", "message": None}}
+    said = json.loads(rooms.from_string(payload("https://example.org/x", waits)).render(flow_run=run))
+    assert "waits for approval: version 3 lacks 2 approvals, 水獭: Suspended" in said["text"]
+
+
 @pytest.mark.parametrize("address", ["", "robot", "ftp://robot/x", "https://"])
 def test_what_is_no_address_is_refused_without_being_shown(address):
     with pytest.raises(ConfigError, match=VARIABLE) as caught:

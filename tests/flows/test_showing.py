@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 from flows.environment import PREFECT
 from flows.outcome import GATE_FAILED, error_of
 from flows.pipeline import gate_failed
-from flows.showing import StageProgress, metrics_rows, page_address, show_run
+from flows.showing import StageProgress, metrics_rows, page_address, page_words, show_run
 from tasks.core.errors import GateFailedError
 from tasks.core.layout import HOPS
 from tasks.core.project import Project
@@ -20,14 +20,33 @@ REFUSED = {"verdict": "FAIL", "rules": [], "checks": [
 
 
 def test_metrics_stand_beside_the_champions_and_what_was_not_measured_is_a_dash():
-    reports = {hop: {"ceval_accuracy": 0.5, "domain_recall": 0.25} for hop in HOPS}
+    reports = {hop: {"ceval_accuracy": 0.5, "domain_recall": 0.25, "domain_bits_per_byte": 1.75} for hop in HOPS}
     reports["adapter"] = {"ceval_accuracy": 0.5}
-    rows = {row["metric"]: row for row in metrics_rows(reports, {"awq.ceval_accuracy": 0.625})}
+    champion = {"awq.ceval_accuracy": 0.625, "awq.domain_bits_per_byte": 1.875}
+    rows = {row["metric"]: row for row in metrics_rows(reports, champion)}
     assert rows["ceval_accuracy"] == {"metric": "ceval_accuracy", **dict.fromkeys(HOPS, "0.500"), "champion": "0.625",
-                                      "change": "-0.125"}  # fmt: skip
-    assert (rows["domain_recall"]["adapter"], rows["domain_recall"]["champion"], rows["domain_recall"]["change"]) == (
-        "-", "-", "-",
+                                      "change": "-0.125 worse"}  # fmt: skip
+    assert (rows["domain_bits_per_byte ↓"]["adapter"], rows["domain_bits_per_byte ↓"]["change"]) == (
+        "–", "-0.125 better",
     )  # fmt: skip
+    assert (rows["domain_recall"]["champion"], rows["domain_recall"]["change"]) == ("–", "–")
+
+
+def test_no_cell_of_the_metrics_is_a_list_in_markdown():
+    reports = {hop: {"ceval_accuracy": 0.5} for hop in HOPS} | {"adapter": {}}
+    cells = [
+        cell for champion in ({}, {"awq.x": 1.0}) for row in metrics_rows(reports, champion) for cell in row.values()
+    ]
+    assert not {"-", "+", "*"} & {cell.split()[0] for cell in cells}
+
+
+def test_without_a_champion_nothing_is_compared():
+    assert list(metrics_rows({hop: {"ceval_accuracy": 0.5} for hop in HOPS}, {})[0]) == ["metric", *HOPS]
+
+
+def test_a_change_too_small_to_see_is_neither_better_nor_worse():
+    reports = {hop: {"ceval_accuracy": 0.50001} for hop in HOPS}
+    assert metrics_rows(reports, {"awq.ceval_accuracy": 0.5})[0]["change"] == "0.000"
 
 
 @pytest.mark.parametrize(
@@ -35,16 +54,19 @@ def test_metrics_stand_beside_the_champions_and_what_was_not_measured_is_a_dash(
     [("https://user:secret@mlflow.example.org/ml/",
       "https://mlflow.example.org/ml/#/experiments/7/runs/abc/artifacts/reports/dossier/index.html"),
      ("http://127.0.0.1:5000", "http://127.0.0.1:5000/#/experiments/7/runs/abc/artifacts/reports/dossier/index.html"),
-     ("sqlite:////data/mlflow.db", "file://")],
+     ("sqlite:////data/mlflow.db",
+      "http://127.0.0.1:5000/#/experiments/7/runs/abc/artifacts/reports/dossier/index.html")],
 )  # fmt: skip
-def test_a_page_opens_from_another_machine_where_mlflow_is_a_server(tmp_path, monkeypatch, uri, address):
+def test_a_page_opens_where_mlflow_shows_it_and_its_words_say_what_that_needs(tmp_path, monkeypatch, uri, address):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     run = SimpleNamespace(info=SimpleNamespace(experiment_id="7", run_id="abc"))
     registry = SimpleNamespace(client=SimpleNamespace(get_run=lambda run_id: run))
     version = Version("3", {}, "", "abc")
-    found = page_address(Project(tmp_path / "项目"), registry, version, "reports/dossier/index.html")
-    assert found.startswith(address)
-    assert "secret" not in found
+    project = Project(tmp_path / "项目")
+    assert page_address(project, registry, version, "reports/dossier/index.html") == address
+    words = page_words(project, "reports/dossier/index.html")
+    assert ("make mlflow-ui" in words) == uri.startswith("sqlite")
+    assert f"`{tmp_path}/项目/data/reports/dossier/index.html`" in words
 
 
 @flow(persist_result=False)

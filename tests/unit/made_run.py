@@ -105,7 +105,12 @@ def settings() -> Settings:
 
 @pytest.fixture
 def run(tmp_path: Path, settings: Settings) -> Run:
-    made = Run(tmp_path, settings)
+    return make_run(tmp_path, settings)
+
+
+def make_run(root: Path, settings: Settings) -> Run:
+    """Write a good run's files below a folder."""
+    made = Run(root, settings)
     make_models(made.root / "data/models")
     make_prepared(made.root / "data/prepared")
     write_json(made.root / "data/reports/validation/validation.json", read_json(MADE / "validation.json"))

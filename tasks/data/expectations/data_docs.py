@@ -26,7 +26,8 @@ body { font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 72rem; 
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 td, th { border: 1px solid #c9c9c9; padding: .3rem .5rem; text-align: left; vertical-align: top; }
 td.number { text-align: right; white-space: nowrap; }
-td:first-child { word-break: break-word; } .wide { overflow-x: auto; }
+td:first-child { word-break: break-word; } .wide { overflow-x: auto; } .wide td:first-child { word-break: normal; }
+li { overflow-wrap: anywhere; }
 h2 [lang], h1 [lang] { font-weight: 500; color: #666; }
 nav, .modal, .cooltip .top, .btn, #ge-cta-footer { display: none; }
 .alert { border-left: 4px solid #888; padding: .3rem .8rem; background: #f4f4f4; }

@@ -6,142 +6,19 @@ Runs where a Chromium or Chrome is on PATH: `pytest -m slow tests/unit/dossier/t
 """
 
 import base64
-import json
 import os
 import shutil
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
 
 from tasks.core.settings import DossierParams
 from tasks.dossier.dossier import dossier
 from tasks.gate.gate import gate
+from tests.browser import DESK, MISSING, NOTHING, OVERFLOWING, PHONE, TABLET, TOP, Tab, keep
 
 pytestmark = pytest.mark.slow
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PHONE, TABLET, DESK = 390, 960, 1280
-#: As much of the page as a picture of it shows.
-TOP = 1500
-#: A code point that is assigned to nothing: drawn like any other that no font has.
-NOTHING = 0x10FFFE
-
-#: Elements that end beyond the right edge, or hide a part of themselves, or have to be scrolled sideways.
-OVERFLOWING = """
-[...document.querySelectorAll('body *')].filter(e => {
-  const box = e.getBoundingClientRect();
-  return box.right > %d + 1 || box.left < -1 ||
-    (!(e instanceof SVGElement) && e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1);
-}).map(e => `${e.tagName}.${e.className.baseVal ?? e.className}: ${e.textContent.trim().slice(0, 60)}`)
-"""
-#: Characters of the page that are drawn as the box of a character no font has.
-MISSING = """
-(() => {
-  const canvas = document.createElement('canvas'); canvas.width = canvas.height = 40;
-  const pen = canvas.getContext('2d', {willReadFrequently: true});
-  const family = getComputedStyle(document.body).fontFamily;
-  const drawn = (text) => {
-    pen.clearRect(0, 0, 40, 40); pen.font = '24px ' + family; pen.fillText(text, 4, 30);
-    return pen.getImageData(0, 0, 40, 40).data.join();
-  };
-  const box = drawn(String.fromCodePoint(%d));
-  return [...new Set(document.body.innerText)].filter(c => c.trim() && drawn(c) === box);
-})()
-"""
-
-
-class Tab:
-    """One page in a headless browser, spoken to by the DevTools protocol."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket, self.number, self.events = socket, 0, []
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command; return its result, and keep the events that come before it."""
-        self.number += 1
-        self.socket.send(json.dumps({"id": self.number, "method": method, "params": params}))
-        while True:
-            message = json.loads(self.socket.recv(timeout=60))
-            if message.get("id") == self.number:
-                assert "error" not in message, message
-                return message["result"]
-            self.events.append(message)
-
-    def ask(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"]["value"]
-
-    def open(self, page: Path, width: int, scale: float = 1.0) -> None:
-        """Open a file at a width in CSS pixels and wait until it is loaded."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=scale,
-                  mobile=width < 500)  # fmt: skip
-        self.call("Page.navigate", url=page.as_uri())
-        deadline = time.monotonic() + 30
-        while self.ask("document.readyState") != "complete" or self.ask("location.href") == "about:blank":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    def picture(self, height: int | None = None) -> bytes:
-        """Return the page as a PNG: all of it, or so many pixels from its top."""
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
-        found = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
-        return base64.b64decode(found["data"])
-
-    def seen(self, *methods: str) -> list[dict[str, Any]]:
-        """Return what happened, by the names of the events."""
-        self.ask("1")
-        return [event["params"] for event in self.events if event["method"] in methods]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a headless browser of our own; give the address of its protocol."""
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip(f"no browser on PATH (looked for {', '.join(NAMES)})")
-    home = tmp_path_factory.mktemp("browser")
-    command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--no-first-run", "--hide-scrollbars", f"--user-data-dir={home}", "--remote-debugging-port=0",
-               "about:blank"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield _address(home / "DevToolsActivePort", process)
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _address(path: Path, process: subprocess.Popen[bytes]) -> str:
-    """Wait for the file a browser writes when its port is open."""
-    deadline = time.monotonic() + 60
-    while not (path.is_file() and path.read_text(encoding="ascii").count("\n") >= 1):
-        assert process.poll() is None, "the browser ended"
-        assert time.monotonic() < deadline, "the browser did not open its port"
-        time.sleep(0.05)
-    return f"127.0.0.1:{path.read_text(encoding='ascii').splitlines()[0]}"
-
-
-@pytest.fixture
-def tab(browser: str) -> Iterator[Tab]:
-    """Open a tab that tells its console, its log and its requests."""
-    from urllib.request import Request, urlopen
-
-    with urlopen(Request(f"http://{browser}/json/new?about:blank", method="PUT"), timeout=30) as answer:
-        target = json.load(answer)
-    with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
-        opened = Tab(socket)
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            opened.call(f"{domain}.enable")
-        yield opened
-        opened.call("Page.close")
 
 
 @pytest.fixture
@@ -161,12 +38,6 @@ def dossier_of(run: Any, output: Path) -> Path:
     dossier(DossierParams(title=run.settings.dossier.title), output=output, promote=run.settings.promote,
             **run.dossier_inputs)  # fmt: skip
     return output / "index.html"
-
-
-def keep(name: str, picture: bytes) -> None:
-    """Keep a picture where the caller asks for it."""
-    if folder := os.environ.get("TUNEGATE_SCREENSHOTS"):
-        Path(folder, name).write_bytes(picture)
 
 
 @pytest.mark.parametrize("width", [PHONE, TABLET, DESK])
