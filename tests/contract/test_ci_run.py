@@ -34,7 +34,7 @@ def ci_run(tmp_path):
 def test_all_parts_run_and_every_slow_test_is_in_one_of_two(ci_run):
     code, lines, said = ci_run("nothing")
     assert (code, lines[-1]) == (0, "== all that was run held")
-    assert said[:3] == ["make setup", "make test", "make lint"]
+    assert said[:3] == ["make setup llamacpp", "make test", "make lint"]
     end, alone, beside = said[3:]
     assert "-m slow and not alone -n" in beside
     assert alone.endswith("-m slow and alone")
@@ -49,8 +49,8 @@ def test_a_part_that_fails_is_named_at_the_end_and_the_others_run(ci_run, fails,
 
 
 def test_without_environments_nothing_is_tried(ci_run):
-    code, _, said = ci_run("setup")
-    assert (code, said) == (1, ["make setup"])
+    code, _, said = ci_run("setup?llamacpp")
+    assert (code, said) == (1, ["make setup llamacpp"])
 
 
 def test_a_slow_test_is_skipped_when_the_time_is_over_and_a_fast_one_never(tmp_path):
