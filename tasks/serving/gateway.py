@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from tasks.serving.door.door import Door
 from tasks.serving.door.meter import Meter
 from tasks.serving.embedding import Embedding
 from tasks.serving.exchange import Another, Exchange, Place, nowhere_else
+from tasks.serving.grounded import Grounded, Grounding
 from tasks.serving.keys import ApiKey, KeyStore
 from tasks.serving.metrics import Metrics
 from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
@@ -75,6 +76,7 @@ class GatewayParts:
         embedding_tokens: longest text it takes.
         access: how slots are asked.
         loaded: whether what a first request would wait for is there.
+        grounding: which chats are answered from documents.
     """
 
     params: GatewayParams
@@ -93,6 +95,7 @@ class GatewayParts:
     embedding_tokens: int = 1
     access: Access = OWN
     loaded: Callable[[], bool] = lambda: True
+    grounding: Grounding = field(default_factory=Grounding)
 
 
 class Gateway:
@@ -263,7 +266,10 @@ class Gateway:
         """Return the names of what is served; the embedding model's stand there while it is down, too."""
         others = self.parts.embedding.names if self.parts.embedding else ()
         with self.parts.slots.lease() as lease:
-            return others if lease is None and others else (*self._names_of(_require(lease).deployment), *others)
+            if lease is None and others:
+                return others
+            names = self._names_of(_require(lease).deployment)
+            return (*names, *self.parts.grounding.names_of(names), *others)
 
     def _names_of(self, deployment: Deployment) -> tuple[str, ...]:
         """Return the names a deployment is served under."""
@@ -311,14 +317,14 @@ class Gateway:
             arrived = time.perf_counter()
             self.parts.metrics.queue_s.labels(key.priority).observe(arrived - queued)
             body = await self.door.body(request)
-            admitted = admit(kind, body, self.caps)
+            admitted, grounded = await self.parts.grounding.of(request, key, admit(kind, body, self.caps))
             # Who asks for a version by its lineage id gets that one.
             unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
             await self.parts.slots.opened()
             with ExitStack() as leases:
                 place = self._place(request, admitted, leases, unit)
                 another = partial(self._another, request, admitted, leases)
-                return await self._asked(request, key, place, another, arrived)
+                return await self._asked(request, key, place, another, arrived, grounded)
 
     def _place(self, request: web.Request, admitted: Admitted, leases: ExitStack, unit: str | None) -> Place:
         """Take a lease and return where, and in which form, a request is asked.
@@ -343,13 +349,20 @@ class Gateway:
             return None
 
     async def _asked(
-        self, request: web.Request, key: ApiKey, place: Place, another: Another, arrived: float
+        self,
+        request: web.Request,
+        key: ApiKey,
+        place: Place,
+        another: Another,
+        arrived: float,
+        grounded: Grounded | None = None,
     ) -> web.StreamResponse:
         """Ask at a place and return its answer; what it cost is settled, counted and watched.
 
         Args:
             another: gives another place where the server of the first ends.
             arrived: when the request had its place at the door, by time.perf_counter().
+            grounded: the passages that its answer is held to; None where it is to none.
         """
         admitted = place.admitted
         is_chat = admitted.kind != "embedding"
@@ -358,7 +371,8 @@ class Gateway:
         request[RECORDED] = True
         facts = who_asked(request, key) | {"user": admitted.user}
         session = self._session if is_chat else self._beside
-        exchange = Exchange(session, self.parts.audit, place, facts, another, self.parts.context_tokens)
+        asked = (session, self.parts.audit, place, facts, another, self.parts.context_tokens)
+        exchange = grounded.exchange(*asked) if grounded else Exchange(*asked)
         try:
             self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
             return await self._traced(exchange, request, admitted.kind)
