@@ -44,7 +44,7 @@ thought comes as `reasoning`, the answer as `content`; an answer held to a form 
 that must be made) is given without a thought, but where the prompt itself opens one.
 
 A chat under a model name that ends in `:grounded`, or with the header `x-tunegate-grounded: true`, is answered from
-documents ([grounded.md](grounded.md)): `tools`, `response_format`, `logprobs` and `n` above 1 are refused there, and the
+documents ([grounded.md](grounded.md)): `tools`, `response_format`, `logprobs` and `n` above 1 are refused, and the
 answer has a field `grounded` with the passages it was held to.
 """
 

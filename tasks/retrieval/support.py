@@ -26,19 +26,20 @@ _LATIN = re.compile(r"[a-z]+(?:'t)?")
 _JOINS = re.compile(r"[的了是为在约将则请可]")
 #: How many Latin words behind a denial are denied: without official instruction.
 _REACH = 2
-#: Which side of a number is meant, by the words before it or behind it; longer ones first.
-_SIDES = (
-    (re.compile(
-        r"(?:[不未]超过|不高于|不大于|不足|至多|最多|(?<!不)(?:低于|小于|少于)|未达"
-        r"|at most|up to|no more than|not exceed\w*|below|under|(?<!no )less than)[^\d]{0,4}$"
-    ), "below"),
-    (re.compile(
-        r"(?:不低于|不少于|不小于|至少|(?<![不未])(?:超过|高于|大于)|(?<!未)达到"
-        r"|at least|over|above|no less than|(?<!no )more than|(?<!not )exceed\w*)[^\d]{0,4}$"
-    ), "above"),
-)  # fmt: skip
-_SIDES_BEHIND = ((re.compile(r"^ ?(?:以下|以内|之内|or less|or below)"), "below"),
-                 (re.compile(r"^ ?(?:以上|以外|及以上|or more|or above)"), "above"))  # fmt: skip
+#: Which side of a number is meant, by the words before it and by those behind it.
+_BEFORE_IT = {
+    "below": r"[不未]超过|不高于|不大于|不足|至多|最多|(?<!不)(?:低于|小于|少于)|未达|within"
+             r"|at most|up to|no more than|not exceed\w*|below|under|(?<!no )less than",
+    "above": r"不低于|不少于|不小于|至少|(?<![不未])(?:超过|高于|大于)|(?<!未)达到"
+             r"|at least|over|above|no less than|(?<!no )more than|(?<!not )exceed\w*",
+    "earlier": r"(?<!以)前|before", "later": r"(?<!以)后|after",
+}  # fmt: skip
+_BEHIND_IT = {
+    "below": r"以下|以内|之内|内|or less|or below", "above": r"以上|及以上|or more|or above|or over",
+    "earlier": r"以?前|之前|before", "later": r"以?后|之后|after",
+}  # fmt: skip
+_SIDES = [(side, re.compile(rf"(?:{words_})[^\d]{{0,4}}$")) for side, words_ in _BEFORE_IT.items()]
+_SIDES_BEHIND = [(side, re.compile(rf"^ ?[岁个名人]?(?:{words_})")) for side, words_ in _BEHIND_IT.items()]
 _LOOK_BACK, _LOOK_AHEAD = 14, 10
 
 
@@ -123,12 +124,12 @@ def _problems(sentence: str, piece: str, around: str, least_agreement: float) ->
     own = _content(sentence)
     if not own or len(own & _content(around)) < least_agreement * len(own):
         yield "words"
-    there = [(_amount(one), _side(given, one)) for one in quantities(given)]
+    there = [(_amount(one), _sides(given, one)) for one in quantities(given)]
     for one in quantities(asked):
-        sides = [side for amount, side in there if amount == _amount(one)]
+        sides = [known for amount, known in there if amount == _amount(one)]
         if not sides:
             yield "number"
-        elif (side := _side(asked, one)) and not {side, None} & {*sides}:
+        elif not any(not known or _sides(asked, one) <= known for known in sides):
             yield "side"
     if _turned(asked.casefold(), cleaned(around).casefold()):
         yield "denial"
@@ -144,13 +145,11 @@ def _amount(one: Quantity) -> tuple[float, float, str]:
     return one.low, one.high, one.unit.symbol if one.unit else ""
 
 
-def _side(text: str, one: Quantity) -> str | None:
-    """Return on which side of a number a text means; None where it says neither."""
+def _sides(text: str, one: Quantity) -> set[str]:
+    """Return on which sides of a number a text means: more or less, earlier or later; none where it says none."""
     before, behind = text[max(0, one.start - _LOOK_BACK) : one.start].lower(), text[one.end : one.end + _LOOK_AHEAD]
-    for pattern, side in (*_SIDES_BEHIND,):
-        if pattern.search(behind):
-            return side
-    return next((side for pattern, side in _SIDES if pattern.search(before)), None)
+    found = {side for side, pattern in _SIDES if pattern.search(before)}
+    return found | {side for side, pattern in _SIDES_BEHIND if pattern.search(behind.lower())}
 
 
 def _turned(sentence: str, around: str) -> bool:

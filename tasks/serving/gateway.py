@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -19,6 +18,7 @@ from tasks.engine.deployment import Deployment
 from tasks.engine.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.engine.server import IDLE_CONNECTION_S
 from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, admit_embedding, fitted, unavailable
+from tasks.serving.api.names import model_row, no_such_model
 from tasks.serving.asker import API_KEY, RECORDED, REQUEST_ID_KEY, is_local, who_asked
 from tasks.serving.audit import AuditLog
 from tasks.serving.audit.refusals import Refusals
@@ -32,7 +32,7 @@ from tasks.serving.metrics import Metrics
 from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
 from tasks.serving.probe import EngineProbe
 from tasks.serving.slots import Lease, Slots
-from tasks.serving.tracing import Tracing, describe, upstream_headers
+from tasks.serving.tracing import OPERATIONS, Tracing, describe, upstream_headers
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,6 @@ READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
 #: One call of an admin's key is recorded in this time, and how many more there were: Prometheus comes every 15 seconds.
 ADMIN_CALLS_S = 3600.0
-#: In the words of OpenTelemetry's conventions.
-OPERATIONS: dict[Kind, str] = {
-    "chat": "chat",
-    "completion": "text_completion",
-    "responses": "chat",
-    "embedding": "embeddings",
-}
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
 #: A machine that is gone does not refuse a connection, it says nothing.
@@ -252,15 +245,15 @@ class Gateway:
     async def _models(self, request: web.Request) -> web.Response:
         """List the names of what is served."""
         self.door.require_key(request, "caller")
-        return web.json_response({"object": "list", "data": [_model_row(name) for name in self._names()]})
+        return web.json_response({"object": "list", "data": [model_row(name) for name in self._names()]})
 
     async def _model(self, request: web.Request) -> web.Response:
         """Describe one name of what is served."""
         self.door.require_key(request, "caller")
         name = request.match_info["name"]
         if name not in (names := self._names()):
-            raise _no_such_model(name, names)
-        return web.json_response(_model_row(name))
+            raise no_such_model(name, names)
+        return web.json_response(model_row(name))
 
     def _names(self) -> tuple[str, ...]:
         """Return the names of what is served; the embedding model's stand there while it is down, too."""
@@ -301,7 +294,7 @@ class Gateway:
             arrived = time.perf_counter()
             admitted = admit_embedding(await self.door.body(request), self.caps)
             if admitted.model not in embedding.names:
-                raise _no_such_model(admitted.model, embedding.names)
+                raise no_such_model(admitted.model, embedding.names)
             with embedding.lease() as lease:
                 if lease is None:
                     raise unavailable("embedding_not_served", "the embedding model is not up at the moment")
@@ -398,7 +391,7 @@ class Gateway:
     def _require_name(self, name: str, deployment: Deployment) -> None:
         """Refuse a model name that is not what is served."""
         if name not in (names := self._names_of(deployment)):
-            raise _no_such_model(name, names)
+            raise no_such_model(name, names)
 
 
 def _require(lease: Lease | None) -> Lease:
@@ -406,14 +399,3 @@ def _require(lease: Lease | None) -> Lease:
     if lease is None:
         raise unavailable("not_served", "no version is live at the moment")
     return lease
-
-
-def _model_row(name: str) -> dict[str, Any]:
-    """Return one name as the API describes a model."""
-    return {"id": name, "object": "model", "created": 0, "owned_by": "tunegate"}
-
-
-def _no_such_model(name: str, names: tuple[str, ...]) -> Refusal:
-    """Return the refusal of a name that is not what is served."""
-    message = f"model {name[:200]!r} is not served here; served: {', '.join(names)}"
-    return Refusal(404, "model_not_found", message, param="model")

@@ -25,7 +25,7 @@ def why(answer: str, *passages: Passage) -> list[str | None]:
 
 @pytest.mark.parametrize("answer", [
     "3～12 岁服碘化钾 65 mg [1]。", "3-12岁的碘化钾服用量为65毫克。[1]", "成人碘化钾 130 mg [1]。",
-    "- 碘酒口服有害 [2]。",
+    "- 碘酒口服有害 [2]。", "照射开始 24 h 后再服弊可能大于利 [2]。", "12 岁以上碘化钾 130 mg [1]。",
     "听到官方指令再服，一般只服一次 [2]。", "碘酒不能代替碘化钾片 [2]。", "隐蔽一般不超过 2 天 [2]。",
     "Close doors and windows [3]. Sheltering is limited to about two days. [3]", "OIL1 is 1000 μSv/h [3].",
     "Do not take tablets without instruction [3].", "1. 碘酒口服有害 【2】。", "隱蔽一般不超過約 2 天［2］。",
@@ -40,6 +40,8 @@ def test_what_stands_there_is_supported_in_any_spelling(answer):
     ("成人碘化钾 0.13 g [1]。", "number"),
     ("3～13 岁服碘化钾 65 mg [1]。", "number"), ("OIL1 is 1000 mSv/h [3].", "number"),
     ("隐蔽一般超过约 2 天 [2]。", "side"), ("隐蔽一般不低于约 2 天 [2]。", "side"),
+    ("照射开始 24 h 以内再服弊可能大于利 [2]。", "side"), ("照射开始前 24 h 再服弊可能大于利 [2]。", "side"),
+    ("年龄 12 岁以下，碘化钾 130 mg [1]。", "side"),
     ("一周撤离可防止的剂量低于 50 mSv，应考虑撤离 [2]。", "side"),
     ("没有指令要自行服用 [2]。", "denial"), ("碘酒口服有害，能代替碘化钾片 [2]。", "denial"),
     ("不应考虑撤离，一周撤离可防止的剂量超过 50 mSv [2]。", "denial"),
