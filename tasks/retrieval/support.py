@@ -40,6 +40,8 @@ _BEHIND_IT = {
 }  # fmt: skip
 _SIDES = [(side, re.compile(rf"(?:{words_})[^\d]{{0,4}}$")) for side, words_ in _BEFORE_IT.items()]
 _SIDES_BEHIND = [(side, re.compile(rf"^ ?[岁个名人]?(?:{words_})")) for side, words_ in _BEHIND_IT.items()]
+#: What speaks against a piece, the farther from it the earlier.
+_NEARER = ("words", "number", "side", "denial")
 _LOOK_BACK, _LOOK_AHEAD = 14, 10
 
 
@@ -101,12 +103,12 @@ def _said(text: str, cited: tuple[int, ...], passages: Sequence[Passage], least_
         problem = _problem(text, passages[number - 1], least_agreement)
         if problem is None:
             return Said(text, (number,), None)
-        why = problem
+        why = max(why, problem, key=_NEARER.index)
     return Said(text, cited, why)
 
 
 def _problem(sentence: str, passage: Passage, least_agreement: float) -> str | None:
-    """Return why no piece of a passage supports a sentence, None where one does; of several reasons the last met."""
+    """Return why no piece of a passage supports a sentence, None where one does; of several reasons the one met nearest to it."""
     pieces = pieces_of(passage)
     found = "words"
     for place, piece in enumerate(pieces):
@@ -114,7 +116,7 @@ def _problem(sentence: str, passage: Passage, least_agreement: float) -> str | N
         problem = next(_problems(sentence, piece, f"{passage.heading}\n{piece}\n{beside}", least_agreement), None)
         if problem is None:
             return None
-        found = problem if problem != "words" else found
+        found = max(found, problem, key=_NEARER.index)
     return found
 
 
