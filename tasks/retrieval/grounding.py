@@ -3,13 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from tasks.core.params.retrieval import GroundedParams
 from tasks.data.reading.language import language_of
 from tasks.evaluation.thinking import split_thinking
 from tasks.retrieval.fence import prompt_of
-from tasks.retrieval.index import Hit, Index
+from tasks.retrieval.index import Hit
 from tasks.retrieval.passages import Passage
 from tasks.retrieval.support import CITATION, Said, held_to, pieces_of
 from tasks.retrieval.words import words
@@ -23,6 +23,26 @@ _SAYS_NOT_THERE = re.compile(
 #: A question this short is read with the one before it: and for pregnant women?
 _FOLLOWS = 12
 _MOST_QUOTED = 2
+
+
+class Searchable(Protocol):
+    """What answers are taken from: an `Index`, or somebody else's retriever (foreign.py)."""
+
+    about: dict[str, dict[str, str]]
+
+    @property
+    def lineage_id(self) -> str:
+        """Its name in records."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of what it holds."""
+
+    def search(self, question: str, count: int) -> list[Hit]:
+        """Return the best passages, best first."""
+
+    def is_found(self, hit: Hit, least_share: float) -> bool:
+        """Tell whether a passage has to do with the question."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,7 @@ class Grounds:
     question: str
     lang: str
     hits: tuple[Hit, ...]
-    index: Index
+    index: Searchable
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -74,7 +94,7 @@ class Settled:
     problems: tuple[str, ...] = ()
 
 
-def find_grounds(index: Index, messages: Sequence[dict[str, Any]], params: GroundedParams) -> Grounds:
+def find_grounds(index: Searchable, messages: Sequence[dict[str, Any]], params: GroundedParams) -> Grounds:
     """Search for the last question of a conversation.
 
     Args:

@@ -108,7 +108,7 @@ def _said(text: str, cited: tuple[int, ...], passages: Sequence[Passage], least_
 
 
 def _problem(sentence: str, passage: Passage, least_agreement: float) -> str | None:
-    """Return why no piece of a passage supports a sentence, None where one does; of several reasons the one met nearest to it."""
+    """Return why no piece of a passage supports a sentence, from the nearest one; None where one does."""
     pieces = pieces_of(passage)
     found = "words"
     for place, piece in enumerate(pieces):

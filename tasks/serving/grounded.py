@@ -21,8 +21,16 @@ from tasks.core.manifest import MANIFEST
 from tasks.core.params.retrieval import GroundedParams
 from tasks.core.project import Project
 from tasks.core.settings import Settings
-from tasks.retrieval.grounding import Grounds, Settled, find_grounds, grounded_messages, nothing_found, settle
-from tasks.retrieval.index import Index, read_index
+from tasks.retrieval.grounding import (
+    Grounds,
+    Searchable,
+    Settled,
+    find_grounds,
+    grounded_messages,
+    nothing_found,
+    settle,
+)
+from tasks.retrieval.index import read_index
 from tasks.retrieval.passages import sentences
 from tasks.serving.admission import Admitted, unavailable
 from tasks.serving.answers import broken_off
@@ -49,9 +57,9 @@ class Documents:
         stamp: changes when it does; None where there is none.
     """
 
-    def __init__(self, read: Callable[[], Index], stamp: Callable[[], Any]) -> None:
+    def __init__(self, read: Callable[[], Searchable], stamp: Callable[[], Any]) -> None:
         self._read, self._stamp = read, stamp
-        self._index: Index | None = None
+        self._index: Searchable | None = None
         self._seen: Any = None
         self._reading = asyncio.Lock()
 
@@ -60,7 +68,7 @@ class Documents:
         """Whether there is an index to read."""
         return self._index is not None or self._stamp() is not None
 
-    async def index(self) -> Index:
+    async def index(self) -> Searchable:
         """Return the index.
 
         Raises:
@@ -71,7 +79,7 @@ class Documents:
             if stamp is not None and stamp != self._seen:
                 try:
                     self._index, self._seen = await asyncio.to_thread(self._read), stamp
-                    log.info("grounded: index %s, %d passages", self._index.lineage_id, len(self._index.passages))
+                    log.info("grounded: index %s", self._index.lineage_id)
                 except TunegateError as error:
                     # A build may be under way: the one that was read still answers.
                     log.error("grounded: %s", error)
