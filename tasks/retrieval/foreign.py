@@ -27,13 +27,13 @@ class ForeignIndex:
     """
 
     def __init__(self, retriever: Any, name: str) -> None:
-        self._ask = getattr(retriever, "invoke", None) or getattr(retriever, "retrieve", None)
-        if self._ask is None:
+        ask = getattr(retriever, "invoke", None) or getattr(retriever, "retrieve", None)
+        if ask is None:
             raise ConfigError(
                 f"{type(retriever).__name__} has neither invoke nor retrieve",
                 "give a LangChain or LlamaIndex retriever",
             )
-        self._name = name
+        self._ask, self._name = ask, name
         self.about: dict[str, dict[str, str]] = {}
 
     @property

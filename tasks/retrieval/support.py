@@ -2,7 +2,8 @@
 
 A sentence is held to one piece of a passage, a sentence or a table's row: its numbers with their units must stand there
 exactly, on the same side of more or less, what it denies must be denied there and nothing denied there may be affirmed,
-and most of its words must be there, or in the piece beside it or the heading.
+and most of its words must be there, or in the piece beside it or the heading. A sentence with a number may use no word
+that only another piece has: the dose of one row is not told with the age of the next.
 """
 
 import re
@@ -41,7 +42,7 @@ _BEHIND_IT = {
 _SIDES = [(side, re.compile(rf"(?:{words_})[^\d]{{0,4}}$")) for side, words_ in _BEFORE_IT.items()]
 _SIDES_BEHIND = [(side, re.compile(rf"^ ?[岁个名人]?(?:{words_})")) for side, words_ in _BEHIND_IT.items()]
 #: What speaks against a piece, the farther from it the earlier.
-_NEARER = ("words", "number", "side", "denial")
+_NEARER = ("words", "number", "side", "denial", "mixed")
 _LOOK_BACK, _LOOK_AHEAD = 14, 10
 
 
@@ -52,7 +53,7 @@ class Said:
     Args:
         text: without its citations.
         cited: numbers of the passages it names, or that it was found in where it named none.
-        why: None where it is supported; else no_such_passage, number, side, denial or words.
+        why: None where it is supported; else no_such_passage, words, number, side, denial or mixed.
     """
 
     text: str
@@ -113,7 +114,10 @@ def _problem(sentence: str, passage: Passage, least_agreement: float) -> str | N
     found = "words"
     for place, piece in enumerate(pieces):
         beside = pieces[place + 1] if place + 1 < len(pieces) and "|" not in piece else ""
-        problem = next(_problems(sentence, piece, f"{passage.heading}\n{piece}\n{beside}", least_agreement), None)
+        around = f"{passage.heading}\n{piece}"
+        problem = next(_problems(sentence, piece, f"{around}\n{beside}", least_agreement), None)
+        if problem is None and _is_mixed(sentence, around, [one for one in pieces if one != piece]):
+            problem = "mixed"
         if problem is None:
             return None
         found = max(found, problem, key=_NEARER.index)
@@ -135,6 +139,14 @@ def _problems(sentence: str, piece: str, around: str, least_agreement: float) ->
             yield "side"
     if _turned(asked.casefold(), cleaned(around).casefold()):
         yield "denial"
+
+
+def _is_mixed(sentence: str, around: str, others: Sequence[str]) -> bool:
+    """Tell whether a sentence with a number has words of other pieces that its own piece and the heading lack."""
+    if not quantities(cleaned(sentence)):
+        return False
+    elsewhere = {word for one in others for word in _content(one.rpartition("\n")[2]) if len(word) > 1}
+    return bool((_content(sentence) - _content(around)) & elsewhere)
 
 
 def _content(text: str) -> set[str]:

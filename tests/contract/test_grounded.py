@@ -107,11 +107,11 @@ def test_the_unmodified_client_reads_it_whole_and_streamed(grounded, key):
 
 
 @pytest.mark.parametrize(("question", "told", "problem"), [
-    ("儿童服多少碘化钾？", "文件中没有。", "number"),
+    ("儿童服多少碘化钾？", "文件中没有。", "mixed"),
     ("How much potassium iodide do adults take?", "Not in the documents.", "words"),
 ])  # fmt: skip
 def test_what_does_not_stand_there_is_told_in_no_form(client, question, told, problem):
-    wrong = "130 mg" if problem == "number" else "tincture"
+    wrong = "130 mg" if problem == "mixed" else "tincture"
     answer = client.post(CHAT, json=chat(question)).json()
     assert answer["choices"][0]["message"]["content"] == told
     assert (answer["grounded"]["why"], answer["grounded"]["problems"]) == ("not_supported", [problem])

@@ -36,6 +36,7 @@ def test_what_stands_there_is_supported_in_any_spelling(answer):
 
 @pytest.mark.parametrize(("answer", "expected"), [
     ("3～12 岁服碘化钾 130 mg [1]。", "number"),  # the number of another row
+    ("碘酒一般不超过约 2 天 [2]。", "mixed"),
     ("3～12 岁服碘化钾 65 g [1]。", "number"), ("3～12 岁服碘化钾 65 [1]。", "number"),
     ("成人碘化钾 0.13 g [1]。", "number"),
     ("3～13 岁服碘化钾 65 mg [1]。", "number"), ("OIL1 is 1000 mSv/h [3].", "number"),
@@ -70,3 +71,9 @@ def test_a_row_is_held_with_its_head_and_prose_by_the_sentence():
     assert pieces_of(DOSES)[1] == "| 年龄 | 碘化钾 |\n| 3～12 岁 | 65 mg |"
     assert len(pieces_of(ADVICE)) == 6
     assert pieces_of(Passage("p", "a", "h", "| a | b |\n| c | d |")) == ["| a | b |", "| c | d |"]
+
+
+def test_the_number_of_one_sentence_is_not_told_of_whom_the_next_speaks_of():
+    passage = Passage("p-4", "d", "碘化钾的服用量", "成人一次服碘化钾 130 mg。3～12 岁的儿童服 65 mg。")
+    assert why("儿童服碘化钾 130 mg [1]。", passage) == ["mixed"]
+    assert why("成人服碘化钾 130 mg [1]。儿童服 65 mg [1]。", passage) == [None, None]
