@@ -215,13 +215,3 @@ def test_always_leaves_no_way_round_and_an_evaluator_measures_the_model_itself(s
         with found.client(found.key("judge", role="evaluator")) as evaluator:
             assert "grounded" not in evaluator.post(CHAT, json=chat(model="champion")).json()
             assert "grounded" in evaluator.post(CHAT, json=chat()).json()
-
-
-def test_never_and_an_index_that_is_not_there(served_project, tmp_path):
-    with served_project(tmp_path / "never", {"mode": "never"}) as found:
-        documents(found)
-        control.ensure_host(found.project)
-        found.deploy("1")
-        with found.client(found.key("caller")) as caller:
-            assert caller.post(CHAT, json=chat()).json()["error"]["code"] == "not_grounded"
-            assert "champion:grounded" not in caller.get("/v1/models").text
