@@ -49,6 +49,7 @@ def ask(client, question: str, **more: object):
 def test_an_answer_is_the_documents_or_says_that_it_is_not_in_them(client):
     answer = ask(client, QUESTION)
     text, about = answer.choices[0].message.content, answer.grounded
+    print("SEEN", text, about["why"], about["problems"])
     assert about["passages"][0]["text"].startswith("The capital of France")
     assert answer.usage.prompt_tokens > 60
     if about["answered"]:
