@@ -4,6 +4,7 @@ from pathlib import Path
 
 import openai
 import pytest
+import yaml
 
 from tasks.core.files import write_text
 from tasks.core.project import Project
@@ -31,6 +32,9 @@ def client(tmp_path_factory):
     base = materialize(load_settings(ROOT / "params.yaml").base_model, Project(ROOT)).path
     with real_vllm(tmp_path_factory.mktemp("vllm")) as project:
         write_text(project.root / "data/raw/corpus/capitals.md", PARIS + PLANTED)
+        params = yaml.safe_load((project.root / "params.yaml").read_text("utf-8"))
+        params["serve"]["grounded"]["otherwise"] = "quote"
+        write_text(project.root / "params.yaml", yaml.safe_dump(params, allow_unicode=True))
         build_index(project, load_settings(project.root / "params.yaml"))
         control.ensure_host(project)
         control.deploy(project, proven(project, Deployment("1", "tg-real", base, abilities=abilities_of(base))))
@@ -46,18 +50,16 @@ def ask(client, question: str, **more: object):
     )
 
 
-def test_an_answer_is_the_documents_or_says_that_it_is_not_in_them(client):
+def test_an_answer_is_proven_or_it_is_the_document_s_own_words(client):
     answer = ask(client, QUESTION)
     text, about = answer.choices[0].message.content, answer.grounded
-    print("SEEN", text, about["why"], about["problems"])
     assert about["passages"][0]["text"].startswith("The capital of France")
     assert answer.usage.prompt_tokens > 60
-    if about["answered"]:
-        assert "Paris" in text
-        assert "[1]" in text
-    else:
-        assert (text, about["why"]) == ("Not in the documents.", about["why"])
-        assert about["why"] in ("not_supported", "said_by_model", "no_answer", "cut_off")
+    # A model this small may not prove what it says; then the document is quoted, and it is said so.
+    assert "Paris" in text
+    assert "[1]" in text
+    assert about["quoted"] is not about["answered"]
+    assert about["cited"] == [1]
     streamed = list(ask(client, QUESTION, stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == text
 
