@@ -45,7 +45,7 @@ HEADER = "x-tunegate-grounded"
 #: Behind a model's name: it is asked for documents.
 SUFFIX = ":grounded"
 #: Fields whose answer is no text that could be held to passages, or several of them, and what they are when not asked.
-_NOT_BESIDE = {"tools": [], "response_format": None, "logprobs": False, "n": 1}
+_NOT_BESIDE: dict[str, Any] = {"tools": [], "response_format": None, "logprobs": False, "n": 1}
 _MODE, _HINT = "serve.grounded.mode", "ask without it"
 
 
@@ -219,16 +219,19 @@ class GroundedExchange(Exchange):
         grounds = self.grounded.grounds
         # A thought was held to nothing, so nobody is told it.
         message = {"role": "assistant", "content": settled.text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop" if settled.why else ending}
+        ending = "stop" if settled.why else ending
+        choice = {"index": 0, "message": message, "finish_reason": ending}
         about = {**self._outcome(), "index": grounds.index.lineage_id, "index_digest": grounds.index.digest,
                  "passages": grounds.shown()}  # fmt: skip
-        told = {name: answer[name] for name in ("id", "object", "created", "model", "usage") if name in answer}
+        told: dict[str, Any] = {
+            name: answer[name] for name in ("id", "object", "created", "model", "usage") if name in answer
+        }
         body = json.dumps(told | {"choices": [choice], "grounded": about}, ensure_ascii=False).encode()
         self._answer = [body]
         if not self.grounded.stream:
             return web.Response(body=body, content_type="application/json", headers=self.headers)
         kind = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-        events = b"".join(_events(told, settled.text, about, choice["finish_reason"], self.grounded.usage_asked))
+        events = b"".join(_events(told, settled.text, about, ending, self.grounded.usage_asked))
         return web.Response(body=events, headers=self.headers | kind)
 
     def _outcome(self) -> dict[str, Any]:
