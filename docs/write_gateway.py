@@ -42,6 +42,10 @@ Tools and thoughts depend on the model that is live, by what its chat template w
 where it does not know tools, or no parser of vLLM reads the calls it writes, `tools` is a 400 that says which. A
 thought comes as `reasoning`, the answer as `content`; an answer held to a form (`json_object`, `json_schema`, a call
 that must be made) is given without a thought, but where the prompt itself opens one.
+
+A chat under a model name that ends in `:grounded`, or with the header `x-tunegate-grounded: true`, is answered from
+documents ([grounded.md](grounded.md)): `tools`, `response_format`, `logprobs` and `n` above 1 are refused, and the
+answer has a field `grounded` with the passages it was held to.
 """
 
 

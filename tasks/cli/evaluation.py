@@ -1,10 +1,11 @@
-"""`tunegate eval new-pack | check-pack | live`."""
+"""`tunegate eval new-pack | check-pack | live | grounded`."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tasks.cli.evaluation_grounded import grounded
 from tasks.cli.evaluation_live import live
 from tasks.cli.main import emit
 from tasks.core.errors import DataContractError
@@ -21,6 +22,7 @@ def evaluation() -> None:
 
 
 evaluation.add_command(live)
+evaluation.add_command(grounded)
 
 
 @evaluation.command("new-pack")

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export-training": ("tasks.cli.export_training", "export_training", "Write rows and settings for another trainer."),
     "eval": ("tasks.cli.evaluation", "evaluation", "Write and check packs of questions; ask the live endpoint."),
     "review": ("tasks.cli.review", "review", "Let experts read answers blind; how far they agree; rows of it."),
+    "index": ("tasks.cli.index", "index", "Build, search and measure the documents that answers are taken from."),
     "gate": ("tasks.cli.gate", "gate", "Explain a verdict; simulate how often the rules are wrong."),
     "status": ("tasks.cli.release", "status", "Show champion, serving and whether they agree."),
     "approve": ("tasks.cli.approve", "approve", "Sign an approval of a registered version; a page for reviewers."),

@@ -49,6 +49,7 @@ from tasks.core.params.model import (
 from tasks.core.params.monitor import MonitorParams
 from tasks.core.params.orchestration import HandOverParams, LimitsParams, ScheduledParams, ScheduleParams
 from tasks.core.params.release import GatewayParams, Hardware, PromoteParams, RegisterParams, ServeParams
+from tasks.core.params.retrieval import GroundedParams, IndexParams, VectorParams
 from tasks.core.params.section import Section
 
 __all__ = [
@@ -70,9 +71,11 @@ __all__ = [
     "GateParams",
     "GateRule",
     "GatewayParams",
+    "GroundedParams",
     "HandOverParams",
     "Hardware",
     "Hop",
+    "IndexParams",
     "JudgeParams",
     "LimitsParams",
     "LoraParams",
@@ -98,6 +101,7 @@ __all__ = [
     "Settings",
     "TrainParams",
     "ValidateParams",
+    "VectorParams",
     "VllmParams",
     "load_settings",
     "wrong_settings",
@@ -120,6 +124,7 @@ class Settings(Section):
     dossier: DossierParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
+    index: IndexParams
     serve: ServeParams
     limits: LimitsParams
     hand_over: HandOverParams

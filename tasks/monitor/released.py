@@ -95,7 +95,7 @@ def version_live(project: Project, settings: Settings, url: str, key: str) -> tu
         TransientError: the gateway does not answer, or serves nothing.
         ConfigError: the key is refused, or what is live was never registered here.
     """
-    lineage_id = _lineage_id(url, key)
+    lineage_id = lineage_live(url, key)
     registry = Registry(project, settings.register_.model_name)
     version = registry.by_lineage(lineage_id)
     if version is None:
@@ -106,8 +106,13 @@ def version_live(project: Project, settings: Settings, url: str, key: str) -> tu
     return registry, version
 
 
-def _lineage_id(url: str, key: str) -> str:
-    """Return the lineage id of what is live."""
+def lineage_live(url: str, key: str) -> str:
+    """Return the lineage id of what is live.
+
+    Raises:
+        TransientError: the gateway does not answer, or serves nothing.
+        ConfigError: the key is refused, or this is no gateway of Tunegate.
+    """
     request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})
     try:
         with urllib.request.urlopen(request, timeout=MODELS_TIMEOUT_S) as answer:

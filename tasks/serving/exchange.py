@@ -323,7 +323,7 @@ class Exchange:
             self.first_at = self.first_at or self.last_at
         raise aiohttp.ServerDisconnectedError("it ended early")
 
-    def _answered_by(self) -> dict[str, str]:
+    def _answered_by(self) -> dict[str, Any]:
         """Return who answered, where it is another one than was recorded with the request."""
         if not self.moved:
             return {}

@@ -6,9 +6,8 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -19,6 +18,7 @@ from tasks.engine.deployment import Deployment
 from tasks.engine.headers import LINEAGE, REQUEST_ID, VERSION
 from tasks.engine.server import IDLE_CONNECTION_S
 from tasks.serving.admission import Admitted, Caps, Kind, Refusal, admit, admit_embedding, fitted, unavailable
+from tasks.serving.api.names import model_row, no_such_model
 from tasks.serving.asker import API_KEY, RECORDED, REQUEST_ID_KEY, is_local, who_asked
 from tasks.serving.audit import AuditLog
 from tasks.serving.audit.refusals import Refusals
@@ -26,12 +26,13 @@ from tasks.serving.door.door import Door
 from tasks.serving.door.meter import Meter
 from tasks.serving.embedding import Embedding
 from tasks.serving.exchange import Another, Exchange, Place, nowhere_else
+from tasks.serving.grounded import Grounded, Grounding
 from tasks.serving.keys import ApiKey, KeyStore
 from tasks.serving.metrics import Metrics
 from tasks.serving.outcome import CALLER_LEFT, CALLER_LEFT_STATUS, INTERNAL, OK, of_refusal
 from tasks.serving.probe import EngineProbe
 from tasks.serving.slots import Lease, Slots
-from tasks.serving.tracing import Tracing, describe, upstream_headers
+from tasks.serving.tracing import OPERATIONS, Tracing, describe, upstream_headers
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,6 @@ READY, HEALTH, ALIVE, METRICS = "/readyz", "/healthz", "/livez", "/metrics"
 CHAMPION = "champion"
 #: One call of an admin's key is recorded in this time, and how many more there were: Prometheus comes every 15 seconds.
 ADMIN_CALLS_S = 3600.0
-#: In the words of OpenTelemetry's conventions.
-OPERATIONS: dict[Kind, str] = {
-    "chat": "chat",
-    "completion": "text_completion",
-    "responses": "chat",
-    "embedding": "embeddings",
-}
 #: Idle connections to vLLM are let go well before it closes them itself.
 KEEPALIVE_S = IDLE_CONNECTION_S / 2
 #: A machine that is gone does not refuse a connection, it says nothing.
@@ -75,6 +69,7 @@ class GatewayParts:
         embedding_tokens: longest text it takes.
         access: how slots are asked.
         loaded: whether what a first request would wait for is there.
+        grounding: which chats are answered from documents.
     """
 
     params: GatewayParams
@@ -93,6 +88,7 @@ class GatewayParts:
     embedding_tokens: int = 1
     access: Access = OWN
     loaded: Callable[[], bool] = lambda: True
+    grounding: Grounding = field(default_factory=Grounding)
 
 
 class Gateway:
@@ -249,21 +245,24 @@ class Gateway:
     async def _models(self, request: web.Request) -> web.Response:
         """List the names of what is served."""
         self.door.require_key(request, "caller")
-        return web.json_response({"object": "list", "data": [_model_row(name) for name in self._names()]})
+        return web.json_response({"object": "list", "data": [model_row(name) for name in self._names()]})
 
     async def _model(self, request: web.Request) -> web.Response:
         """Describe one name of what is served."""
         self.door.require_key(request, "caller")
         name = request.match_info["name"]
         if name not in (names := self._names()):
-            raise _no_such_model(name, names)
-        return web.json_response(_model_row(name))
+            raise no_such_model(name, names)
+        return web.json_response(model_row(name))
 
     def _names(self) -> tuple[str, ...]:
         """Return the names of what is served; the embedding model's stand there while it is down, too."""
         others = self.parts.embedding.names if self.parts.embedding else ()
         with self.parts.slots.lease() as lease:
-            return others if lease is None and others else (*self._names_of(_require(lease).deployment), *others)
+            if lease is None and others:
+                return others
+            names = self._names_of(_require(lease).deployment)
+            return (*names, *self.parts.grounding.names_of(names), *others)
 
     def _names_of(self, deployment: Deployment) -> tuple[str, ...]:
         """Return the names a deployment is served under."""
@@ -295,7 +294,7 @@ class Gateway:
             arrived = time.perf_counter()
             admitted = admit_embedding(await self.door.body(request), self.caps)
             if admitted.model not in embedding.names:
-                raise _no_such_model(admitted.model, embedding.names)
+                raise no_such_model(admitted.model, embedding.names)
             with embedding.lease() as lease:
                 if lease is None:
                     raise unavailable("embedding_not_served", "the embedding model is not up at the moment")
@@ -311,14 +310,14 @@ class Gateway:
             arrived = time.perf_counter()
             self.parts.metrics.queue_s.labels(key.priority).observe(arrived - queued)
             body = await self.door.body(request)
-            admitted = admit(kind, body, self.caps)
+            admitted, grounded = await self.parts.grounding.of(request, key, admit(kind, body, self.caps))
             # Who asks for a version by its lineage id gets that one.
             unit = self.parts.unit_of(key, admitted) if admitted.model in (self.parts.model_name, CHAMPION) else None
             await self.parts.slots.opened()
             with ExitStack() as leases:
                 place = self._place(request, admitted, leases, unit)
                 another = partial(self._another, request, admitted, leases)
-                return await self._asked(request, key, place, another, arrived)
+                return await self._asked(request, key, place, another, arrived, grounded)
 
     def _place(self, request: web.Request, admitted: Admitted, leases: ExitStack, unit: str | None) -> Place:
         """Take a lease and return where, and in which form, a request is asked.
@@ -343,13 +342,20 @@ class Gateway:
             return None
 
     async def _asked(
-        self, request: web.Request, key: ApiKey, place: Place, another: Another, arrived: float
+        self,
+        request: web.Request,
+        key: ApiKey,
+        place: Place,
+        another: Another,
+        arrived: float,
+        grounded: Grounded | None = None,
     ) -> web.StreamResponse:
         """Ask at a place and return its answer; what it cost is settled, counted and watched.
 
         Args:
             another: gives another place where the server of the first ends.
             arrived: when the request had its place at the door, by time.perf_counter().
+            grounded: the passages that its answer is held to; None where it is to none.
         """
         admitted = place.admitted
         is_chat = admitted.kind != "embedding"
@@ -358,7 +364,8 @@ class Gateway:
         request[RECORDED] = True
         facts = who_asked(request, key) | {"user": admitted.user}
         session = self._session if is_chat else self._beside
-        exchange = Exchange(session, self.parts.audit, place, facts, another, self.parts.context_tokens)
+        asked = (session, self.parts.audit, place, facts, another, self.parts.context_tokens)
+        exchange = grounded.exchange(*asked) if grounded else Exchange(*asked)
         try:
             self.parts.metrics.before_upstream_s.observe(time.perf_counter() - arrived)
             return await self._traced(exchange, request, admitted.kind)
@@ -384,7 +391,7 @@ class Gateway:
     def _require_name(self, name: str, deployment: Deployment) -> None:
         """Refuse a model name that is not what is served."""
         if name not in (names := self._names_of(deployment)):
-            raise _no_such_model(name, names)
+            raise no_such_model(name, names)
 
 
 def _require(lease: Lease | None) -> Lease:
@@ -392,14 +399,3 @@ def _require(lease: Lease | None) -> Lease:
     if lease is None:
         raise unavailable("not_served", "no version is live at the moment")
     return lease
-
-
-def _model_row(name: str) -> dict[str, Any]:
-    """Return one name as the API describes a model."""
-    return {"id": name, "object": "model", "created": 0, "owned_by": "tunegate"}
-
-
-def _no_such_model(name: str, names: tuple[str, ...]) -> Refusal:
-    """Return the refusal of a name that is not what is served."""
-    message = f"model {name[:200]!r} is not served here; served: {', '.join(names)}"
-    return Refusal(404, "model_not_found", message, param="model")

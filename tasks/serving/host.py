@@ -35,6 +35,7 @@ from tasks.serving.door.connections import GuardedRunner
 from tasks.serving.door.meter import LocalMeter
 from tasks.serving.embedding import embedding_of
 from tasks.serving.gateway import Gateway, GatewayParts
+from tasks.serving.grounded import grounding_of
 from tasks.serving.host_lock import HostLock
 from tasks.serving.housekeeping import Housekeeping
 from tasks.serving.keys import KeyStore
@@ -166,6 +167,7 @@ class Host:
                 embedding_tokens=settings.serve.embedding.max_length_tokens,
                 access=access,
                 loaded=lambda: self._loaded,
+                grounding=grounding_of(project, settings),
             )
         )
         self.housekeeping = Housekeeping(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import NoOpTracerProvider, Span, SpanKind, Status, StatusCode
 
+from tasks.serving.api.fields import Kind
 from tasks.serving.outcome import CALLER_LEFT, OK
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 #: Either of them names the collector, http://host:4318; without both, spans are neither made nor sent.
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 SERVICE = "tunegate-gateway"
+#: In the words of OpenTelemetry's conventions.
+OPERATIONS: dict[Kind, str] = {
+    "chat": "chat",
+    "completion": "text_completion",
+    "responses": "chat",
+    "embedding": "embeddings",
+}
 #: Milliseconds in which the last spans are sent when the host ends.
 LAST_SPANS_MS = 3000
 

@@ -1,12 +1,12 @@
 """One id: what a result was made from, as digests, and the hash over them."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.core.digest import sha256_json, sha256_tree
+from tasks.core.digest import file_digests, sha256_json, sha256_tree
 from tasks.core.errors import DataContractError
-from tasks.core.layout import RAW
+from tasks.core.layout import NOT_TRAINED_ON, RAW
 from tasks.core.settings import Settings
 from tasks.stages.table import Stage
 
@@ -58,7 +58,7 @@ def parts_of(
     for name, manifest in manifests.items():
         parts.add_all(manifest["parts"], stage.inputs[name])
     if RAW in stage.inputs.values():
-        parts.add("raw", RAW, sha256_tree(root / RAW), RAW)
+        parts.add("raw", RAW, _raw_digest(root), RAW)
     for section in stage.param_sections:
         parts.add("params", section, sha256_json(_plain(settings.section(section))), "params.yaml")
     if base_digest:
@@ -66,6 +66,15 @@ def parts_of(
     for path in stage.code:
         parts.add("code", path, sha256_tree(root / path), path)
     return parts
+
+
+def _raw_digest(root: Path) -> str:
+    """Return the digest of the raw data that models are made from and judged by: `sha256_tree` of it as it was before
+    there were documents to answer from.
+    """
+    found = file_digests(root / RAW)
+    apart = tuple(f"{PurePosixPath(path).relative_to(RAW)}/" for path in NOT_TRAINED_ON)
+    return sha256_json({name: digest for name, digest in found.items() if not name.startswith(apart)})
 
 
 def _plain(value: Any) -> Any:

@@ -51,7 +51,7 @@ def unused_ports(count: int) -> list[int]:
 class ServedProject:
     """A project of its own, with the environment that points at it."""
 
-    def __init__(self, root: Path, **gateway: object) -> None:
+    def __init__(self, root: Path, grounded: dict[str, object] | None = None, **gateway: object) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         (root / "dvc.yaml").touch()
@@ -59,6 +59,7 @@ class ServedProject:
         params["serve"]["gateway"] |= NO_LIMITS | gateway
         params["promote"]["smoke_timeout_s"] = 20.0
         params["serve"]["vllm"]["startup_timeout_s"] = 8.0
+        params["serve"]["grounded"] |= grounded or {}
         (root / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True))
         ports = unused_ports(4)
         self.environment = {
@@ -131,8 +132,8 @@ class ServedProject:
 
 
 @contextlib.contextmanager
-def served(root: Path, **gateway: object) -> Iterator[ServedProject]:
-    project = ServedProject(root, **gateway)
+def served(root: Path, grounded: dict[str, object] | None = None, **gateway: object) -> Iterator[ServedProject]:
+    project = ServedProject(root, grounded, **gateway)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in project.environment.items():
             patch.setenv(name, value)

@@ -4,6 +4,7 @@ What it does stands in `behaviour.json` of the model folder: {"crash", "start_s"
 "token_s", "die_after", "error_after", "abort_after", "fails_on", "swallows", "deaf", "token_ids"}; the last is what it
 answers where token ids are asked for, by prompt or for all; `fails_on` a word in a chat that it fails on, `swallows`
 that it gives its answer as a thought, `deaf` that it makes no calls.
+`answers` has answers by a part of the question; with `keeps` the last request lies in `<model folder>.asked`.
 `token` is the bearer token it asks for, `moved` where it sends callers to, `beside` other names that it serves,
 `context` the length it names.
 While a file `<model folder>.hangs` is there its engine hangs: /health goes on to answer, nothing else does; while
@@ -167,6 +168,9 @@ class StandIn:
 
     def words(self, payload: dict) -> list[str]:
         last = payload["messages"][-1]["content"] if "messages" in payload else payload["prompt"]
+        for part, answer in self.does.get("answers", {}).items():
+            if part in str(last):
+                return answer.split()
         if "json_schema" in (payload.get("response_format") or {}):
             return [json.dumps(least(payload["response_format"]["json_schema"]["schema"]))]
         if last == "show the request":
@@ -205,6 +209,8 @@ class StandIn:
     async def answer(self, request: web.Request, kind: str) -> web.StreamResponse:
         payload = await request.json()
         self.headers = {name.lower(): value for name, value in request.headers.items()}
+        if self.does.get("keeps"):
+            self.model.with_name(f"{self.model.name}.asked").write_text(json.dumps(payload, ensure_ascii=False))
         await self.hang()
         await self.hold(payload)
         if payload.get("temperature") == 1.5:

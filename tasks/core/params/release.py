@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from tasks.core.params.door import AuditParams, DoorParams
 from tasks.core.params.engine import VllmParams
+from tasks.core.params.retrieval import GroundedParams
 from tasks.core.params.section import Section
 
 
@@ -109,6 +110,7 @@ class ServeParams(Section):
     vllm: VllmParams
     gateway: GatewayParams
     embedding: EmbeddingParams
+    grounded: GroundedParams
     swap: Literal["beside", "hold", "sleep"] = Field(
         description="a new version beside the old one, or in its place: the old one stopped, or asleep (CUDA)"
     )
