@@ -4,7 +4,7 @@ A worker reads its runs' output from pipes. Where it was killed, the next line i
 Prefect's console (rich) answers that with SystemExit, and the run ended hours into its work for a line of its log.
 
 Run as a file, with the standard library alone: `python -I -S relay.py` carries its standard input to its standard
-output, and goes on reading where nobody takes that any more.
+output, and goes on reading where nobody takes that any more; a command after it is run with a relay behind its output.
 """
 
 import os
@@ -18,6 +18,11 @@ OUTPUTS = (1, 2)
 
 #: As long as this process: nobody waits for them.
 _relays: list["subprocess.Popen[bytes]"] = []
+
+
+def behind_relay(command: list[str]) -> list[str]:
+    """Return the command line that runs `command`, in the same process, behind a relay."""
+    return [sys.executable, "-I", "-S", __file__, *command]
 
 
 def keep_output() -> None:
@@ -44,4 +49,7 @@ def carry() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        keep_output()
+        os.execvp(sys.argv[1], sys.argv[1:])
     carry()

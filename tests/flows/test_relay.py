@@ -7,14 +7,16 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 #: A run in little: it becomes another program, as Prefect's supervisor does, and says a line when it is told to.
 RUN = """
 import os, sys
-from flows.relay import keep_output
+from flows.relay import behind_relay, keep_output
 if sys.argv[1] == "kept":
     keep_output()
-os.execv(sys.executable, [sys.executable, "-c", '''
+command = [sys.executable, "-c", '''
 import sys
 print("开始", flush=True)
 sys.stdin.readline()
@@ -22,7 +24,8 @@ from rich.console import Console
 Console(file=sys.stderr).print("还在")
 print("写完", flush=True)
 open(sys.argv[1], "w").write("done")
-''', sys.argv[2]])
+''', sys.argv[2]]
+os.execv(sys.executable, behind_relay(command) if sys.argv[1] == "behind" else command)
 """
 
 
@@ -51,8 +54,9 @@ def ended_after_its_reader(how: str, folder: Path) -> bool:
     return done.exists() and run.returncode == 0
 
 
-def test_a_run_goes_on_where_its_worker_was_killed(tmp_path):
-    assert ended_after_its_reader("kept", tmp_path)
+@pytest.mark.parametrize("how", ["kept", "behind"])
+def test_a_run_goes_on_where_its_worker_was_killed(tmp_path, how):
+    assert ended_after_its_reader(how, tmp_path)
 
 
 def test_without_a_relay_it_ends(tmp_path):
