@@ -2,6 +2,7 @@
 
 import time
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import WorkerStatus
@@ -17,7 +18,7 @@ from flows.outcome import error_of
 from flows.repro import AnyLogger
 from flows.run import Run
 from flows.scope import scoped_deployment
-from flows.transient import is_silence, looks
+from flows.transient import SILENCE_S, answered, is_silence, looks
 from tasks.core.errors import TransientError, TunegateError
 from tasks.core.progress import duration
 from tasks.stages.failures import clear_failure, recorded_failure
@@ -26,8 +27,6 @@ from tasks.stages.table import Stage
 POLL_S = 2.0
 #: A run of a pool that has had no living worker for so long is waited for in vain.
 PICK_UP_S = 900.0
-#: A server may be restarted, moved or upgraded under a stage of hours.
-SILENCE_S = 1800.0
 SAY_EVERY_S = 300.0
 
 
@@ -87,7 +86,7 @@ def run_deployed(
     """
     deployment = scoped_deployment(deployment)
     logger.info("%s: as a run of %s; it waits for a worker of that pool", what, deployment)
-    run = _started(deployment, parameters)
+    run = _started(what, deployment, parameters, logger)
     try:
         state = Following(run.id, what, deployment, logger, allowance).wait()
     except BaseException as error:
@@ -98,14 +97,20 @@ def run_deployed(
     return Ended(run.id, error_of(state))
 
 
-def _started(deployment: str, parameters: dict[str, Any]) -> Any:
-    """Start a run of the deployment, below the present task in Prefect's graph.
+def _started(what: str, deployment: str, parameters: dict[str, Any], logger: AnyLogger) -> Any:
+    """Start a run of the deployment, below the present task in Prefect's graph; one, however often that is asked for.
 
     Raises:
         ConfigError: the server has no such deployment.
     """
+    # A server that is killed when it has made the run and not yet said so is asked again.
+    key = str(uuid4())
+
+    def ask() -> Any:
+        return run_deployment(deployment, parameters=parameters, timeout=0, as_subflow=True, idempotency_key=key)
+
     try:
-        return run_deployment(deployment, parameters=parameters, timeout=0, as_subflow=True)
+        return answered(ask, what, logger)
     except ObjectNotFound as error:
         raise no_deployment(deployment) from error
 

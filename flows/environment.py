@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from flows.relay import keep_output
 from tasks.core.errors import ConfigError
 from tasks.core.project import QUIET, TELEMETRY_OFF, Project
 
@@ -21,6 +22,8 @@ PREFECT = {
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     # 2 + 4 + ... + 256 s: a server may be away for eight minutes when a run says that it has ended.
     "PREFECT_CLIENT_MAX_RETRIES": "8",
+    # What a server says whose database is away (500), or the proxy before it (504).
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
 }
 
 
@@ -59,6 +62,7 @@ def enter_checkout() -> dict[str, str]:
             f"{root} is no Tunegate checkout", "export TUNEGATE_ROOT=<your clone> before starting the worker"
         )
     project = Project(Path(root).resolve())
+    keep_output()
     prepare_environment(project)
     os.chdir(project.root)
     return {"directory": str(project.root)}

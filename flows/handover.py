@@ -21,6 +21,7 @@ from flows.limits import Allowance
 from flows.objects import Moved, fetch, fetch_recorded, inputs_of, outputs_of, push, push_recorded, remote_of
 from flows.repo import opened, read_lock, write_lock
 from flows.repro import AnyLogger, run_through_dvc
+from flows.transient import answered
 from tasks.core.errors import DataContractError, TransientError, TunegateError
 from tasks.core.files import read_json, write_json
 from tasks.core.manifest import MANIFEST, read_manifest
@@ -94,7 +95,8 @@ def give_back(stage: Stage, project: Project, remote: str, logger: AnyLogger) ->
         push_recorded(repo, place, stage.name)
     logger.info("%s: outputs sent to %s: %s", stage.name, remote, moved)
     note = {"lock": read_lock(project)[stage.name], "moved": vars(moved), **_beside(stage, project)}
-    Artifact(type=KIND, key=_key(stage), description=f"{stage.name} -> {remote}: {moved}", data=note).create()
+    word = Artifact(type=KIND, key=_key(stage), description=f"{stage.name} -> {remote}: {moved}", data=note)
+    answered(word.create, stage.name, logger)
 
 
 def take_back(stage: Stage, project: Project, remote: str, run_id: Any, logger: AnyLogger) -> None:
@@ -110,7 +112,7 @@ def take_back(stage: Stage, project: Project, remote: str, run_id: Any, logger: 
     Raises:
         TransientError: the run left no word, the remote does not answer, or has something in part.
     """
-    note = _note_of(run_id, stage)
+    note = _note_of(run_id, stage, logger)
     before = read_lock(project).get(stage.name)
     with opened(project):
         write_lock(project, {stage.name: note["lock"]})
@@ -184,7 +186,7 @@ def _key(stage: Stage) -> str:
     return f"{KIND}-{stage.name.replace('@', '-')}"
 
 
-def _note_of(run_id: Any, stage: Stage) -> dict[str, Any]:
+def _note_of(run_id: Any, stage: Stage, logger: AnyLogger) -> dict[str, Any]:
     """Return what a run of a stage handed back.
 
     Raises:
@@ -193,8 +195,12 @@ def _note_of(run_id: Any, stage: Stage) -> dict[str, Any]:
     wanted = ArtifactFilter(
         flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[_key(stage)])
     )
-    with get_client(sync_client=True) as client:
-        found = client.read_artifacts(artifact_filter=wanted)
+
+    def ask() -> list[Any]:
+        with get_client(sync_client=True) as client:
+            return client.read_artifacts(artifact_filter=wanted)
+
+    found = answered(ask, stage.name, logger)
     if not found:
         raise TransientError(f"{stage.name}: its run handed nothing back", "are both workers of the same release?")
     # Prefect keeps what an artifact says as text.

@@ -12,6 +12,7 @@ from prefect.workers import process
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.deployments import PREFECT_FILE
+from flows.relay import behind_relay
 from flows.scope import scoped
 from flows.workers import RELEASE
 from tasks.core.errors import ConfigError
@@ -44,7 +45,7 @@ class ReleaseWorker(ProcessWorker):
             ConfigError: this checkout has no such deployment on pool release.
         """
         entrypoint = await self._entrypoint_of(flow_run)
-        configuration.command = shlex.join([sys.executable, "-m", "prefect.engine"])
+        configuration.command = shlex.join(behind_relay([sys.executable, "-m", "prefect.engine"]))
         configuration._command_configured = True  # else Prefect follows the deployment's pull steps
         configuration.env = {**os.environ, ENTRYPOINT: entrypoint}
         configuration.working_dir = self.root

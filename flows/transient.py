@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from logging import Logger, LoggerAdapter
 from typing import TypeVar
 
 import httpx
@@ -10,6 +11,9 @@ from tasks.core.errors import TransientError
 
 #: A server of the 500s is ill or being restarted; 408 and 429 ask to come again.
 COME_AGAIN = frozenset({408, 429})
+#: A server may be restarted, moved or upgraded under a stage of hours, and what the stage has to say to it must wait.
+SILENCE_S = 1800.0
+ASK_EVERY_S = 5.0
 
 T = TypeVar("T")
 
@@ -47,3 +51,21 @@ def looks(read: Callable[[], T], *, every_s: float, silence_s: float, say: Calla
             say()
         yield found
         time.sleep(every_s)
+
+
+def answered(ask: Callable[[], T], what: str, logger: Logger | LoggerAdapter[Logger]) -> T:
+    """Ask a server until it answers, for half an hour, and return what it says.
+
+    Prefect's own client gives up at once where a connection that it has not had before is refused.
+
+    Args:
+        ask: the question; asked again it must be the same.
+        what: it is about, for the log.
+        logger: of the run.
+    """
+
+    def say() -> None:
+        logger.warning("%s: the Prefect server does not answer; asking it again", what)
+
+    answers = looks(lambda: (ask(),), every_s=ASK_EVERY_S, silence_s=SILENCE_S, say=say)
+    return next(answer for answer in answers if answer)[0]

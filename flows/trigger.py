@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import click
 
@@ -92,7 +93,9 @@ def start(client: Any, deployment: str, params: dict[str, str]) -> Any:
 
     try:
         found = client.read_deployment_by_name(deployment)
-        return client.create_flow_run_from_deployment(found.id, parameters={**found.parameters, **params})
+        # Asked again where the answer is lost, it is one run.
+        return client.create_flow_run_from_deployment(found.id, parameters={**found.parameters, **params},
+                                                      idempotency_key=str(uuid4()))  # fmt: skip
     except (ObjectNotFound, ValueError) as error:
         raise no_deployment(deployment) from error
     except PrefectHTTPStatusError as error:

@@ -6,7 +6,10 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from tests.debian import unpacked
 
@@ -49,9 +52,13 @@ class Postgres:
                 shutil.chown(path, self.user)
         self._run("initdb", "-D", data, "-U", OWNER, "--pwfile", word, "--auth=scram-sha-256", "--no-sync",
                   "--encoding=UTF8", "--locale=C")  # fmt: skip
-        words = ["-D", data, "-p", self.port, "-k", self.folder / "run", "-c", "listen_addresses=127.0.0.1",
-                 "-c", "fsync=off"]  # fmt: skip
-        with (self.folder / "log").open("wb") as log:
+        return self.start_again()
+
+    def start_again(self) -> "Postgres":
+        """Start it on the data it has."""
+        words = ["-D", self.folder / "data", "-p", self.port, "-k", self.folder / "run",
+                 "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]  # fmt: skip
+        with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([self.bin / "postgres", *map(str, words)], stdout=log, stderr=log,
                                             user=self.user, cwd="/", env=self.environment)  # fmt: skip
         deadline = time.monotonic() + 30
@@ -82,9 +89,18 @@ class Postgres:
         script.write_text(text, encoding="utf-8")
         self._run("psql", *login, target, "-q", "-v", "ON_ERROR_STOP=1", "-f", script)
 
+    def kill(self) -> None:
+        """End it with signal 9, each process of it; its data stay."""
+        everyone = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        for process in everyone:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(30)
+        psutil.wait_procs(everyone, 30)
+
     def stop(self) -> None:
         """End it, and leave nothing of it."""
-        if self.process:
+        if self.process and self.process.poll() is None:
             # At once: nobody starts it again.
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(30)

@@ -96,8 +96,14 @@ def _with_foreach(stages: dict) -> dict:
     return found
 
 
-def make_origin(folder: Path, remote: str) -> Path:
-    """Make the project, with one commit; `hand_over.remote` names the remote that clones are to have."""
+def make_origin(folder: Path, remote: str, stage: str = STAGE) -> Path:
+    """Make the project, with one commit.
+
+    Args:
+        folder: where.
+        remote: what `hand_over.remote` names: clones are to have it.
+        stage: the script of every stage.
+    """
     folder.mkdir(parents=True)
     for name in CODE:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -110,7 +116,7 @@ def make_origin(folder: Path, remote: str) -> Path:
     assert "  remote: null" in params
     (folder / "params.yaml").write_text(params.replace("  remote: null", f"  remote: {remote}", 1), "utf-8")
     (folder / "dvc.yaml").write_text(dvc_yaml(), "utf-8")
-    (folder / "stage.py").write_text(STAGE, "utf-8")
+    (folder / "stage.py").write_text(stage, "utf-8")
     for path, text in {
         "data/raw/rows/一.jsonl": '{"instruction": "碘片何时服用？"}\n',
         "data/raw/eval/题.csv": "题\n",

@@ -20,10 +20,12 @@ class PrefectServer:
 
     Args:
         home: PREFECT_HOME; its log lies there too.
+        database: address of its database; a sqlite file in its home where None.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: str | None = None) -> None:
         self.home = home
+        self.database = {"PREFECT_API_DATABASE_CONNECTION_URL": database} if database else {}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -32,7 +34,7 @@ class PrefectServer:
 
     def start(self) -> "PrefectServer":
         self.home.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, **TELEMETRY_OFF, **LEASES, "PREFECT_HOME": str(self.home)}
+        environment = {**os.environ, **TELEMETRY_OFF, **LEASES, **self.database, "PREFECT_HOME": str(self.home)}
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],

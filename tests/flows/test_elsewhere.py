@@ -11,15 +11,22 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from prefect.client.base import PrefectHttpxSyncClient
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_CLIENT_RETRY_EXTRA_CODES,
+    temporary_settings,
+)
 from prefect.states import Completed, Failed
 
-from flows import elsewhere
+from flows import elsewhere, transient
 from flows.elsewhere import run_elsewhere
+from flows.environment import PREFECT
 from flows.limits import Allowance
 from flows.run import Run
-from flows.transient import is_silence
+from flows.transient import answered, is_silence
 from tasks.core.errors import ConfigError, GateFailedError, TransientError, TunegateError
 from tasks.core.params.orchestration import LimitsParams
 from tasks.core.settings import load_settings
@@ -42,6 +49,38 @@ def _response(code: int) -> httpx.HTTPStatusError:
 )  # fmt: skip
 def test_a_server_that_does_not_answer_is_silent_and_a_refusal_is_not(error, silent):
     assert is_silence(error) is silent
+
+
+def test_what_must_be_said_to_a_server_waits_for_it(monkeypatch, caplog):
+    monkeypatch.setattr(transient, "ASK_EVERY_S", 0.0)
+    answers = [httpx.ConnectError("refused"), _response(500), _response(503), None]
+
+    def ask():
+        answer = answers.pop(0)
+        if answer:
+            raise answer
+        return "一"
+
+    assert answered(ask, "train", log) == "一"
+    assert caplog.messages == ["train: the Prefect server does not answer; asking it again"] * 3
+    # A refusal is an answer, and half an hour is enough.
+    answers.append(_response(404))
+    with pytest.raises(httpx.HTTPStatusError):
+        answered(ask, "train", log)
+    monkeypatch.setattr(transient, "SILENCE_S", 0.0)
+    answers.append(_response(503))
+    with pytest.raises(httpx.HTTPStatusError):
+        answered(ask, "train", log)
+
+
+def test_a_server_whose_database_is_away_is_asked_again(monkeypatch):
+    codes = [500, 504, 200]
+    monkeypatch.setattr("prefect.client.base.time.sleep", lambda _: None)
+    transport = httpx.MockTransport(lambda request: httpx.Response(codes.pop(0)))
+    setting = {PREFECT_CLIENT_RETRY_EXTRA_CODES: PREFECT["PREFECT_CLIENT_RETRY_EXTRA_CODES"]}
+    with temporary_settings(setting), PrefectHttpxSyncClient(transport=transport) as client:
+        assert client.get("http://127.0.0.1/api/flows").status_code == 200
+    assert codes == []
 
 
 @pytest.fixture
@@ -115,6 +154,23 @@ def test_what_becomes_of_a_stage_on_another_pool(
 
     with meanwhile(refuse), pytest.raises(GateFailedError, match="未通过"):
         run_elsewhere(train, "stage/gpu", ours, log, ENOUGH)
+
+    # The server is lost when it has made the run and before it says so: it is one run.
+    before, made = len(_runs()), elsewhere.run_deployment
+    lost = [httpx.ReadError("cut")]
+
+    def cut(*args, **kwargs):
+        run = made(*args, **kwargs)
+        if lost:
+            raise lost.pop()
+        _ends(Completed())
+        return run
+
+    monkeypatch.setattr(elsewhere, "run_deployment", cut)
+    monkeypatch.setattr(transient, "ASK_EVERY_S", 0.1)
+    run_elsewhere(train, "stage/gpu", ours, log, ENOUGH)
+    assert len(_runs()) == before + 1
+    monkeypatch.setattr(elsewhere, "run_deployment", made)
 
     # The server is killed in the middle and comes back: the stage is not lost.
     before = len(_runs())
