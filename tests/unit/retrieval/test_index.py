@@ -80,6 +80,7 @@ def test_without_an_index_the_command_that_makes_one_is_named(tmp_path):
 
 def test_the_commands_give_json(built, monkeypatch):
     monkeypatch.chdir(built[0].root)
+    monkeypatch.setenv("TUNEGATE_ROOT", str(built[0].root))
     run = CliRunner()
     manifest = json.loads(run.invoke(command, ["build", "--json"], catch_exceptions=False).stdout)
     assert manifest["files"].keys() >= {"passages.jsonl", "documents.jsonl", "vocab.index.json"}

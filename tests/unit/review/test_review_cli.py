@@ -22,6 +22,7 @@ def place(reports, tmp_path, monkeypatch):
     for hop, folder in reports.items():
         shutil.copytree(folder, tmp_path / "data/reports/eval" / hop)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNEGATE_ROOT", str(tmp_path))
     return tmp_path
 
 

@@ -190,6 +190,7 @@ def test_the_command_says_what_was_written_and_what_is_not_the_same(tiny, prepar
     (tmp_path / "data" / "prepared").mkdir()
     (prepared / "train.jsonl").rename(tmp_path / "data" / "prepared" / "train.jsonl")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNEGATE_ROOT", str(tmp_path))
     cli(["export-training", "llamafactory", "--out", "lf"], standalone_mode=False)
     text = capsys.readouterr().out
     assert text.startswith("lf: 19 rows, ")
