@@ -7,25 +7,25 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from tasks.release.page.server import _listener
+from tasks.release.page.loopback import listener
 
 
 @contextmanager
 def serving(app: web.Application) -> Iterator[int]:
     """Serve an application on a free loopback port, which it gives, in a thread of its own."""
-    loop, listener = asyncio.new_event_loop(), _listener(0)
+    loop, socket = asyncio.new_event_loop(), listener(0, "a test")
 
     async def start() -> web.AppRunner:
         runner = web.AppRunner(app)
         await runner.setup()
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, socket).start()
         return runner
 
     runner = loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield listener.getsockname()[1]
+        yield socket.getsockname()[1]
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)

@@ -1,18 +1,18 @@
 """The review page over real HTTP: blind, marks on the disk at once, resumed, refused in words, no script, keyboard."""
 
-import asyncio
 import html
 import http.client
 import re
-import threading
 import urllib.parse
+from contextlib import ExitStack
 
 import pytest
-from aiohttp import web
 
 from tasks.core.errors import ConfigError, MissingToolError
+from tasks.release.page.loopback import listener
 from tasks.review.marks import read_marks
-from tasks.review.page.server import ReviewPage, listener
+from tasks.review.page.server import ReviewPage
+from tests.contract.pages import serving
 from tests.unit.review.conftest import cards as cards
 from tests.unit.review.conftest import pack as pack
 from tests.unit.review.conftest import reports as reports
@@ -51,28 +51,13 @@ class Browser:
 @pytest.fixture
 def start(review):
     """Start the page of a reviewer; all are ended with the test."""
-    loop, runners = asyncio.new_event_loop(), []
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+    with ExitStack() as stack:
 
-    def begin(reviewer):
-        page, socket = ReviewPage(review, reviewer), listener(0)
+        def begin(reviewer):
+            page = ReviewPage(review, reviewer)
+            return page, Browser(stack.enter_context(serving(page.app())))
 
-        async def serve():
-            runner = web.AppRunner(page.app())
-            await runner.setup()
-            await web.SockSite(runner, socket).start()
-            return runner
-
-        runners.append(asyncio.run_coroutine_threadsafe(serve(), loop).result(10))
-        return page, Browser(socket.getsockname()[1])
-
-    yield begin
-    for runner in runners:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+        yield begin
 
 
 def fields_of(card, value="yes", **more):
@@ -173,7 +158,7 @@ def test_no_such_answer_review_or_reviewer(start, review, tmp_path):
 
 
 def test_a_taken_port_is_said():
-    taken = listener(0)
+    taken = listener(0, "tunegate review serve")
     with pytest.raises(MissingToolError, match="is not free"):
-        listener(taken.getsockname()[1])
+        listener(taken.getsockname()[1], "tunegate review serve")
     taken.close()

@@ -5,7 +5,6 @@ import base64
 import hashlib
 import logging
 import secrets
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,17 @@ from typing import Any
 import jinja2
 from aiohttp import web
 
-from tasks.core.errors import ConfigError, MissingToolError, TransientError, TunegateError
+from tasks.core.errors import ConfigError, TransientError, TunegateError
 from tasks.core.settings import PromoteParams
 from tasks.proof.approval import MAX_TEXT_BYTES, read_approval
 from tasks.release.approvals import take
 from tasks.release.page import facts
 from tasks.release.page.guards import DOSSIER, guard, page_policy, require_token
+from tasks.release.page.loopback import HOST, listener
 from tasks.release.registry import Registry
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 #: Of a whole form: an approval in either of its two fields, and what a browser puts around them.
 MAX_FORM_BYTES = 2 * MAX_TEXT_BYTES
@@ -134,24 +133,10 @@ def serve(
         MissingToolError: the port is taken.
     """
     registry.version(number)
-    listener = _listener(port)
-    told(f"http://{HOST}:{listener.getsockname()[1]}/   version {number}, until Ctrl-C; from another machine: ssh -L")
+    socket = listener(port, "tunegate approve VERSION --serve")
+    told(f"http://{HOST}:{socket.getsockname()[1]}/   version {number}, until Ctrl-C; from another machine: ssh -L")
     page = ApprovalPage(registry, number, params)
-    web.run_app(page.app(), sock=listener, print=None, access_log=None, handle_signals=True)
-
-
-def _listener(port: int) -> socket.socket:
-    """Return a socket that this machine alone can reach."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        message = f"{HOST}:{port} is not free ({error.strerror})"
-        raise MissingToolError(message, "tunegate approve VERSION --serve, without --port: a free one") from error
-    return listener
+    web.run_app(page.app(), sock=socket, print=None, access_log=None, handle_signals=True)
 
 
 async def _form(request: web.Request) -> dict[str, str]:

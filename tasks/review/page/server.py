@@ -5,7 +5,6 @@ import base64
 import hashlib
 import logging
 import secrets
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -14,15 +13,15 @@ import jinja2
 from aiohttp import web
 
 from tasks.core.digest import sha256_json
-from tasks.core.errors import DataContractError, MissingToolError, TunegateError
+from tasks.core.errors import DataContractError, TunegateError
 from tasks.core.files import read_json
 from tasks.release.page.guards import guard, page_policy, require_token
+from tasks.release.page.loopback import HOST, listener
 from tasks.review.cards import ABOUT, Card, read_cards
 from tasks.review.marks import MOST_CHARACTERS, SEVERITIES, Mark, add_mark, read_marks, require_reviewer
 
 log = logging.getLogger(__name__)
 
-HOST: Final = "127.0.0.1"
 HERE = Path(__file__).parent
 #: Two texts of a mark, each character at most nine bytes in a form.
 MAX_FORM_BYTES: Final = 2 * 9 * MOST_CHARACTERS + 16384
@@ -182,27 +181,6 @@ def _to(place: str) -> web.Response:
     return web.Response(status=303, headers={"Location": place})
 
 
-def listener(port: int) -> socket.socket:
-    """Return a socket that this machine alone can reach.
-
-    Args:
-        port: 0 for a free one.
-
-    Raises:
-        MissingToolError: the port is taken.
-    """
-    found = socket.socket()
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((HOST, port))
-        found.listen()
-    except OSError as error:
-        found.close()
-        message = f"{HOST}:{port} is not free ({error.strerror})"
-        raise MissingToolError(message, "tunegate review serve, without --port: a free one") from error
-    return found
-
-
 def serve(folder: Path, reviewer: str, port: int, *, told: Callable[[str], object]) -> None:
     """Serve the page until Ctrl-C.
 
@@ -217,8 +195,8 @@ def serve(folder: Path, reviewer: str, port: int, *, told: Callable[[str], objec
         MissingToolError: the port is taken.
     """
     page = ReviewPage(folder, reviewer)
-    socket_ = listener(port)
+    socket = listener(port, "tunegate review serve")
     left = len(page.cards) - len(page.marks)
-    told(f"http://{HOST}:{socket_.getsockname()[1]}/   {left} answers to mark as {reviewer}, until Ctrl-C; "
+    told(f"http://{HOST}:{socket.getsockname()[1]}/   {left} answers to mark as {reviewer}, until Ctrl-C; "
          "from another machine: ssh -L")  # fmt: skip
-    web.run_app(page.app(), sock=socket_, print=None, access_log=None, handle_signals=True)
+    web.run_app(page.app(), sock=socket, print=None, access_log=None, handle_signals=True)
