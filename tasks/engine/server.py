@@ -365,7 +365,7 @@ def cpu_environment(params: VllmParams, spare_cores: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) - spare_cores)),
         # Activations stay 16 bits wide, on CPUs with AMX too: what is served is what W4A16 says.
         "VLLM_CPU_INT4_W4A8": "0",
-        # Where vLLM finds our plugin for CPUs without its 4-bit kernel.
+        # Where vLLM finds our plugins: for CPUs without its 4-bit kernel, and for those with matrix tiles.
         "PYTHONPATH": str(PLUGINS),
     }
 

@@ -1,10 +1,11 @@
-"""Our kernel for 4-bit weights on CPUs that vLLM's own is not built for: in vLLM's own layers, on any CPU."""
+"""What we add to vLLM's CPU build by its own entry point: a kernel for 4-bit weights, leave to use matrix tiles."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tasks.core.processor import cpu_has_amx
 from tasks.core.project import Project
 from tasks.core.settings import load_settings
 from tasks.engine.server import server_environment
@@ -58,14 +59,42 @@ has = hasattr(torch.ops._C, "cpu_gemm_wna16")
 print(linear.choose_mp_linear_kernel(config).__name__ == ("CPUWNA16LinearKernel" if has else "PlainInt4LinearKernel"))
 """
 
+#: Prints which of the processor's states this process may use (arch_prctl ARCH_GET_XCOMP_PERM), before and after.
+ALLOWED = """
+import ctypes, os
+def allowed():
+    mask = ctypes.c_uint64()
+    assert ctypes.CDLL(None, use_errno=True).syscall(158, 0x1022, ctypes.byref(mask)) == 0
+    return bool(mask.value >> 18 & 1)
+import torch, vllm.platforms
+from vllm.plugins import load_general_plugins
+before = allowed()
+load_general_plugins()
+forked = os.fork()
+if not forked:
+    os._exit(allowed())
+print(before, allowed(), os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]))
+"""
 
-def test_unpacked_weights_multiply_as_the_packed_ones_say():
+
+def said_by(code: str) -> list[str]:
+    """Return the lines that Python code prints in a server's environment."""
     python = Project(ROOT).serve_python
     environment = server_environment(python, load_settings(ROOT / "params.yaml").serve.vllm, cuda=False)
     done = subprocess.run(
-        [python, "-c", ASKS], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [python, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [line for line in done.stdout.splitlines() if " " not in line] == [
+    return done.stdout.splitlines()
+
+
+def test_unpacked_weights_multiply_as_the_packed_ones_say():
+    assert [line for line in said_by(ASKS) if " " not in line] == [
         "PlainInt4LinearKernel", "PlainInt4LinearKernel", "1", "True",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(not cpu_has_amx(), reason="this CPU has no matrix tiles")
+def test_vllm_asks_for_the_matrix_tiles_that_it_uses():
+    """Without it the first request of a small model ends the engine; `False` first: vLLM does not ask by itself."""
+    assert said_by(ALLOWED)[-1] == "False True 1"
