@@ -52,6 +52,7 @@ def run_through_dvc(
     logger: AnyLogger,
     allowance: Allowance | None = None,
     on_line: Callable[[str], None] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> None:
     """Let DVC decide whether a stage is to be run, run it, and pass its lines on.
 
@@ -63,6 +64,7 @@ def run_through_dvc(
         logger: of the flow or task run.
         allowance: how long it may take; as long as it likes where None.
         on_line: is given what the stage says, line by line.
+        environment: of the command; this process's where None.
 
     Raises:
         TunegateError: what the stage refused, as the exception it raised, or that it took too long; TransientError
@@ -72,7 +74,7 @@ def run_through_dvc(
     allowed_s = allowance.stage_s(stage.name) if allowance else float("inf")
     watch = Watch(stage, project, logger, allowed_s, allowance)
     try:
-        while busy := _run_once(stage, project, Reader(stage, logger, on_line), watch):
+        while busy := _run_once(stage, project, Reader(stage, logger, on_line), watch, environment):
             if time.monotonic() > watch.lock_deadline:
                 raise _locked(stage, busy)
             logger.warning("%s: waits for %s", stage.name, busy)
@@ -83,11 +85,13 @@ def run_through_dvc(
         raise
 
 
-def _run_once(stage: Stage, project: Project, reader: "Reader", watch: "Watch") -> str | None:
+def _run_once(
+    stage: Stage, project: Project, reader: "Reader", watch: "Watch", environment: dict[str, str] | None
+) -> str | None:
     """Run DVC once; return who holds what the stage needs where DVC refuses for that, None where it was done."""
     log = project.own / "logs" / "stages" / f"{stage.name}-{os.getpid()}.log"
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
-    with OwnedCommand(command, project.root, log, os.environ.copy()) as owned:
+    with OwnedCommand(command, project.root, log, environment or os.environ.copy()) as owned:
         for line in owned.lines():
             if line is None:
                 watch.look(owned, started=reader.started)

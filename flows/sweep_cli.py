@@ -47,7 +47,8 @@ def run(name: str, settings: tuple[str, ...], deployment: str | None, keep: bool
     """Run a sweep called NAME; the same command, or NAME alone, goes on where it was stopped.
 
     Trial 0 are the settings as they are. Every trial has a checkout of its own, and DVC's cache in common: stages that
-    two trials share run once. What is in the working tree when the sweep begins is what every trial runs.
+    two trials share run once. Where there are cards for several, so many run at a time. What is in the working tree
+    when the sweep begins is what every trial runs.
     """
     project = Project.here()
     prepare_environment(project)

@@ -6,8 +6,6 @@ nothing is left in the repository when a trial's folder is gone. Editing anythin
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -75,26 +73,18 @@ def prepare_checkout(sweep: Sweep, number: int) -> Project:
     return Project(folder)
 
 
-@contextmanager
-def environment_of(sweep: Sweep, trial: Project) -> Iterator[None]:
-    """Have what the `with` starts run the trial's code in the trial's folder, and log to the project's MLflow."""
+def environment_of(sweep: Sweep, trial: Project) -> dict[str, str]:
+    """Return the environment in which commands run the trial's code in its folder, and log to the project's MLflow.
+
+    Of the commands and not of this process: several trials may be under way in it.
+    """
     paths = [str(trial.root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    values = {
+    return os.environ | {
         "TUNEGATE_ROOT": str(trial.root),
         # The environment's own `tunegate` is installed from the project's folder.
         "PYTHONPATH": os.pathsep.join(paths),
         "MLFLOW_TRACKING_URI": sweep.project.mlflow_uri,
     }
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _local_models(sweep: Sweep) -> list[str]:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,15 +33,18 @@ class Told:
 
 
 class Sampler(Protocol):
-    """Where the settings of the next trial come from; the same history gives the same settings."""
+    """Where the settings of the next trial come from; the same history gives the same settings.
+
+    `pending` are the settings of trials under way, whose values nobody knows yet.
+    """
 
     #: Points that are checked against the schema before anything starts.
     checked: list[Point]
     #: How many trials there will be.
     total: int
 
-    def ask(self, told: Sequence[Told], *, lower_is_better: bool) -> Point:
-        """Return the settings of trial len(told) + 1."""
+    def ask(self, told: Sequence[Told], *, pending: Sequence[Point] = (), lower_is_better: bool) -> Point:
+        """Return the settings of trial len(told) + len(pending) + 1."""
         ...
 
 
@@ -50,9 +54,9 @@ class Listed:
     def __init__(self, points: list[Point]) -> None:
         self.checked, self.total = points, len(points)
 
-    def ask(self, told: Sequence[Told], *, lower_is_better: bool) -> Point:
+    def ask(self, told: Sequence[Told], *, pending: Sequence[Point] = (), lower_is_better: bool) -> Point:
         """Return the settings of the next trial."""
-        return self.checked[len(told)]
+        return self.checked[len(told) + len(pending)]
 
 
 class Tpe:
@@ -71,14 +75,24 @@ class Tpe:
         self.starts = min(MOST_STARTS, max(LEAST_STARTS, trials // 3))
         _optuna()
 
-    def ask(self, told: Sequence[Told], *, lower_is_better: bool) -> Point:
-        """Return the settings of the next trial, from a study told all that is known: a kill changes nothing."""
+    def ask(self, told: Sequence[Told], *, pending: Sequence[Point] = (), lower_is_better: bool) -> Point:
+        """Return the settings of the next trial, from a study told all that is known: a kill changes nothing.
+
+        A trial under way counts as a bad one (Optuna's constant liar), so that no two try the same place at a time.
+        """
         optuna = _optuna()
-        sampler = optuna.samplers.TPESampler(seed=self.seed + len(told), n_startup_trials=self.starts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar
+            sampler = optuna.samplers.TPESampler(seed=self.seed + len(told) + len(pending),
+                                                 n_startup_trials=self.starts, constant_liar=bool(pending))  # fmt: skip
         study = optuna.create_study(sampler=sampler, direction="minimize" if lower_is_better else "maximize")
         axes = {key: _distribution(optuna, axis) for key, axis in self.space.items()}
         for one in told:
             study.add_trial(self._trial(optuna, one, axes))
+        for point in pending:
+            running = optuna.trial.TrialState.RUNNING
+            params = {key: self._coded(key, point[key]) for key in self.space}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=axes, state=running))
         asked = study.ask(axes).params
         return {key: self._value(key, asked[key]) for key in self.space}
 

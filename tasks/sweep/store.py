@@ -149,6 +149,10 @@ class Sweep:
         """
         return dict(read_json(self.folder / "asked" / f"{number}.json"))
 
+    def asked_before(self, number: int) -> Point | None:
+        """Return the settings that a trial was asked for, None where it never was."""
+        return self.asked(number) if (self.folder / "asked" / f"{number}.json").is_file() else None
+
     def sampler(self) -> Sampler:
         """Return where the settings of its trials come from."""
         return sampler_of(self.plan, self.base)
@@ -162,10 +166,10 @@ class Sweep:
         return Spool(self.folder / JOURNAL, HELD_S)
 
     def trials(self) -> list[dict[str, Any]]:
-        """Return the trials that have ended, in order, while another process may write the next line."""
+        """Return the trials that have ended, by number, while another process may write the next line."""
         path = self.folder / JOURNAL
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        return [json.loads(line) for line in text.split("\n")[:-1]]
+        return sorted((json.loads(line) for line in text.split("\n")[:-1]), key=lambda line: int(line["trial"]))
 
     def keep_report(self, number: int) -> Report:
         """Copy the evaluation that a trial's checkout holds, and return it.

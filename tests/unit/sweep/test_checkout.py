@@ -87,10 +87,10 @@ def test_what_a_trial_starts_runs_the_trials_code_and_nothing_of_it_stays(projec
     write(project.root / "trial/tasks/__init__.py", "WHOSE = '试验'\n")
     sweep, trial = Sweep(project, "一", plan("train.lora.rank=8")), Project(project.root / "trial")
     command = [sys.executable, "-c", "import tasks; print(tasks.WHOSE)"]
-    with environment_of(sweep, trial):
-        said = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
-        assert Project.here().root == trial.root
-        assert os.environ["MLFLOW_TRACKING_URI"].endswith(".tunegate/mlflow.db")
+    environment = environment_of(sweep, trial)
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/", env=environment).stdout
+    assert environment["TUNEGATE_ROOT"] == str(trial.root)
+    assert environment["MLFLOW_TRACKING_URI"].endswith(".tunegate/mlflow.db")
     assert said == "试验\n"
     assert os.environ["PYTHONPATH"] == "earlier"
     assert "TUNEGATE_ROOT" not in os.environ

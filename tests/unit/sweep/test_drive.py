@@ -1,10 +1,11 @@
-"""Trials one after another: a kill loses the one under way, a failure only itself, and nobody runs one sweep twice.
+"""Trials one after another or several at a time: a kill loses those under way, a failure only itself.
 
 The trials' stages are stood in for by their evaluation; DVC and Prefect run in tests/flows/test_sweep.py.
 """
 
 import json
 import shutil
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -109,6 +110,101 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(begun):
     result = run_trials(sweep, Trials(sweep, GAINS | {0.004: TunegateError("第三步的损失不是数字")}))
     assert (result["winner"], result["failed"], result["compared"]) == (3, 1, 2)
     assert "failed: 第三步的损失不是数字" in text_of(sweep.trials(), result)
+
+
+class Meeting(Trials):
+    """Trials that go on when another one is under way beside them; trial 0 has nobody to wait for."""
+
+    def __init__(self, sweep: Sweep, gains: dict[float, float | BaseException]) -> None:
+        super().__init__(sweep, gains)
+        self.met, self.wait_s, self.lock = threading.Barrier(2), 10.0, threading.Lock()
+        self.together = self.most = 0
+
+    def __call__(self, number: int) -> None:
+        with self.lock:
+            self.together += 1
+            self.most = max(self.most, self.together)
+        try:
+            # Trials 1 and 2 begin at the same time; 3 follows whoever ends first.
+            if number in (1, 2):
+                self.met.wait(self.wait_s)
+            super().__call__(number)
+        finally:
+            with self.lock:
+                self.together -= 1
+
+
+def test_where_there_are_two_places_two_trials_run_at_a_time(begun):
+    sweep, alone = begun(), begun("一个一个")
+    trials = Meeting(sweep, GAINS)
+    result = run_trials(sweep, trials, places=2)
+    assert sorted(trials.run) == [0, 1, 2, 3]
+    assert (trials.run[0], trials.most) == (0, 2)
+    one_by_one = run_trials(alone, Trials(alone, GAINS))
+    for key in ("winner", "settings", "heldout", "compared"):
+        assert result[key] == one_by_one[key]
+    assert [line["trial"] for line in sweep.trials()] == [0, 1, 2, 3]
+
+
+def test_planted_one_place_never_lets_two_meet(begun):
+    sweep = begun()
+    trials = Meeting(sweep, GAINS)
+    trials.wait_s = 0.1
+    with pytest.raises(threading.BrokenBarrierError):
+        run_trials(sweep, trials)
+    assert trials.most == 1
+
+
+@pytest.mark.parametrize("fault", [TransientError("没有服务器"), TunegateError("损失不是数字")])
+def test_of_two_at_a_time_one_that_fails_or_is_lost_leaves_the_other(begun, fault):
+    sweep = begun()
+    trials = Meeting(sweep, GAINS | {0.001: fault})
+    if isinstance(fault, TransientError):
+        with pytest.raises(TransientError):
+            run_trials(sweep, trials, places=2)
+        # What ended is kept, and the other one of the two was let go on to its end.
+        assert 2 in [line["trial"] for line in sweep.trials()]
+        trials.gains, before = GAINS, list(trials.run)
+        trials.met = threading.Barrier(1)
+        result = run_trials(open_sweep(sweep.project, sweep.name), trials, places=2)
+        assert trials.run[len(before) :] == [number for number in (1, 3) if number == 1 or number not in before]
+        assert result["failed"] == 0
+    else:
+        result = run_trials(sweep, trials, places=2)
+        assert result["failed"] == 1
+    assert result["winner"] == 2
+
+
+def test_an_interrupt_ends_the_trials_under_way(begun, monkeypatch):
+    sweep, ended = begun(), threading.Event()
+
+    def held(number: int) -> None:
+        if number:
+            assert ended.wait(10)
+            raise TunegateError("ended with its run")
+        Trials(sweep, GAINS)(number)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.sweep.drive.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(sweep, held, places=2, stop=ended.set)
+    assert [line["trial"] for line in sweep.trials()] == [0]
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_a_trial_is_tried_again_with_the_settings_it_was_asked_for(begun, places):
+    sweep = begun("随机", "train.learning_rate=0.001..0.01", sampler="random", trials=3)
+    sweep.ask(2, {"train.learning_rate": 0.0077})
+    asked = []
+
+    def note(number: int) -> None:
+        asked.append(sweep.asked(number))
+        write_evaluation(sweep.checkout(number) / "data/reports/eval/awq", "awq", samples(60, lambda _: 0.0, number))
+
+    run_trials(sweep, note, places=places)
+    assert {"train.learning_rate": 0.0077} in asked
 
 
 def test_where_the_present_settings_fail_there_is_nothing_to_compare_with(begun):

@@ -63,3 +63,23 @@ def test_tpe_follows_its_history_alone_and_goes_where_the_values_are_good():
     late = [one.point for one in told[-8:]]
     assert sum(point["mode"] == ["q", "v"] for point in late) > 4
     assert sum(point["rank"] > 40 for point in late) > 4
+
+
+def test_a_list_goes_on_behind_the_trials_under_way():
+    sampler = make_sampler("grid", parse_space(["a=1,2,3"]), None, 0, {})
+    assert sampler.ask([Told({"a": 1}, 1.0)], pending=[{"a": 2}], lower_is_better=True) == {"a": 3}
+
+
+@pytest.mark.skipif(not HAS_OPTUNA, reason="an environment from before Optuna was in the lock")
+def test_tpe_keeps_away_from_trials_under_way():
+    space = parse_space(["rate=0.0..1.0"])
+    sampler = make_sampler("tpe", space, 24, 0, {"rate": 0.5})
+    told = [Told({"rate": one / 12}, abs(one / 12 - 0.5)) for one in range(12)]
+    near = {"pending": [], "alone": []}
+    for seed in range(12):
+        sampler.seed = seed
+        pending = [{"rate": 0.45 + 0.01 * one} for one in range(10)]
+        near["pending"].append(abs(sampler.ask(told, pending=pending, lower_is_better=True)["rate"] - 0.5) < 0.06)
+        more = [*told, *(Told({"rate": 0.45 + 0.01 * one}, None) for one in range(10))]
+        near["alone"].append(abs(sampler.ask(more, lower_is_better=True)["rate"] - 0.5) < 0.06)
+    assert sum(near["pending"]) < sum(near["alone"])
