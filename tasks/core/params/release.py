@@ -131,4 +131,7 @@ class Hardware(Section):
     disk_gib: float = Field(gt=0)
     gpus: int = Field(ge=0)
     gpu_memory_gib: float = Field(ge=0)
+    compute_capability: float | None = Field(
+        default=None, ge=7.0, description="of the cards that serve, e.g. 8.9; null: not said, so not checked"
+    )
     parameters_billion: float = Field(gt=0, description="size of the base model, for the memory estimate")
