@@ -1,6 +1,6 @@
-"""What is written in 8 bits is what vLLM's CPU build answers with: INT8 by its own kernel, FP8 by torch's product.
+"""What is written as W8A8 is what vLLM's CPU build answers with, by its own INT8 kernel.
 
-By hand (`pytest -m net`): 25 s a scheme on 2 cores, beside an engine that CI's minutes have no room for.
+By hand (`pytest -m net`), as it starts an engine that CI's minutes have no room for: SECONDS s on 2 cores.
 """
 
 import socket
@@ -25,13 +25,12 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("scheme", ["W8A8", "FP8_DYNAMIC"])
-def test_vllm_answers_as_the_files_read_back(tmp_path, scheme):
+def test_vllm_answers_as_the_files_read_back(tmp_path):
     settings = load_settings(ROOT / "params.yaml")
     write_small_llama(tmp_path / "merged", materialize(settings.base_model, Project(ROOT)).path)
     write_jsonl(tmp_path / "prepared" / "calibration.jsonl", rows(8))
     write_jsonl(tmp_path / "prepared" / "validation.jsonl", rows(12)[8:])
-    params = settings.quantize.model_copy(update={"candidates": [QuantizeCandidate(scheme=scheme)]})
+    params = settings.quantize.model_copy(update={"candidates": [QuantizeCandidate(scheme="W8A8")]})
     output = tmp_path / "awq"
     output.mkdir()
     quantize(params, output=output, merged=tmp_path / "merged", prepared=tmp_path / "prepared")
@@ -42,10 +41,9 @@ def test_vllm_answers_as_the_files_read_back(tmp_path, scheme):
     with VllmServer(Project(ROOT).serve_python) as server:
         server.start(output, port, settings.serve.vllm, "m", tmp_path / "vllm.log", spare_cores=0)
         server.wait_ready()
-        client = ServedClient(server.url, "m", model_digest=scheme, concurrency=4, cache=AnswerCache(None))
+        client = ServedClient(server.url, "m", model_digest="w8a8", concurrency=4, cache=AnswerCache(None))
         (scored,) = client.ask([continuation_query(ids[:4], ids[4:], "text")], "text")[0]
-    merged, ours = _logprobs(tmp_path / "merged", None, ids), _logprobs(output, None, ids)
-    served = median(abs(one - other) for one, other in zip(ours, scored["logprobs"], strict=True))
-    rounding = median(abs(one - other) for one, other in zip(ours, merged, strict=True))
-    # Nearer to the files read back than those are to the unquantized model: both round the inputs as well.
-    assert served < rounding
+    ours = _logprobs(output, None, ids)
+    apart = [abs(one - other) for one, other in zip(ours, scored["logprobs"], strict=True)]
+    # As in test_families, whose bar it is: a wrong scale sets them apart by more than 1.
+    assert median(apart) < 0.15

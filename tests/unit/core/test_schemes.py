@@ -71,3 +71,11 @@ def test_what_the_card_does_not_serve_is_refused_when_settings_are_read(tmp_path
 @pytest.mark.parametrize("capability", [None, 7.5, 8.6, 8.9, 9.0])
 def test_what_it_serves_or_what_is_not_known_passes(tmp_path, capability):
     assert len(settings_with(tmp_path, "verify-7b", capability, "W8A8", "FP8_DYNAMIC").quantize.candidates) == 2
+
+
+def test_settings_from_before_the_capability_stay_valid(tmp_path):
+    text = (ROOT / "infra" / "profiles" / "verify-7b.yaml").read_text("utf-8")
+    lines = [line for line in text.splitlines() if "compute_capability" not in line]
+    (tmp_path / "params.yaml").write_text("\n".join(lines), "utf-8")
+    assert len(lines) < len(text.splitlines())
+    assert load_settings(tmp_path / "params.yaml").hardware.compute_capability is None
