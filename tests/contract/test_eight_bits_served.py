@@ -1,6 +1,6 @@
 """What is written as W8A8 is what vLLM's CPU build answers with, by its own INT8 kernel.
 
-By hand (`pytest -m net`), as it starts an engine that CI's minutes have no room for: SECONDS s on 2 cores.
+By hand (`pytest -m net`), as it starts an engine that CI's minutes have no room for: 35 s on 2 cores.
 """
 
 import socket
