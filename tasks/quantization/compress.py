@@ -8,6 +8,7 @@ from tasks.chat.tokenizer import copy_tokenizer
 from tasks.core.settings import QuantizeCandidate, QuantizeParams
 from tasks.models.weights import save_weights
 from tasks.quantization.methods import recipe_of
+from tasks.quantization.metric_level import define_metric_level
 from tasks.quantization.pinned_memory import unpinned_without_accelerator
 
 
@@ -36,6 +37,7 @@ def compress(
 
     # One line about torch's own deprecations, which asks nothing of the user.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    define_metric_level()
     rows = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in token_ids]
     with unpinned_without_accelerator():
         oneshot(
