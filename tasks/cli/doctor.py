@@ -38,6 +38,7 @@ def examine(settings: Settings, project: Project) -> list[Check]:
     from tasks.machine import cards, columns, network, resources, tools
     from tasks.machine.base import check_base
     from tasks.machine.fit import check_fit, check_swap
+    from tasks.machine.schemes import check_schemes, find_capabilities
     from tasks.machine.upstreams import check_upstreams
 
     need = settings.hardware
@@ -53,6 +54,7 @@ def examine(settings: Settings, project: Project) -> list[Check]:
         resources.check_gpus(need, gpus),
         *cards.check_slot_gpus(settings, gpus),
         *cards.check_work_gpus(settings, gpus),
+        *check_schemes(settings, find_capabilities()),
         *check_fit(settings, base, gpus, total_gib),
         check_swap(settings, base, gpus, total_gib),
         *columns.check_columns(settings, project),

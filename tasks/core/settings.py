@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from tasks.core.errors import ConfigError
 from tasks.core.params.data import (
@@ -51,6 +51,7 @@ from tasks.core.params.orchestration import HandOverParams, LimitsParams, Schedu
 from tasks.core.params.release import GatewayParams, Hardware, PromoteParams, RegisterParams, ServeParams
 from tasks.core.params.retrieval import GroundedParams, IndexParams, VectorParams
 from tasks.core.params.section import Section
+from tasks.core.schemes import not_served
 
 __all__ = [
     "AgreementParams",
@@ -130,6 +131,20 @@ class Settings(Section):
     hand_over: HandOverParams
     monitor: MonitorParams
     schedule: ScheduleParams
+
+    @model_validator(mode="after")
+    def _what_is_written_is_served(self) -> "Settings":
+        capability = self.hardware.compute_capability
+        if self.hardware.gpus and capability is None:
+            return self
+        card = f"a card of compute capability {capability}" if self.hardware.gpus else "vLLM's CPU build"
+        schemes: list[str] = [item.scheme for item in self.quantize.candidates]
+        if refused := not_served(schemes, capability if self.hardware.gpus else None):
+            raise ValueError(
+                f"quantize.candidates: {card} does not serve {', '.join(refused)} "
+                "(docs/quantization.md has the table); leave them out, or say in hardware what serves"
+            )
+        return self
 
     def section(self, name: str) -> Any:
         """Return a section by its name in params.yaml; dots go deeper (`serve.vllm`)."""

@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from tasks.core.layout import HOPS
+from tasks.core.params.model import METHOD_NAMES, METHODS
 from tasks.core.settings import Hardware, PromoteParams
 from tasks.dossier.safety import OFF_BY_1000
 from tasks.dossier.scores import AFTER, is_number, place_among
@@ -86,13 +87,22 @@ def agreement_facts(verdict: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def quantization_facts(quantization: dict[str, Any], verdict: dict[str, Any]) -> dict[str, Any]:
-    """Return what quantization.json says, and each metric before and after.
+    """Return what quantization.json says, the methods by name, and each metric before and after.
 
     Args:
         quantization: quantization.json.
         verdict: verdict.json, for the hop table.
     """
-    return {**quantization, "tasks": [row for row in verdict["hops"] if {UNQUANTIZED, AFTER} <= set(row["hops"])]}
+    tried = [row.get("method") or METHODS[row["scheme"]][0] for row in quantization["candidates"]]
+    words = {
+        "method": quantization["backend"].removeprefix("llm-compressor "),
+        "methods": ", ".join(METHOD_NAMES[method] for method in dict.fromkeys(tried)),
+    }
+    return {
+        **quantization,
+        **words,
+        "tasks": [row for row in verdict["hops"] if {UNQUANTIZED, AFTER} <= set(row["hops"])],
+    }
 
 
 def before_signing(facts: dict[str, Any]) -> list[Pair]:

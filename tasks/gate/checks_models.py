@@ -29,8 +29,10 @@ SAME_MODEL_NATS = 0.002
 LOGPROB_ROUNDING = 1e-4
 #: Weights of a layer, as transformers names them; embeddings and the output layer are none.
 LAYER = re.compile(r"\blayers\.\d+\..*\.weight$")
-#: What a packed 4-bit weight is called and stored as in the compressed-tensors format.
-PACKED_SUFFIX, PACKED_TYPE = ".weight_packed", "I32"
+#: How a quantized weight's name ends and what it is stored as in the compressed-tensors format: 4 bits are packed.
+QUANTIZED_KINDS = ((".weight_packed", "I32"), (".weight", "I8"), (".weight", "F8_E4M3"))
+#: Weight widths that the quantize stage writes.
+QUANTIZED_BITS = {4, 8}
 
 
 def finite(evidence: Evidence) -> Iterator[Fault]:
@@ -125,15 +127,10 @@ def noop_quantization(evidence: Evidence) -> Iterator[Fault]:
     problems = []
     if after >= before:
         problems.append(f"its weights take {after:,} bytes, the merged ones {before:,}")
-    if 4 not in _configured_bits(evidence.awq):
-        problems.append("its config.json names no 4-bit group in quantization_config")
-    packed = [
-        name
-        for name, kind in tensor_types(evidence.awq).items()
-        if name.endswith(PACKED_SUFFIX) and kind == PACKED_TYPE
-    ]
-    if not packed:
-        problems.append("its safetensors hold no packed weight")
+    if not QUANTIZED_BITS & _configured_bits(evidence.awq):
+        problems.append("its config.json names no 4-bit group in quantization_config, and no 8-bit one")
+    if not _quantized(evidence.awq):
+        problems.append("its safetensors hold no packed weight and none in 8 bits")
     if same_answers(evidence.reports["merged"], evidence.reports["awq"]):
         problems.append("item by item it answers exactly as the merged model does")
     if problems:
@@ -148,7 +145,7 @@ def noop_quantization(evidence: Evidence) -> Iterator[Fault]:
 
 def quantized_layers(evidence: Evidence) -> Iterator[Fault]:
     """Find layers that quantization should have packed and did not."""
-    before, after = tensor_shapes(evidence.merged), tensor_types(evidence.awq)
+    before, packed = tensor_shapes(evidence.merged), _quantized(evidence.awq)
     facts = read_json(evidence.awq / "quantization.json")
     if "ignored" not in facts:
         raise DataContractError(f"{evidence.awq / 'quantization.json'} has no ignored", "tunegate stage quantize")
@@ -158,12 +155,10 @@ def quantized_layers(evidence: Evidence) -> Iterator[Fault]:
         for name, shape in before.items()
         if LAYER.search(name) and len(shape) == 2 and not _is_ignored(name.removesuffix(".weight"), ignored)
     )
-    packed = {name.removesuffix(PACKED_SUFFIX) for name, kind in after.items()
-              if name.endswith(PACKED_SUFFIX) and kind == PACKED_TYPE}  # fmt: skip
     if packed and (left := [name for name in targeted if name not in packed]):
         yield Fault(
             "awq",
-            f"{len(left)} of {len(targeted)} targeted layers are not packed to 4 bits: {', '.join(left[:3])}.",
+            f"{len(left)} of {len(targeted)} targeted layers are in neither 4 nor 8 bits: {', '.join(left[:3])}.",
             "A pattern in quantize.ignore matched more than it was meant to, or the recipe skipped layers.",
             "check quantize.ignore in params.yaml, then tunegate stage quantize and tunegate run",
         )
@@ -259,6 +254,13 @@ def _bad_losses(path: Path) -> Iterator[str]:
     for step, loss in read_losses(path):
         if not math.isfinite(loss):
             yield str(step)
+
+
+def _quantized(folder: Path) -> set[str]:
+    """Return the layers whose weight is stored in 4 or 8 bits."""
+    types = tensor_types(folder).items()
+    return {name.removesuffix(end) for name, found in types for end, kind in QUANTIZED_KINDS
+            if name.endswith(end) and found == kind}  # fmt: skip
 
 
 def _configured_bits(folder: Path) -> set[int | None]:

@@ -10,7 +10,7 @@ HOP_TITLES = {
     "base": ("base model", "基座"),
     "adapter": ("base with adapter", "基座加适配器"),
     "merged": ("fine-tuned, merged", "微调合并"),
-    "awq": ("quantized, 4-bit AWQ", "4 位量化"),
+    "awq": ("quantized", "量化"),
 }
 
 

@@ -2,65 +2,14 @@
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from tasks.chat.tokenizer import copy_tokenizer
 from tasks.core.progress import Progress
-from tasks.core.settings import QuantizeCandidate, QuantizeParams
-from tasks.models.weights import save_weights
-from tasks.quantization.candidates import name_of
-from tasks.quantization.pinned_memory import unpinned_without_accelerator
-from tasks.quantization.screening import weight_arguments
 
 log = logging.getLogger(__name__)
 
 #: Tokens a module gets at once: one call for many short rows, and no more memory than one long row takes.
 PIECE_TOKENS = 2048
-
-
-def compress(
-    model: Any,
-    tokenizer: Any,
-    candidate: QuantizeCandidate,
-    params: QuantizeParams,
-    token_ids: list[list[int]],
-    output: Path,
-    merged: Path,
-) -> None:
-    """Quantize a model in place by one-shot AWQ and write it in the compressed-tensors format (vLLM detects it).
-
-    Args:
-        model: the merged model, in bf16 or fp32.
-        tokenizer: its tokenizer.
-        candidate: scheme and group size.
-        params: points of the grid search, layers left alone.
-        token_ids: calibration conversations.
-        output: gets the Hugging Face folder.
-        merged: folder of the merged model; its tokenizer files and generation config go with the weights.
-    """
-    from compressed_tensors.quantization import QuantizationScheme
-    from datasets import Dataset
-    from llmcompressor import oneshot
-    from llmcompressor.modifiers.quantization import QuantizationModifier
-
-    scheme = QuantizationScheme(targets=["Linear"], weights=weight_arguments(candidate))
-    smoothing = _reporting_awq(model.config.num_hidden_layers, name_of(candidate))(n_grid=params.grid_points)
-    # One line about torch's own deprecations, which asks nothing of the user.
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    rows = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in token_ids]
-    with unpinned_without_accelerator():
-        oneshot(
-            model=model,
-            tokenizer=tokenizer,
-            dataset=Dataset.from_list(rows),
-            recipe=[smoothing, QuantizationModifier(config_groups={"group_0": scheme}, ignore=params.ignore)],
-            num_calibration_samples=len(rows),
-            max_seq_length=params.max_length_tokens,
-            shuffle_calibration_samples=False,
-        )
-    save_weights(_narrowed(model), output, like=merged, save_compressed=True)
-    copy_tokenizer(merged, output)
 
 
 def token_by_token(arguments: dict[str, Any]) -> bool:
@@ -93,14 +42,7 @@ def outputs_by_row(module: Any, batches: list[dict[str, Any]]) -> Iterator[Any]:
             waiting = []
 
 
-def _narrowed(model: Any) -> Any:
-    """Return the model as it is written: what stays unpacked, scales with it, in bf16, whatever it was computed in."""
-    import torch
-
-    return model if model.dtype == torch.bfloat16 else model.to(torch.bfloat16)
-
-
-def _reporting_awq(blocks: int, candidate: str) -> Any:
+def reporting_awq(blocks: int, candidate: str) -> Any:
     """Return llm-compressor's AWQ with a progress line: the library's own bars count calls, not work left."""
     from llmcompressor.modifiers.transform.awq import AWQModifier
 

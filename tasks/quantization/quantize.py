@@ -1,4 +1,4 @@
-"""Merged bf16 weights to 4 bits (AWQ), by the candidate that costs least on held-out answers.
+"""Merged bf16 weights to fewer bits, by the candidate that costs least on held-out answers.
 
 The budget is a number of candidates, finalists, rows and tokens, never of seconds: two runs choose the same.
 """
@@ -15,7 +15,7 @@ from tasks.core.files import write_json
 from tasks.core.settings import QuantizeParams
 from tasks.models.safety import require_safe
 from tasks.quantization.calibration import read_calibration
-from tasks.quantization.candidates import fitting
+from tasks.quantization.candidates import fitting, require_written_apart
 from tasks.quantization.heldout import logits_of, measure, read_heldout
 from tasks.quantization.report import report_of
 from tasks.quantization.search import Search, Tried, choose, load, target_layers
@@ -39,8 +39,8 @@ def quantize(params: QuantizeParams, *, output: Path, merged: Path, prepared: Pa
         {"scheme", "group_size", "layers", "bytes_before", "bytes_after", "bars_held"}.
 
     Raises:
-        DataContractError: no calibration or held-out rows, or layers that should be 4-bit are not.
-        ConfigError: no layer is left to quantize, or no group size fits the model.
+        DataContractError: no calibration or held-out rows, or layers that should be quantized are not.
+        ConfigError: no layer is left to quantize, no group size fits the model, or experts in 8 bits.
     """
     import torch
 
@@ -53,15 +53,16 @@ def quantize(params: QuantizeParams, *, output: Path, merged: Path, prepared: Pa
     layers = target_layers(model, params.ignore)
     if not layers:
         raise ConfigError("quantize.ignore leaves no layer to quantize", "edit quantize.ignore in params.yaml")
+    require_written_apart(merged, params.candidates)
     candidates = fitting(params.candidates, (layer.in_features for layer in layers.values()))
     facts = {"layers": len(layers), "parameters": sum(weight.numel() for weight in model.parameters())}
     search = Search(params, merged, tokenizer, calibration, heldout, list(logits_of(model, heldout)))
     # Apart from itself it is by nothing; to compute that takes as long as a candidate.
     before = replace(measure(search.reference, heldout), kl_nats=0.0, top1_agreement=1.0)
     del model, layers
-    log.info("quantize: %d candidates, %d get the full AWQ", len(candidates), min(params.finalists, len(candidates)))
+    log.info("quantize: %d candidates, the best %d of each method are made in full", len(candidates), params.finalists)
     tried = search.finals(search.screen(candidates), output / FINALISTS)
-    best = choose(tried)
+    best = choose(tried, params.bars, before)
     _move_up(best, output)
     report = report_of(search, tried, best, before, output=output, **facts)
     write_json(output / "quantization.json", report)

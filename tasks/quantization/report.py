@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.core.params.model import METHOD_NAMES
 from tasks.quantization.bars import judge_bars
 from tasks.quantization.heldout import Measured
 from tasks.quantization.search import Search, Tried
 from tasks.quantization.written import weight_bytes
 
-BACKEND = "llm-compressor AWQ"
+BACKEND = "llm-compressor {}"
 
 
 def report_of(
@@ -32,11 +33,13 @@ def report_of(
     facts = {
         "parameters": parameters,
         "candidates": len(tried),
-        "smallest_group": min(one.candidate.group_size for one in tried),
+        "smallest_group": min((one.candidate.group_size for one in tried if one.candidate.group_size), default=None),
+        "method": METHOD_NAMES[best.candidate.method],
+        "bits": best.candidate.bits,
         "calibration_tokens": calibration["tokens"],
     }
     return {
-        "backend": BACKEND,
+        "backend": BACKEND.format(METHOD_NAMES[best.candidate.method]),
         "scheme": best.candidate.scheme,
         "group_size": best.candidate.group_size,
         "layers": layers,

@@ -1,15 +1,18 @@
-"""The candidates of one model: screened by rounding to nearest, the best calibrated by AWQ, the best of those kept."""
+"""The candidates of one model: screened by rounding to nearest, the best made in full, the best of those kept."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.core.settings import QuantizeCandidate, QuantizeParams
-from tasks.quantization.awq import compress
+from tasks.core.params.model import METHOD_NAMES
+from tasks.core.settings import QuantizeBars, QuantizeCandidate, QuantizeParams
+from tasks.quantization.bars import bars_hold
 from tasks.quantization.calibration import Calibration
-from tasks.quantization.candidates import name_of
+from tasks.quantization.candidates import is_usual, name_of
+from tasks.quantization.compress import compress
 from tasks.quantization.experts import load_apart
 from tasks.quantization.heldout import REPORTED_DIGITS, HeldOut, Measured, logits_of, measure
 from tasks.quantization.screening import round_to_nearest
@@ -25,8 +28,8 @@ class Tried:
     Args:
         candidate: scheme and group size.
         screened: figures by rounding to nearest; null where there was nothing to screen.
-        measured: figures of the written AWQ model; null for a candidate that was no finalist.
-        folder: the written AWQ model; null like `measured`.
+        measured: figures of the written model; null for a candidate that was no finalist.
+        folder: the written model; null like `measured`.
         bytes: size of its weights.
     """
 
@@ -42,6 +45,7 @@ class Tried:
         return {
             "scheme": self.candidate.scheme,
             "group_size": self.candidate.group_size,
+            **({} if is_usual(self.candidate) else {"method": self.candidate.method}),
             "screened_loss_nats": _loss(self.screened) if self.screened else None,
             "screened_top1_agreement": self.screened.as_dict()["top1_agreement"] if self.screened else None,
             **figures,
@@ -74,7 +78,7 @@ class Search:
         params: finalists, grid, layers left alone.
         merged: bf16 folder.
         tokenizer: its tokenizer.
-        calibration: what AWQ sees.
+        calibration: what the methods see.
         heldout: what decides.
         reference: the merged model's logits on `heldout`.
     """
@@ -87,15 +91,23 @@ class Search:
     reference: list[Any]
 
     def screen(self, candidates: Sequence[QuantizeCandidate]) -> list[Tried]:
-        """Measure every candidate by rounding to nearest; nothing is measured where all of them are finalists."""
-        if len(candidates) <= self.params.finalists:
-            return [Tried(candidate) for candidate in candidates]
-        return [Tried(candidate, self._rounded(candidate)) for candidate in candidates]
+        """Measure every candidate by rounding to nearest; nothing is measured of a kind whose all are finalists."""
+        sizes = Counter(map(_kind, candidates))
+        return [
+            Tried(candidate, self._rounded(candidate) if sizes[_kind(candidate)] > self.params.finalists else None)
+            for candidate in candidates
+        ]
 
     def finals(self, screened: Sequence[Tried], work: Path) -> list[Tried]:
-        """Calibrate the best by AWQ, write each below `work`, and measure what was written; the order stays."""
-        best = sorted(screened, key=lambda tried: _loss(tried.screened))
-        finalists = [tried.candidate for tried in best[: self.params.finalists]]
+        """Make the best of each method and width, write each below `work`, and measure it; the order stays.
+
+        Rounding alone tells nothing of two methods, and 8 bits always round off less than 4.
+        """
+        finalists: list[QuantizeCandidate] = []
+        for kind in dict.fromkeys(_kind(tried.candidate) for tried in screened):
+            ours = [tried for tried in screened if _kind(tried.candidate) == kind]
+            best = sorted(ours, key=lambda tried: _loss(tried.screened))
+            finalists += [tried.candidate for tried in best[: self.params.finalists]]
         return [self._calibrated(tried, work) if tried.candidate in finalists else tried for tried in screened]
 
     def _rounded(self, candidate: QuantizeCandidate) -> Measured:
@@ -107,23 +119,39 @@ class Search:
         return measured
 
     def _calibrated(self, tried: Tried, work: Path) -> Tried:
-        """Return a finalist with its AWQ model written and measured."""
+        """Return a finalist with its model written and measured."""
         folder = work / name_of(tried.candidate).replace(" ", "-")
         folder.mkdir(parents=True)
         model = _loaded_plainly(self.merged)
         layers = set(target_layers(model, self.params.ignore))
         compress(model, self.tokenizer, tried.candidate, self.params, self.calibration.token_ids, folder, self.merged)
         del model
-        require_quantized(folder, layers)
+        require_quantized(folder, layers, tried.candidate.scheme)
         measured = measure(logits_of(_dispatched(read_back(folder)), self.heldout), self.heldout, self.reference)
-        log.info("quantize: %s by AWQ, %.3f nats a held-out token", name_of(tried.candidate), measured.loss_nats)
+        method = METHOD_NAMES[tried.candidate.method]
+        log.info("quantize: %s by %s, %.3f nats a held-out token", name_of(tried.candidate), method, measured.loss_nats)
         return replace(tried, measured=measured, folder=folder, bytes=weight_bytes(folder))
 
 
-def choose(tried: Sequence[Tried]) -> Tried:
-    """Return the finalist with the least held-out loss; of equals the first in the order of params.yaml."""
-    finalists = [one for one in tried if one.measured is not None]
-    return min(finalists, key=lambda one: _loss(one.measured))
+def choose(tried: Sequence[Tried], bars: QuantizeBars, before: Measured) -> Tried:
+    """Return the finalist with the least held-out loss; of equals the first in the order of params.yaml.
+
+    8 bits lose less than 4 and take twice the room: they are chosen where the best of 4 bits does not hold the bars.
+
+    Args:
+        tried: the candidates.
+        bars: what should be kept.
+        before: the merged model's figures.
+    """
+    finalists = sorted((one for one in tried if one.measured is not None), key=lambda one: _loss(one.measured))
+    small = [one for one in finalists if one.candidate.bits == min(other.candidate.bits for other in finalists)]
+    best = small[0]
+    return best if best.measured and bars_hold(bars, before, best.measured) else finalists[0]
+
+
+def _kind(candidate: QuantizeCandidate) -> tuple[str, str | int]:
+    """Return what finalists are counted by: the method, and the width or, of 8 bits, the scheme."""
+    return candidate.method, candidate.scheme if candidate.bits == 8 else candidate.bits
 
 
 def _loss(measured: Measured | None) -> float:

@@ -1,6 +1,7 @@
-"""The written 4-bit model: is every layer packed, how large is it, and what do the files answer when read back."""
+"""The written model: is every layer quantized, how large is it, and what do the files answer when read back."""
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,46 @@ from tasks.models.architecture import has_experts
 from tasks.models.weights import load_weights
 from tasks.quantization.experts import PACKED_SUFFIX, read_packed
 
+#: Scheme -> the format that config.json names, how a layer's weight ends, and its type in the file.
+WRITTEN = {
+    "W4A16": ("pack-quantized", PACKED_SUFFIX, "I32"),
+    "W4A16_ASYM": ("pack-quantized", PACKED_SUFFIX, "I32"),
+    "W8A8": ("int-quantized", ".weight", "I8"),
+    "FP8_DYNAMIC": ("float-quantized", ".weight", "F8_E4M3"),
+}
 
-def require_quantized(folder: Path, layers: set[str]) -> None:
-    """Check on the written files that every layer is packed to 4 bits (a quantize that did nothing is silent).
+
+def require_quantized(folder: Path, layers: set[str], scheme: str = "W4A16") -> None:
+    """Check on the written files that every layer is in the scheme's type (a quantize that did nothing is silent).
 
     Args:
         folder: the written model.
-        layers: module names that must be packed.
+        layers: module names that must be so.
+        scheme: of the candidate.
 
     Raises:
-        DataContractError: the config does not say so, or a layer is not packed.
+        DataContractError: the config does not say so, or a layer is not.
     """
-    from safetensors import safe_open
-
-    names: set[str] = set()
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as tensors:
-            names.update(tensors.keys())
-    packed = {name.removesuffix(PACKED_SUFFIX) for name in names if name.endswith(PACKED_SUFFIX)}
+    form, suffix, kind = WRITTEN[scheme]
+    written = {name.removesuffix(suffix) for name, found in _kinds(folder) if name.endswith(suffix) and found == kind}
     config = read_json(folder / "config.json").get("quantization_config")
-    if missing := sorted(layers - packed):
+    if missing := sorted(layers - written):
         raise DataContractError(
             f"quantization did nothing to {len(missing)} of {len(layers)} layers, first {missing[0]}",
             "check quantize.ignore in params.yaml and the llmcompressor version in the lock",
         )
-    if not config or config.get("format") != "pack-quantized":
-        raise DataContractError(f"{folder / 'config.json'} has no pack-quantized quantization_config", "tunegate run")
+    if not config or config.get("format") != form:
+        raise DataContractError(f"{folder / 'config.json'} has no {form} quantization_config", "tunegate run")
+
+
+def _kinds(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield each stored tensor's name and type, as safetensors calls it."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                yield name, tensors.get_slice(name).get_dtype()
 
 
 def computed_in() -> Any:

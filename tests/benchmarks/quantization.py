@@ -22,8 +22,8 @@ from tasks.core.files import read_json
 from tasks.core.settings import QuantizeCandidate, QuantizeParams, load_settings
 from tasks.quantization.calibration import read_calibration
 from tasks.quantization.heldout import Measured, logits_of, measure, read_heldout
+from tasks.quantization.methods import arguments_of
 from tasks.quantization.quantize import quantize
-from tasks.quantization.screening import weight_arguments
 from tasks.quantization.search import Search, Tried, load, target_layers
 from tasks.quantization.written import read_back
 
@@ -46,7 +46,7 @@ def auto_round(search: Search, candidate: QuantizeCandidate, iterations: int, fo
     from llmcompressor.modifiers.autoround import AutoRoundModifier
 
     model = load(search.merged)
-    scheme = QuantizationScheme(targets=["Linear"], weights=weight_arguments(candidate))
+    scheme = QuantizationScheme(targets=["Linear"], **arguments_of(candidate))
     rows = packed(search.calibration.token_ids, search.params.max_length_tokens)
     oneshot(
         model=model,

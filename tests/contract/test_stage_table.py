@@ -68,6 +68,7 @@ HARMLESS = {
     "tasks/core/progress.py": "lines for people; the dossier, which prints durations, names it",
     "tasks/core/project.py": "ports, interpreters and folders of this machine",
     "tasks/core/settings.py": "reads params.yaml, whose values DVC compares itself",
+    "tasks/core/schemes.py": "refuses what no card serves",
     "tasks/core/params/section.py": "refuses unknown keys",
     "tasks/core/exclusive.py": "locks",
     "tasks/core/outbox.py": "the record in MLflow, no output",

@@ -1,6 +1,6 @@
 """Sections of the model: `base_model`, `train`, `merge`, `quantize`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -78,11 +78,49 @@ class MergeParams(Section):
     dtype: Literal["bfloat16", "float16"]
 
 
-class QuantizeCandidate(Section):
-    """A way to write weights in 4 bits: W4A16 is symmetric, W4A16_ASYM has a zero point for each group."""
+#: Schemes of 8 bits, weights and inputs both: one scale an output and a token, no groups.
+EIGHT_BITS = ("W8A8", "FP8_DYNAMIC")
+#: Methods that write a scheme; the first is taken where a candidate names none.
+METHODS = {
+    "W4A16": ("awq", "gptq"),
+    "W4A16_ASYM": ("awq", "gptq"),
+    "W8A8": ("smoothquant", "gptq", "rtn"),
+    "FP8_DYNAMIC": ("rtn",),
+}
+#: What people call a method.
+METHOD_NAMES = {"awq": "AWQ", "gptq": "GPTQ", "smoothquant": "SmoothQuant", "rtn": "rounding"}
 
-    scheme: Literal["W4A16", "W4A16_ASYM"]
-    group_size: int = Field(ge=8, description="input channels that share one scale")
+
+class QuantizeCandidate(Section):
+    """A way to write weights: W4A16 is symmetric, W4A16_ASYM has a zero point for each group, W8A8 and FP8_DYNAMIC are
+    8-bit integers and floats whose inputs are rounded too. `method` and `group_size` may be left out: see METHODS.
+    """
+
+    scheme: Literal["W4A16", "W4A16_ASYM", "W8A8", "FP8_DYNAMIC"]
+    method: Literal["awq", "gptq", "smoothquant", "rtn"]
+    group_size: int | None = Field(ge=8, description="input channels that share one scale; 8-bit schemes have none")
+
+    @property
+    def bits(self) -> int:
+        """Bits of a written weight."""
+        return 8 if self.scheme in EIGHT_BITS else 4
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_out(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        scheme = given.get("scheme")
+        own = {"method": METHODS[scheme][0]} if scheme in METHODS else {}
+        return own | ({"group_size": None} if scheme in EIGHT_BITS else {}) | given
+
+    @model_validator(mode="after")
+    def _method_writes_the_scheme(self) -> "QuantizeCandidate":
+        if self.method not in METHODS[self.scheme]:
+            raise ValueError(f"{self.scheme} is written by {' or '.join(METHODS[self.scheme])}, not by {self.method}")
+        if (self.group_size is None) != (self.scheme in EIGHT_BITS):
+            raise ValueError(f"{self.scheme} {'has no' if self.scheme in EIGHT_BITS else 'needs a'} group_size")
+        return self
 
 
 class QuantizeBars(Section):
@@ -93,10 +131,12 @@ class QuantizeBars(Section):
 
 
 class QuantizeParams(Section):
-    """AWQ (Lin et al. 2023), 4-bit weights, 16-bit activations; the candidate with the least held-out loss is kept."""
+    """Fewer bits by AWQ, GPTQ, SmoothQuant or rounding; kept is the least held-out loss among those of 4 bits, and an
+    8-bit candidate only where that does not hold the bars.
+    """
 
     candidates: list[QuantizeCandidate] = Field(min_length=1)
-    finalists: int = Field(ge=1, description="candidates that get the full AWQ after screening by rounding to nearest")
+    finalists: int = Field(ge=1, description="of each method and width, made in full after screening by rounding")
     calibration_rows: int = Field(ge=1)
     calibration_chinese_fraction: float = Fraction
     heldout_rows: int = Field(ge=1, description="validation rows by which candidates are compared")
@@ -110,6 +150,6 @@ class QuantizeParams(Section):
     @field_validator("candidates")
     @classmethod
     def _each_candidate_once(cls, candidates: list[QuantizeCandidate]) -> list[QuantizeCandidate]:
-        if len({(item.scheme, item.group_size) for item in candidates}) < len(candidates):
+        if len({(item.scheme, item.method, item.group_size) for item in candidates}) < len(candidates):
             raise ValueError("a candidate stands twice")
         return candidates

@@ -1,9 +1,9 @@
 """Sections of the release: `register`, `promote`, `serve`, and the `hardware` they are meant for."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core.params.door import AuditParams, DoorParams
 from tasks.core.params.engine import VllmParams
@@ -131,4 +131,13 @@ class Hardware(Section):
     disk_gib: float = Field(gt=0)
     gpus: int = Field(ge=0)
     gpu_memory_gib: float = Field(ge=0)
+    compute_capability: float | None = Field(
+        ge=7.0, description="of the cards that serve, e.g. 8.9; null or left out: not said, so not checked"
+    )
     parameters_billion: float = Field(gt=0, description="size of the base model, for the memory estimate")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _capability_left_out(cls, given: Any) -> Any:
+        # It changes nothing that comes out, so a params.yaml from before it was there stays valid.
+        return {"compute_capability": None} | given if isinstance(given, dict) else given

@@ -121,8 +121,9 @@ def model_facts(folder: Path) -> dict[str, Any]:
         "size_bytes": sum(path.stat().st_size for path in weights),
         "tensors": len(names),
         "quantization": quantization.get("format") or quantization.get("quant_method"),
-        # compressed-tensors and AWQ name the packed weights of each quantized layer so.
-        "quantized_modules": sum(name.endswith((".weight_packed", ".qweight")) for name in names),
+        # compressed-tensors and AWQ name the packed weights of each quantized layer so; 8-bit ones have a scale alone.
+        "quantized_modules": sum(name.endswith((".weight_packed", ".qweight")) for name in names)
+        or sum(name.endswith(".weight_scale") for name in names),
     }
 
 

@@ -18,6 +18,11 @@ from tasks.evaluation.hops.report import model_facts
             {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}},
             {"quantization": "pack-quantized", "quantized_modules": 1, "tensors": 3},
         ),
+        (
+            {"a.weight": (2, 4), "a.weight_scale": (2, 1), "norm.weight": (4,)},
+            {"quantization_config": {"quant_method": "compressed-tensors", "format": "int-quantized"}},
+            {"quantization": "int-quantized", "quantized_modules": 1, "tensors": 3},
+        ),
         # A quantize that did nothing: the config promises what the weights do not hold.
         (
             {"a.weight": (2, 4)},

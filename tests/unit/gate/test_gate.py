@@ -13,6 +13,7 @@ from tasks.core.guard import guarded
 from tasks.core.manifest import write_manifest
 from tasks.core.settings import AgreementsParams, EvaluateParams, GateParams
 from tasks.gate.gate import gate, require_pass
+from tests.unit.made_run import LINEAR_LAYERS
 
 
 def judge(run: Any, output: Path, params: GateParams | None = None, **changes: Any) -> dict[str, Any]:
@@ -138,6 +139,23 @@ def test_merged_model_saved_as_awq_is_found(run: Any, tmp_path: Path) -> None:
     assert failed(verdict) == {"noop_quantization": {"awq"}}
     words = next(check["words"] for check in verdict["checks"] if check["name"] == "noop_quantization")
     assert all(part in words for part in ("bytes", "no 4-bit group", "no packed weight", "item by item"))
+
+
+@pytest.mark.parametrize("kind", ["I8", "F8_E4M3"])
+def test_weights_of_eight_bits_pass_and_one_left_in_sixteen_is_found(
+    run: Any, tmp_path: Path, write_safetensors: Any, kind: str
+) -> None:
+    folder = run.root / "data/models/awq"
+    layers = {f"{name}.weight": (kind, b"\x07" * 256, [16, 16]) for name in LINEAR_LAYERS}
+    group = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "int" if kind == "I8" else "float"}}
+    config = {"model_type": "llama", "quantization_config": {"config_groups": {"group_0": group}}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_safetensors(folder / "model.safetensors", layers)
+    assert not failed(judge(run, tmp_path / "gate"))
+    write_safetensors(
+        folder / "model.safetensors", layers | {f"{LINEAR_LAYERS[0]}.weight": ("BF16", b"\x07" * 512, [16, 16])}
+    )
+    assert failed(judge(run, tmp_path / "gate2")) == {"quantized_layers": {"awq"}}
 
 
 def test_quantization_that_packed_nothing_is_found_though_smaller(
