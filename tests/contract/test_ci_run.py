@@ -53,6 +53,25 @@ def test_without_environments_nothing_is_tried(ci_run):
     assert (code, said) == (1, ["make setup llamacpp"])
 
 
+def test_slow_tests_that_hang_are_ended_and_the_parts_after_them_run(tmp_path):
+    """Planted: a Python that does not end where the slow tests are asked for, and time that is over."""
+    text = RUN.read_text("utf-8").replace("MINUTES=82", "MINUTES=-100").replace(": 60)", ": 1)")
+    assert text.count("MINUTES=-100") == text.count(": 1)") == 1
+    hangs = '#!/bin/sh\ncase "$*" in *"and alone"*) exec sleep 60;; esac\n'
+    for path, body in ((".ci/run", text), ("bin/make", "#!/bin/sh\n"), (".venv/bin/python", hangs)):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(body, "utf-8")
+        (tmp_path / path).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [tmp_path / ".ci" / "run"], env=environment, capture_output=True, text=True, check=False, timeout=45
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert lines[-1].startswith("== failed: 4/5")
+    assert any(line.startswith("== 5/5") and "held" in line for line in lines)
+
+
 def test_a_slow_test_is_skipped_when_the_time_is_over_and_a_fast_one_never(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import pytest\n@pytest.mark.slow\ndef test_slow(): pass\ndef test_fast(): pass\n", encoding="utf-8"

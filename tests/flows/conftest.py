@@ -37,6 +37,19 @@ STAGES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def events_of_this_test_alone():
+    """End Prefect's thread for events with the test: its next one goes to the server that its next event is for.
+
+    Prefect (3.8) keeps one thread a process, connected to the server of the first event. After that server has ended,
+    each event for another one waits for it for seconds, and who drains them at the end waits for all: minutes.
+    """
+    yield
+    if worker := sys.modules.get("prefect.events.worker"):
+        waiting = worker.EventsWorker.drain_all(timeout=60)[1]
+        assert not waiting, "events of this test are still on their way"
+
+
 @pytest.fixture
 def tiny_project(tmp_path, monkeypatch) -> Project:
     root = tmp_path / "项目"
