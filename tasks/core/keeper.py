@@ -51,6 +51,23 @@ def main(grace_s: float, command: list[str]) -> int:
     return child.wait()
 
 
+def let_go(keeper: "subprocess.Popen[bytes]", wait_s: float) -> None:
+    """Have a keeper end its command and wait for it; one that does not end is killed.
+
+    Args:
+        keeper: runs what `held` returned, its standard input a pipe.
+        wait_s: more than the grace time it was started with.
+    """
+    if keeper.stdin:
+        keeper.stdin.close()
+    try:
+        keeper.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        # The command then gets its parent-death signal.
+        keeper.kill()
+        keeper.wait()
+
+
 def signal_in(code: int) -> int | None:
     """Return the signal that ended a command, from its keeper's exit code; None where it ended by itself."""
     found = -code if code < 0 else 256 - code

@@ -17,7 +17,7 @@ from types import TracebackType
 from tasks.core.errors import DataContractError, MissingToolError, TransientError
 from tasks.core.files import read_json
 from tasks.core.gpus import BUS_ORDER
-from tasks.core.keeper import held
+from tasks.core.keeper import held, let_go
 from tasks.core.processor import cpu_dtype
 from tasks.core.progress import duration
 from tasks.core.project import TELEMETRY_OFF
@@ -254,16 +254,8 @@ class VllmServer:
     def stop(self) -> None:
         """End the server and every process it started; safe to call twice."""
         keeper, self._keeper = self._keeper, None
-        if keeper is None:
-            return
-        if keeper.stdin:
-            keeper.stdin.close()
-        try:
-            keeper.wait(STOP_GRACE_S + 10)
-        except subprocess.TimeoutExpired:
-            # The command then gets its parent-death signal.
-            keeper.kill()
-            keeper.wait()
+        if keeper:
+            let_go(keeper, STOP_GRACE_S + 10)
 
 
 def served_dtype(params: VllmParams, *, cuda: bool) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tasks.core.errors import MissingToolError, TransientError
-from tasks.core.keeper import held
+from tasks.core.keeper import held, let_go
 from tasks.core.progress import duration
 from tasks.engine.server import HOST, INHERITED, POLL_S, STOP_GRACE_S, require_free_port
 
@@ -101,11 +101,8 @@ class LlamaCppServer:
     def stop(self) -> None:
         """End the server; safe to call twice."""
         keeper, self._keeper = self._keeper, None
-        if keeper is None:
-            return
-        if keeper.stdin:
-            keeper.stdin.close()
-        keeper.wait(STOP_GRACE_S + 10)
+        if keeper:
+            let_go(keeper, STOP_GRACE_S + 10)
 
     def _healthy(self) -> bool:
         """Return whether the model is loaded."""
