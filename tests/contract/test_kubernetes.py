@@ -3,10 +3,8 @@
 import copy
 import json
 import re
-import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,126 +12,12 @@ import yaml
 from prefect.utilities.templating import apply_values
 
 from tasks.core.settings import load_settings
-from tasks.serving.gateway import ALIVE, READY
-from tests.contract.test_containers import KUBERNETES, NO_SECRET, PINNED, ROOT, SECRET
+from tests.contract.kubernetes_rules import INFRA, OVERLAYS, WHOLES, containers, manifests, pods, problems, rendered
+from tests.contract.test_containers import KUBERNETES
 
-INFRA = ROOT / "infra"
-OVERLAYS = INFRA / "kubernetes" / "overlays"
-#: What is applied as a whole.
-WHOLES = {
-    "base": KUBERNETES, "gateways": INFRA / "kubernetes-gateways", "work-pool": INFRA / "kubernetes" / "work-pool",
-    **{path.name: path for path in sorted(OVERLAYS.iterdir())},
-}  # fmt: skip
 CARD = "nvidia.com/gpu"
 VALIDATOR = "kubernetes-validate==1.37.0"
 RELEASE = "1.32"
-
-
-def template_of(item: dict) -> dict | None:
-    """Return the pod template of a workload, None for what is none."""
-    spec = item.get("spec", {})
-    if item["kind"] == "CronJob":
-        return spec["jobTemplate"]["spec"]["template"]
-    return spec["template"] if item["kind"] in ("Deployment", "Job") else None
-
-
-def pods(documents: list[dict]) -> list[tuple[str, dict]]:
-    """Return the pods of workloads."""
-    return [(item["metadata"].get("name", "job"), template["spec"]) for item in documents
-            if (template := template_of(item))]  # fmt: skip
-
-
-def containers(pod: dict) -> list[dict]:
-    return [*pod.get("initContainers", []), *pod["containers"]]
-
-
-def problems(documents: list[dict]) -> list[str]:
-    """Return what our own rules refuse in the manifests."""
-    found = [f"{item['metadata']['name']}: a secret in the file" for item in documents if item["kind"] == "Secret"]
-    for item in documents:
-        for name, pod in pods([item]):
-            found += [f"{name}: may run as root"] if not pod.get("securityContext", {}).get("runAsNonRoot") else []
-            volumes = {volume["name"] for volume in pod.get("volumes", [])}
-            for container in containers(pod):
-                found += [f"{name}/{container['name']}: {one}" for one in container_problems(container, volumes)]
-            if item["kind"] == "Deployment":
-                found += [
-                    f"{name}/{one['name']}: {problem}" for one in pod["containers"] for problem in probe_problems(one)
-                ]
-    return found + selector_problems(documents)
-
-
-def container_problems(container: dict, volumes: set[str]) -> list[str]:
-    """Return what is wrong with one container."""
-    found = [] if PINNED.match(container["image"]) else [f"image {container['image']}"]
-    resources = container.get("resources", {})
-    if not {"requests", "limits"} <= set(resources) or "memory" not in resources["limits"]:
-        found.append("resources")
-    context = container.get("securityContext", {})
-    if context.get("allowPrivilegeEscalation") is not False or context["capabilities"] != {"drop": ["ALL"]}:
-        found.append("privileges")
-    found += [f"{env['name']} stands in the file" for env in container.get("env", [])
-              if SECRET.search(NO_SECRET.sub("", env["name"])) and "value" in env]  # fmt: skip
-    found += [f"mounts {one['name']}, which is no volume" for one in container.get("volumeMounts", [])
-              if one["name"] not in volumes]  # fmt: skip
-    return found
-
-
-def probe_problems(container: dict) -> list[str]:
-    """Return where probes ask what the program in the container does not answer."""
-    if not {"readinessProbe", "livenessProbe"} <= set(container):
-        return ["probes"]
-    ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
-    words, env = " ".join(container["command"]), {one["name"]: one.get("value") for one in container.get("env", [])}
-    found = []
-    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
-        asked = container.get(kind, {}).get("httpGet") or container.get(kind, {}).get("tcpSocket")
-        if asked and asked["port"] not in ports:
-            found.append(f"{kind} asks port {asked['port']}")
-    if "worker" in words and str(ports.get(container["readinessProbe"]["httpGet"]["port"])) != env.get(
-        "PREFECT_WORKER_WEBSERVER_PORT"
-    ):
-        found.append("the worker answers on another port")
-    if "worker" in words and "--with-healthcheck" not in words:
-        found.append("the worker answers nobody")
-    if "tunegate" in container["command"]:
-        asked = {container["readinessProbe"]["httpGet"]["path"], container["livenessProbe"]["httpGet"]["path"]}
-        found += ["the gateway has no such route"] if asked != {READY, ALIVE} else []
-    return found
-
-
-def selector_problems(documents: list[dict]) -> list[str]:
-    """Return which budgets, services and policies choose nobody."""
-    labels = [template["metadata"]["labels"] for item in documents if (template := template_of(item))]
-    found = []
-    for item in documents:
-        spec = item.get("spec", {})
-        chosen = {
-            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
-            "NetworkPolicy": lambda spec: spec["podSelector"].get("matchLabels", {}),
-            "Service": lambda spec: spec["selector"],
-            "Deployment": lambda spec: spec["selector"]["matchLabels"],
-        }.get(item["kind"])
-        if chosen and not any(chosen(spec).items() <= one.items() for one in labels):
-            found.append(f"{item['kind']} {item['metadata']['name']}: chooses nobody")
-    return found
-
-
-def manifests(folder: Path = KUBERNETES) -> list[dict]:
-    paths = [path for path in sorted(folder.glob("*.yaml")) if path.name != "kustomization.yaml"]
-    return [item for path in paths for item in yaml.safe_load_all(path.read_text("utf-8"))]
-
-
-@cache
-def rendered(name: str) -> list[dict]:
-    """Return a whole as kubectl renders it; skips where there is none."""
-    if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not here")
-    done = subprocess.run(
-        ["kubectl", "kustomize", WHOLES[name]], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
 
 
 def test_the_base_keeps_our_rules():
@@ -166,6 +50,8 @@ def _item(documents: list[dict], kind: str, name: str) -> dict:
         (lambda all_: _gateway(all_)["volumeMounts"].append({"name": "moels"}), "mounts moels"),
         (lambda all_: _item(all_, "PodDisruptionBudget", "gateway")["spec"]["selector"]["matchLabels"].update(app="x"),
          "PodDisruptionBudget gateway: chooses nobody"),
+        (lambda all_: _gateway(all_, 1)["command"].extend(["--pool", "$(TUNEGATE_PROJECT)-cpu"]),
+         "gateway: a worker of stages beside the gateway"),
         (lambda all_: dict(pods(all_))["worker-cpu"]["initContainers"][0].pop("resources"), "lock: resources"),
     ],
 )  # fmt: skip
@@ -365,58 +251,3 @@ def test_all_of_it_is_valid_by_the_published_schemas(tmp_path):
         words = [python.with_name("kubernetes-validate"), "--strict", "-k", RELEASE, path]
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
         assert (done.returncode == 0) == (name != "planted"), done.stdout + done.stderr
-
-
-class TestGateways:
-    """Two gateways before model servers that others run."""
-
-    FOLDER = ROOT / "infra" / "kubernetes-gateways"
-
-    def documents(self):
-        return [item for path in sorted(self.FOLDER.glob("*.yaml")) if path.name != "kustomization.yaml"
-                for item in yaml.safe_load_all(path.read_text("utf-8"))]  # fmt: skip
-
-    def named(self, kind, name):
-        return next(item for item in self.documents() if (item["kind"], item["metadata"]["name"]) == (kind, name))
-
-    def test_our_rules_hold(self):
-        assert problems(self.documents()) == []
-        kustomization = yaml.safe_load((self.FOLDER / "kustomization.yaml").read_text("utf-8"))
-        on_disk = {path.name for path in self.FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
-        assert set(kustomization["resources"]) == on_disk | {"../kubernetes/base"}
-        used = {
-            container["image"].partition(":")[0] for _, pod in pods(self.documents()) for container in containers(pod)
-        }
-        assert used <= {item["name"] for item in kustomization["images"]}
-
-    def test_one_of_two_is_always_there(self):
-        gateways = self.named("Deployment", "gateways")["spec"]
-        labels = gateways["template"]["metadata"]["labels"]
-        assert gateways["replicas"] == 2
-        assert gateways["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
-        budget = self.named("PodDisruptionBudget", "gateways")["spec"]
-        assert 0 < budget["minAvailable"] < gateways["replicas"]
-        for selector in (gateways["selector"], budget["selector"]):
-            assert selector["matchLabels"] == labels
-        assert self.named("Service", "gateways")["spec"]["selector"] == labels
-        assert self.named("Deployment", "leader")["spec"]["replicas"] == 1
-
-    def test_probes_are_the_gateways_own_routes(self):
-        (container,) = dict(pods(self.documents()))["gateways"]["containers"]
-        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-        assert container["livenessProbe"]["httpGet"]["path"] == container["startupProbe"]["httpGet"]["path"] == "/livez"
-
-    def test_each_gateway_keeps_a_log_of_its_own_and_reads_the_keys_alone(self):
-        (container,) = dict(pods(self.documents()))["gateways"]["containers"]
-        state, shared, _ = container["volumeMounts"]
-        assert "$(TUNEGATE_REPLICA)" in state["subPathExpr"]
-        assert shared["readOnly"] is True
-        keys = next(env["value"] for env in container["env"] if env["name"] == "TUNEGATE_KEYS_FILE")
-        assert keys.startswith(shared["mountPath"])
-
-    def test_nobody_but_ingress_and_prometheus_comes_in(self):
-        policy = self.named("NetworkPolicy", "gateways-from-ingress")["spec"]
-        names = {peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
-                 for rule in policy["ingress"] for peer in rule["from"]}  # fmt: skip
-        assert names == {"ingress-nginx", "monitoring"}
-        assert all(rule.get("to") for rule in policy["egress"])

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tasks.serving.control_access import GROUP_VARIABLE
+from tests.contract.kubernetes_rules import pods
 from tests.contract.test_containers import COMPOSE, KUBERNETES, ROOT
-from tests.contract.test_kubernetes import pods
 
 #: What serves and promotes; it holds the promoter's login and the host's state.
 SERVING = {"gateway", "worker-release"}
